@@ -1,0 +1,45 @@
+"""A model seen as features followed by a head, so that logits need never be held for a whole batch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class FeatureModel:
+    """A causal language model split at its last hidden state.
+
+    Attributes:
+        features: token ids [sequences, length] to the final hidden states [sequences, length, width].
+        logits: final hidden states [n, width] to logits [n, vocabulary].
+        head: weight of the linear head [vocabulary, width]; ``None`` where the logits are not linear in the
+            hidden states (soft-capping, scaling, a bias), in which case the features are the logits themselves.
+    """
+
+    features: Callable[[Tensor], Tensor]
+    logits: Callable[[Tensor], Tensor]
+    head: Tensor | None
+
+
+@torch.no_grad()
+def split_at_head(model: PreTrainedModel) -> FeatureModel:
+    """Split a model at its head, after checking on a few tokens that the parts give the whole's logits."""
+    device = next(model.parameters()).device
+    head = model.get_output_embeddings()
+
+    def hidden(tokens: Tensor) -> Tensor:
+        state: Tensor = model.base_model(input_ids=tokens.to(device), use_cache=False).last_hidden_state
+        return state
+
+    def whole(tokens: Tensor) -> Tensor:
+        logits: Tensor = model(input_ids=tokens.to(device), use_cache=False).logits
+        return logits
+
+    if isinstance(head, nn.Linear) and head.bias is None:
+        probe = torch.arange(8).remainder(head.out_features).reshape(1, 8)
+        if torch.equal(head(hidden(probe)), whole(probe)):
+            return FeatureModel(hidden, head, head.weight)
+    return FeatureModel(whole, lambda logits: logits, None)

@@ -1,0 +1,55 @@
+"""GGUF files, converted once to a plain Hugging Face checkpoint that loads a hundred times faster."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from optishear.errors import InputError
+from optishear.files import ensure_writable, write_aside
+from optishear.models.quiet import quiet_transformers
+from optishear.models.write import write_checkpoint
+
+logger = logging.getLogger(__name__)
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """Write a GGUF model to ``folder`` as a float32 safetensors checkpoint, unless it is there already.
+
+    The weights are those that the quantized blocks stand for. Processes that ask for the same folder at once
+    wait for the first one.
+
+    Raises:
+        InputError: if transformers cannot read the file.
+    """
+    ensure_writable(folder.parent)
+    with FileLock(folder.parent / f".{folder.name}.lock"):
+        if (folder / "config.json").is_file():
+            return
+        logger.info("Converting %s to a float32 checkpoint in %s, once.", gguf.name, folder)
+        where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+        try:
+            with quiet_transformers():
+                loaded: Any = AutoModelForCausalLM.from_pretrained(
+                    **where, dtype=torch.float32, output_loading_info=True
+                )
+                tokenizer = AutoTokenizer.from_pretrained(**where)
+        except (ValueError, KeyError, IndexError, NotImplementedError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+            raise InputError(
+                f"The GGUF file {gguf.name!r} cannot be read ({reason}); give the model's original checkpoint."
+            ) from error
+        model, loading = loaded
+        if loading["missing_keys"]:
+            raise InputError(
+                f"The GGUF file {gguf.name!r} lacks the weight {min(loading['missing_keys'])!r}; give the whole model, "
+                "merged if it is split into several files."
+            )
+        # The weights are plain tensors now, yet the library still takes the model for a quantized one.
+        model.hf_quantizer = None
+        del model.config.quantization_config
+        with write_aside(folder) as aside:
+            write_checkpoint(aside, model, tokenizer)

