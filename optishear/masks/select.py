@@ -1,0 +1,124 @@
+"""Masks from scores: which weights are kept. True is kept, False is pruned, in every mask of the project."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optishear.errors import InputError
+from optishear.pattern import Pattern
+
+# numpy's partition runs on one core and releases the interpreter lock, so rows are shared between threads.
+_ROWS_PER_THREAD = 64
+
+
+def keep_mask(scores: Tensor, pattern: Pattern, pruned_per_row: int | None = None) -> Tensor:
+    """The mask of a layer under a pattern.
+
+    Args:
+        scores: [out, in] float; no NaN (``optishear.metrics.score.scores`` gives none).
+        pattern: unstructured or N:M.
+        pruned_per_row: weights to prune in each row, for an unstructured pattern; from the pattern's sparsity
+            where not given.
+
+    Returns:
+        [out, in] bool, True where the weight is kept.
+    """
+    if pattern.group is not None and pattern.kept is not None:
+        return group_mask(scores, pattern.kept, pattern.group)
+    if pruned_per_row is None:
+        pruned_per_row = round(pattern.sparsity * scores.shape[1])
+    return row_mask(scores, pruned_per_row)
+
+
+def row_mask(scores: Tensor, pruned_per_row: int) -> Tensor:
+    """Prune the ``pruned_per_row`` lowest scores of each row; among equal scores the first columns go first.
+
+    A partial selection finds each row's threshold (introselect, linear in the row's length); only rows with
+    equal scores at the threshold are sorted.
+    """
+    if pruned_per_row <= 0:
+        return torch.ones_like(scores, dtype=torch.bool)
+    if pruned_per_row >= scores.shape[1]:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    mask = scores > row_thresholds(scores, pruned_per_row)
+    kept = scores.shape[1] - pruned_per_row
+    # A tie at the threshold prunes too many; such rows are rare, except for plain magnitude on quantized weights.
+    tied = (mask.sum(dim=1) != kept).nonzero().squeeze(1)
+    if len(tied):
+        order = torch.argsort(scores[tied], dim=1, stable=True)
+        repaired = torch.ones_like(mask[tied])
+        mask[tied] = repaired.scatter_(1, order[:, :pruned_per_row], False)
+    return mask
+
+
+def row_thresholds(scores: Tensor, pruned_per_row: int) -> Tensor:
+    """The ``pruned_per_row``-th lowest score of each row, [out, 1]."""
+    if scores.device.type != "cpu":
+        return torch.kthvalue(scores, pruned_per_row, dim=1, keepdim=True).values
+    rows = scores.numpy()
+    thresholds = np.empty((rows.shape[0], 1), dtype=rows.dtype)
+
+    def select(start: int) -> None:
+        part = slice(start, start + step)
+        thresholds[part, 0] = np.partition(rows[part], pruned_per_row - 1, axis=1)[:, pruned_per_row - 1]
+
+    threads = torch.get_num_threads()
+    step = max(_ROWS_PER_THREAD, -(-rows.shape[0] // threads))
+    starts = range(0, rows.shape[0], step)
+    if len(starts) == 1:
+        select(0)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(select, starts))
+    return torch.from_numpy(thresholds)
+
+
+def group_mask(scores: Tensor, kept: int, group: int) -> Tensor:
+    """Keep the ``kept`` highest scores of every ``group`` consecutive inputs; first columns of equals go first.
+
+    Raises:
+        InputError: if the group does not divide the row length.
+    """
+    check_group_divides(scores.shape[1], kept, group)
+    groups = scores.reshape(-1, group)
+    if group > 8:
+        order = torch.argsort(groups, dim=1, stable=True)
+        mask = torch.ones_like(groups, dtype=torch.bool)
+        return mask.scatter_(1, order[:, : group - kept], False).reshape(scores.shape)
+    # For small groups, counting for each weight how many go before it is many times faster than a sort.
+    columns = groups.unbind(dim=1)
+    mask = torch.empty_like(groups, dtype=torch.bool)
+    for position, column in enumerate(columns):
+        lower = torch.zeros_like(column, dtype=torch.int8)
+        for other, compared in enumerate(columns):
+            if other != position:
+                lower += (compared <= column) if other < position else (compared < column)
+        mask[:, position] = lower >= group - kept
+    return mask.reshape(scores.shape)
+
+
+def check_group_divides(width: int, kept: int, group: int, layer: str = "the layer") -> None:
+    """Refuse an N:M pattern that does not fit a layer's input width.
+
+    Raises:
+        InputError: if ``group`` does not divide ``width``.
+    """
+    if width % group:
+        raise InputError(
+            f"The pattern {kept}:{group} does not divide the {width} inputs of {layer}; choose an M that divides {width}."
+        )
+
+
+def row_ranks(scores: Tensor) -> Tensor:
+    """Each weight's rank in its row, from 0 for the first to be pruned; equal scores rank by column.
+
+    Returns:
+        [out, in] int16 where rows are shorter than 2^15, else int32, so that ``ranks >= k`` is the mask that
+        prunes k of each row, for every k.
+    """
+    order = torch.argsort(scores, dim=1, stable=True)
+    narrow = torch.int16 if scores.shape[1] < 2**15 else torch.int32
+    positions = torch.arange(scores.shape[1], device=scores.device, dtype=narrow).expand_as(order)
+    return torch.empty_like(order, dtype=narrow).scatter_(1, order, positions)
