@@ -1,0 +1,68 @@
+"""Apply a recipe to a model in memory."""
+
+from dataclasses import dataclass
+
+import torch
+from tqdm import tqdm
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.masks.select import check_group_divides, keep_mask
+from optishear.metrics.score import scores
+from optishear.models.layers import PrunableLayer, prunable_layers
+from optishear.pattern import Pattern
+from optishear.recipe import Recipe
+from optishear.sparsity import layer_ratios, pruned_per_row
+from optishear.statistics.statistics import Statistics
+
+
+@dataclass(frozen=True)
+class PruningSummary:
+    """What pruning did.
+
+    Attributes:
+        achieved_sparsity: fraction of zeros over all prunable weights.
+        layers: fraction of zeros in each layer.
+    """
+
+    achieved_sparsity: float
+    layers: dict[str, float]
+
+
+@torch.no_grad()
+def apply_recipe(
+    model: PreTrainedModel, recipe: Recipe, statistics: Statistics, progress: bool = False
+) -> PruningSummary:
+    """Set the weights to zero that the recipe prunes, in place.
+
+    Raises:
+        InputError: before any weight is touched, if the pattern does not fit a layer's width or the statistics
+            are another model's.
+    """
+    layers = prunable_layers(model)
+    check_pattern(recipe.pattern, layers)
+    for layer in layers:
+        statistics.of(layer.name, layer.module.in_features)
+    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.sparsity)
+    zeros: dict[str, float] = {}
+    total = 0
+    for layer, count in zip(tqdm(layers, desc="prune", unit="layer", disable=not progress), counts, strict=True):
+        weight = layer.module.weight
+        squared_norms = statistics.of(layer.name, layer.module.in_features)
+        mask = keep_mask(scores(recipe.metric_of(layer.kind), weight, squared_norms), recipe.pattern, count)
+        # A weight that is not a number times zero is still not a number, so it is replaced rather than multiplied.
+        weight.masked_fill_(~mask, 0)
+        pruned = int((weight == 0).sum())
+        zeros[layer.name] = pruned / weight.numel()
+        total += pruned
+    return PruningSummary(total / sum(layer.module.weight.numel() for layer in layers), zeros)
+
+
+def check_pattern(pattern: Pattern, layers: list[PrunableLayer]) -> None:
+    """Refuse an N:M pattern whose M does not divide some layer's width.
+
+    Raises:
+        InputError: naming the first such layer.
+    """
+    if pattern.group is not None and pattern.kept is not None:
+        for layer in layers:
+            check_group_divides(layer.module.in_features, pattern.kept, pattern.group, layer.name)

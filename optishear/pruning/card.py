@@ -1,0 +1,103 @@
+"""The model card: the README.md of a pruned checkpoint, with the front matter that the Hugging Face hub reads."""
+
+from collections.abc import Mapping
+
+import yaml
+
+from optishear.metrics.metric import NAMED, Metric, PowerMetric
+from optishear.models.source import ModelSource
+from optishear.recipe import Recipe
+
+_KINDS = {
+    "attention_in": "attention inputs (queries, keys, values)",
+    "attention_out": "attention output",
+    "mlp_in": "MLP inputs (gate, up)",
+    "mlp_out": "MLP output (down)",
+}
+
+
+def model_card(
+    source: ModelSource,
+    recipe: Recipe,
+    *,
+    achieved_sparsity: float,
+    layers: Mapping[str, float],
+    comparison: str = "",
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        source: the dense model.
+        recipe: the recipe that pruned it.
+        achieved_sparsity: fraction of zeros over the pruned layers' weights.
+        layers: fraction of zeros in each pruned layer, by its name.
+        comparison: the measured scores as a Markdown table; left out where empty.
+    """
+    front: dict[str, object] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["pruned", "sparse", "optishear"],
+    }
+    if source.hub_id:
+        front["base_model"] = source.hub_id
+    title = source.public_name.removeprefix("package:").rsplit("/", 1)[-1].removesuffix(".gguf")
+    sections = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+        f"# {title}, {achieved_sparsity:.0%} sparse",
+        f"`{source.public_name}` with {achieved_sparsity:.2%} of the weights in its decoder layers set to zero by "
+        "[OptiShear](https://arxiv.org/abs/2502.10735). No weight was changed otherwise, and nothing was trained.",
+        _pruned(recipe, achieved_sparsity, layers),
+        f"## Scores\n\n{comparison.strip()}" if comparison.strip() else "",
+        "## Use\n\n```python\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        'folder = "path/to/this/folder"\n'
+        "model = AutoModelForCausalLM.from_pretrained(folder)\n"
+        "tokenizer = AutoTokenizer.from_pretrained(folder)\n```",
+        "## What the sparsity is good for\n\n"
+        "The zeros are stored like any other number: the files are as large as the dense model's, and ordinary dense "
+        f"kernels take as long. {_gain(recipe)}",
+        f"## Recipe\n\nAlso in `recipe.yaml`, to apply to another model.\n\n```yaml\n{recipe.to_yaml().rstrip()}\n```",
+        "## License\n\nThat of the base model.",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _pruned(recipe: Recipe, achieved_sparsity: float, layers: Mapping[str, float]) -> str:
+    pattern = recipe.pattern
+    if pattern.is_structured:
+        shape = f"{pattern}: of every {pattern.group} consecutive inputs of a row, {pattern.kept} are kept"
+    else:
+        shape = f"unstructured, {pattern.sparsity:.0%} as the target"
+    lines = [
+        f"- Layers: the {len(layers)} linear layers inside the decoder blocks; embeddings, norms and the output head "
+        "are dense.",
+        f"- Pattern: {shape}.",
+        f"- Achieved sparsity: {achieved_sparsity:.2%} of these layers' weights"
+        + (f", from {min(layers.values()):.2%} to {max(layers.values()):.2%} by layer." if layers else "."),
+        *_metrics(recipe),
+    ]
+    return "## What was pruned\n\n" + "\n".join(lines)
+
+
+def _metrics(recipe: Recipe) -> list[str]:
+    legend = "|W| is a weight's size, x the norm of its input channel on calibration text"
+    if any(isinstance(metric, PowerMetric) and metric.sums_exponent for metric in recipe.metrics.values()):
+        legend += ", C and R the sums of |W| over its column and its row"
+    rule = "in each row, the weights of the lowest score went"
+    if set(recipe.metrics) == {"all"}:
+        return [f"- Pruning metric: {_in_words(recipe.metrics['all'])}; {rule} ({legend})."]
+    return [
+        f"- Pruning metric by kind of layer; {rule} ({legend}):",
+        *(f"  - {_KINDS.get(kind, kind)}: {_in_words(metric)}" for kind, metric in recipe.metrics.items()),
+    ]
+
+
+def _in_words(metric: Metric) -> str:
+    names = [name for name, named in NAMED.items() if named == metric]
+    return f"`{metric}`" + (f" ({names[0]})" if names else "")
+
+
+def _gain(recipe: Recipe) -> str:
+    if recipe.pattern.is_structured and (recipe.pattern.kept, recipe.pattern.group) == (2, 4):
+        return "2:4 sparse kernels on recent NVIDIA GPUs can run it faster; sparse storage is smaller."
+    return "Sparse storage or kernels for unstructured sparsity are needed to gain size or speed."

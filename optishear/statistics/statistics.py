@@ -1,0 +1,82 @@
+"""Activation statistics: the squared L2 norm of every input channel of every prunable layer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from optishear.errors import InputError
+from optishear.files import write_aside
+
+SCHEMA = pa.schema(
+    [
+        pa.field("layer", pa.string(), nullable=False),
+        pa.field("squared_norms", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the dense model's layers saw.
+
+    Attributes:
+        squared_norms: for each layer's name a float32 tensor [in]: the squared L2 norm of each input channel
+            over a calibration sequence, averaged over the sequences.
+    """
+
+    squared_norms: dict[str, Tensor]
+
+    def save(self, path: Path, metadata: dict[str, str]) -> None:
+        """Write a Parquet file: one row per layer, columns ``layer`` and ``squared_norms``.
+
+        Args:
+            path: the file.
+            metadata: where the statistics came from (model, calibration, code version), kept in the schema.
+        """
+        table = pa.table(
+            {
+                "layer": list(self.squared_norms),
+                "squared_norms": [values.tolist() for values in self.squared_norms.values()],
+            },
+            schema=SCHEMA.with_metadata(metadata),
+        )
+        with write_aside(path) as aside:
+            pq.write_table(table, aside)
+
+    @classmethod
+    def load(cls, path: Path) -> "Statistics":
+        """Read a file that ``save`` wrote.
+
+        Raises:
+            InputError: if it is missing or holds something else.
+        """
+        try:
+            table = pq.read_table(path, columns=SCHEMA.names)
+        except (OSError, pa.ArrowInvalid, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"The statistics {str(path)!r} cannot be read ({reason}).") from None
+        rows = table.column("squared_norms")
+        return cls(
+            {
+                name: torch.from_numpy(rows[index].values.to_numpy(zero_copy_only=False).copy())
+                for index, name in enumerate(table.column("layer").to_pylist())
+            }
+        )
+
+    def of(self, layer: str, width: int) -> Tensor:
+        """The squared norms [in] of one layer.
+
+        Raises:
+            InputError: if the statistics were taken on another model.
+        """
+        values = self.squared_norms.get(layer)
+        if values is None or len(values) != width:
+            raise InputError(
+                f"The statistics do not fit the model: {layer} has {width} inputs, the statistics hold "
+                f"{'none' if values is None else len(values)} for it; take them again on this model."
+            )
+        return values
