@@ -1,0 +1,112 @@
+"""The comparison: dense, Wanda and pruned, by perplexity and by task."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from optishear.report.measures import MODELS, TITLES, Measure, perplexities, task_measures
+from optishear.report.style import LIGHT, SMALL, TEXT, Theme, dress, make_log, needs_log, new_figure, plain, statement
+from optishear.report.words import number
+
+_BARS_VANISH = 30.0  # largest / smallest perplexity beyond which the smallest bar is a sliver
+
+
+def comparison(metrics: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
+    """Perplexity as bars from zero (as dots on a logarithmic axis where bars would vanish), tasks with their errors.
+
+    A perplexity that is missing or not finite is written out instead of drawn. Task scores outside [0, 1] are
+    not accuracies and stay in the table.
+
+    Args:
+        metrics: the content of ``metrics.json``.
+        theme: the inks.
+    """
+    perplexity = perplexities(metrics)
+    tasks = [measure for measure in task_measures(metrics) if _is_score(measure)]
+    has_perplexity = any(value is not None for value in perplexity.values())
+    if not tasks and not has_perplexity:
+        return statement("No model was judged.", theme)
+    heights = ([1.5] if has_perplexity else []) + ([1.1 + 0.34 * len(tasks)] if tasks else [])
+    figure = new_figure(sum(heights), theme)
+    panels = list(figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
+    if has_perplexity:
+        _draw_perplexity(panels.pop(0), perplexity, theme)
+    if tasks:
+        _draw_tasks(panels.pop(0), tasks, theme)
+    return figure
+
+
+def _is_score(measure: Measure) -> bool:
+    values = [value for value in measure.values.values() if value is not None]
+    return bool(values) and all(0 <= value <= 1 for value in values)
+
+
+def _colours(theme: Theme) -> dict[str, str]:
+    return {"dense": theme.muted, "wanda": theme.reference, "pruned": theme.searched}
+
+
+def _draw_perplexity(axes: Axes, perplexity: Mapping[str, float | None], theme: Theme) -> None:
+    dress(axes, theme, grid=())
+    finite = {
+        model: value for model, value in perplexity.items() if value is not None and math.isfinite(value) and value > 0
+    }
+    logarithmic = needs_log(finite.values(), _BARS_VANISH)
+    for row, model in enumerate(MODELS):
+        value = finite.get(model)
+        if value is not None and logarithmic:
+            axes.plot(value, row, marker="o", markersize=8, color=_colours(theme)[model], label=model)
+        elif value is not None:
+            axes.barh(row, value, height=0.62, color=_colours(theme)[model], label=model)
+        axes.annotate(
+            number(perplexity[model]),
+            (value, row) if value is not None else (0, row),
+            xycoords="data" if value is not None else axes.get_yaxis_transform(),
+            xytext=(8 if logarithmic else 5, 0),
+            textcoords="offset points",
+            va="center",
+            color=theme.ink if value is not None else theme.muted,
+            fontsize=TEXT,
+            fontweight="bold" if model == "pruned" else "normal",
+        )
+    axes.set_yticks(range(len(MODELS)), [TITLES[model] for model in MODELS])
+    axes.tick_params(axis="y", labelsize=TEXT, labelcolor=theme.ink)
+    axes.set_ylim(len(MODELS) - 0.4, -0.6)
+    if logarithmic:
+        make_log(axes, "x")
+        axes.grid(True, axis="x", color=theme.faint, linewidth=0.6)
+        axes.margins(x=0.15)
+    else:
+        axes.set_xlim(0, max(finite.values(), default=1.0) * 1.14)
+        axes.spines["bottom"].set_visible(False)
+        axes.set_xticks([])
+    axes.set_title("perplexity, lower is better", loc="left", fontsize=TEXT, color=theme.muted)
+
+
+def _draw_tasks(axes: Axes, tasks: list[Measure], theme: Theme) -> None:
+    dress(axes, theme, grid=("x",))
+    shift = {"dense": -0.2, "wanda": 0.0, "pruned": 0.2}
+    for model in MODELS:
+        # A missing value is drawn nowhere, as NaN.
+        axes.errorbar(
+            [math.nan if (value := measure.values[model]) is None else value for measure in tasks],
+            [row + shift[model] for row in range(len(tasks))],
+            xerr=[measure.errors[model] or 0.0 for measure in tasks],
+            fmt="o",
+            markersize=5,
+            elinewidth=1.2,
+            color=_colours(theme)[model],
+            label=model,
+        )
+    axes.set_yticks(range(len(tasks)), [plain(measure.name) for measure in tasks])
+    axes.tick_params(axis="y", labelsize=SMALL, labelcolor=theme.ink)
+    axes.set_ylim(len(tasks) - 0.5, -0.5)
+    axes.margins(x=0.06)
+    axes.set_title(
+        "\ntask scores with ± 1 standard error, higher is better; per task from top to bottom: dense, Wanda, pruned",
+        loc="left",
+        fontsize=TEXT,
+        color=theme.muted,
+    )

@@ -1,0 +1,65 @@
+"""What ``metrics.json`` says about the three models, one measure at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MODELS = ("dense", "wanda", "pruned")
+TITLES = {"dense": "dense", "wanda": "Wanda", "pruned": "pruned"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One thing that models are judged by.
+
+    Attributes:
+        name: ``perplexity``, or a task's name and its metric.
+        task: the task's name; empty for the perplexity.
+        metric: the task's metric; empty for the perplexity.
+        values: by model; ``None`` where it was not measured.
+        errors: standard error by model; ``None`` where there is none.
+    """
+
+    name: str
+    task: str = ""
+    metric: str = ""
+    values: Mapping[str, float | None] = field(default_factory=dict)
+    errors: Mapping[str, float | None] = field(default_factory=dict)
+
+
+def as_number(value: Any) -> float | None:
+    """A number from JSON, where NaN and infinity may be written as text; ``None`` if it is none."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def perplexities(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """The perplexity of each model."""
+    return {model: as_number((metrics.get(model) or {}).get("perplexity")) for model in MODELS}
+
+
+def task_measures(metrics: Mapping[str, Any]) -> list[Measure]:
+    """Every metric of every task that any of the models was judged on, in the order they were given in."""
+    names: dict[tuple[str, str], None] = {}
+    for model in MODELS:
+        for task, scores in ((metrics.get(model) or {}).get("tasks") or {}).items():
+            names.update(dict.fromkeys((task, metric) for metric in scores))
+    return [
+        Measure(
+            f"{task} {metric}",
+            task,
+            metric,
+            {model: as_number(_entry(metrics, model, task, metric).get("value")) for model in MODELS},
+            {model: as_number(_entry(metrics, model, task, metric).get("stderr")) for model in MODELS},
+        )
+        for task, metric in names
+    ]
+
+
+def _entry(metrics: Mapping[str, Any], model: str, task: str, metric: str) -> Mapping[str, Any]:
+    found = (((metrics.get(model) or {}).get("tasks") or {}).get(task) or {}).get(metric)
+    return found if isinstance(found, Mapping) else {}

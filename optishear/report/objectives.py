@@ -1,0 +1,69 @@
+"""Reading the table of trials: which objectives it has, what they are called, which rows compare."""
+
+import math
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Row = dict[str, Any]
+
+_DIVERGENCES = {"kl": "KL divergence from the dense model", "frobenius": "Frobenius norm of the difference in logits"}
+_FIXED = {
+    "trial",
+    "round",
+    "sequences",
+    "stage",
+    "name",
+    "metrics",
+    "sparsity_ratios",
+    "achieved_sparsity",
+    "seconds",
+    "on_front",
+    "chosen",
+}
+
+
+def objective_columns(trials: pa.Table) -> list[str]:
+    """The objectives of a search, main divergences first, then the named sets' ones, the sparsity distance last."""
+
+    def order(name: str) -> tuple[int, int, str]:
+        divergence = list(_DIVERGENCES).index(name.split("/")[0]) if name.split("/")[0] in _DIVERGENCES else 9
+        return (2 if name == "sparsity_distance" else int("/" in name), divergence, name)
+
+    names = [field.name for field in trials.schema if field.name not in _FIXED and pa.types.is_floating(field.type)]
+    return sorted(names, key=order)
+
+
+def objective_label(name: str) -> str:
+    """What an objective is, in words."""
+    if name == "sparsity_distance":
+        return "distance to the target sparsity"
+    divergence, _, calibration = name.partition("/")
+    words = _DIVERGENCES.get(divergence, divergence)
+    return f"{words}, on {calibration}" if calibration else words
+
+
+def comparable(trials: pa.Table) -> pa.Table:
+    """The rows judged on the most sequences: only among rows with equal sequences do objectives compare."""
+    if not trials.num_rows:
+        return trials
+    return trials.filter(pc.equal(trials["sequences"], pc.max(trials["sequences"])))
+
+
+def varying(trials: pa.Table, names: list[str]) -> list[str]:
+    """Those objectives that have at least two different finite values."""
+    return [name for name in names if len(set(finite_values(trials, name))) > 1]
+
+
+def finite_values(trials: pa.Table, name: str) -> list[float]:
+    """The finite values of an objective."""
+    return [value for value in trials[name].to_pylist() if value is not None and math.isfinite(value)]
+
+
+def finite_rows(trials: pa.Table, names: list[str]) -> list[Row]:
+    """The rows in which all of these objectives are finite, in the order of the trials."""
+    rows = [
+        row for row in trials.to_pylist() if all(row[name] is not None and math.isfinite(row[name]) for name in names)
+    ]
+    return sorted(rows, key=lambda row: row["trial"])

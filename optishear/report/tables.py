@@ -1,0 +1,114 @@
+"""The rows of the report's tables, as text."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optishear.report.measures import MODELS, Measure, as_number, perplexities, task_measures
+from optishear.report.objectives import objective_label
+from optishear.report.words import duration, memory, number, percent
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One measure over the models; ``change`` is the pruned model's against Wanda's."""
+
+    name: str
+    cells: tuple[str, ...]
+    change: str
+
+
+def score_rows(metrics: Mapping[str, Any]) -> list[ScoreRow]:
+    """Perplexity, tasks and sparsity of dense, Wanda and pruned."""
+    perplexity = perplexities(metrics)
+    rows = [
+        ScoreRow(
+            "perplexity (lower is better)",
+            tuple(number(perplexity[model]) for model in MODELS),
+            _relative(perplexity["pruned"], perplexity["wanda"]),
+        )
+    ]
+    rows += [
+        ScoreRow(
+            measure.name,
+            tuple(_with_error(measure, model) for model in MODELS),
+            _difference(measure.values["pruned"], measure.values["wanda"]),
+        )
+        for measure in task_measures(metrics)
+    ]
+    sparsity = {model: as_number((metrics.get(model) or {}).get("sparsity")) for model in MODELS}
+    rows.append(
+        ScoreRow(
+            "sparsity of the pruned layers",
+            tuple("–" if sparsity[model] is None else percent(sparsity[model] or 0.0, 2) for model in MODELS),
+            "",
+        )
+    )
+    return rows
+
+
+def settings_words(metrics: Mapping[str, Any]) -> str:
+    """What the numbers were measured on, in a sentence."""
+    evaluation = metrics.get("pruned") or metrics.get("dense") or {}
+    settings = evaluation.get("settings") or {}
+    sentences = []
+    if settings.get("text"):
+        windows = f"{settings['windows']} windows" if settings.get("windows") else "all windows"
+        length = settings.get("window_length")
+        sentences.append(f"Perplexity on {settings['text']}, {windows}" + (f" of {length} tokens." if length else "."))
+    if evaluation.get("tasks"):
+        limit = f"the first {settings['limit']} examples" if settings.get("limit") else "all examples"
+        sentences.append(f"Tasks on {limit} of each, ± one standard error.")
+    return " ".join(sentences)
+
+
+def stage_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, time and peak memory of each stage, and the sum."""
+    stages: Mapping[str, Any] = metrics.get("stages") or {}
+    rows = []
+    for name, stage in stages.items():
+        seconds = duration(as_number(stage.get("seconds")))
+        rows.append((name, f"{seconds} (from the cache)" if stage.get("cached") else seconds, _memory(stage)))
+    if len(rows) > 1:
+        total = sum(as_number(stage.get("seconds")) or 0.0 for stage in stages.values() if not stage.get("cached"))
+        peaks = [peak for stage in stages.values() if (peak := as_number(stage.get("peak_memory_bytes"))) is not None]
+        ran = "all that ran" if any(stage.get("cached") for stage in stages.values()) else "all"
+        rows.append((ran, duration(total), memory(max(peaks)) if peaks else "–"))
+    return rows
+
+
+def objective_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Objective, the recipe's value, Wanda's, and the change."""
+    search = metrics.get("search") or {}
+    found, wanda = search.get("objectives") or {}, search.get("wanda_objectives") or {}
+    rows = []
+    for name in [*found, *(name for name in wanda if name not in found)]:
+        mine, theirs = as_number(found.get(name)), as_number(wanda.get(name))
+        rows.append((objective_label(name), number(mine, "–"), number(theirs, "–"), _relative(mine, theirs)))
+    return rows
+
+
+def _memory(stage: Mapping[str, Any]) -> str:
+    size = as_number(stage.get("peak_memory_bytes"))
+    return "–" if size is None else memory(size)
+
+
+def _with_error(measure: Measure, model: str) -> str:
+    value, error = measure.values[model], measure.errors[model]
+    if value is None or not error or not math.isfinite(error):
+        return number(value, "–")
+    return f"{number(value)} ± {error:.3f}"
+
+
+def _relative(value: float | None, reference: float | None) -> str:
+    if value is None or not reference or not (math.isfinite(value) and math.isfinite(reference)):
+        return ""
+    change = value / reference - 1
+    return f"{change:+.1%}".replace("%", " %").replace("-", "−")
+
+
+def _difference(value: float | None, reference: float | None) -> str:
+    if value is None or reference is None or not (math.isfinite(value) and math.isfinite(reference)):
+        return ""
+    return f"{value - reference:+.3f}".replace("-", "−")

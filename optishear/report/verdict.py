@@ -1,0 +1,119 @@
+"""The verdict: what came out, in one sentence, worded for what was measured."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from optishear.pattern import Pattern
+from optishear.report.measures import MODELS, TITLES, as_number, perplexities, task_measures
+from optishear.report.words import number, percent, sparsity_words
+
+# Two independent codes of one method differ by 0.3 to 1.2 % in perplexity: nearer values are called level.
+LEVEL = 0.005
+
+Outcome = Literal["better", "level", "worse", "unknown"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out.
+
+    Attributes:
+        outcome: the pruned model against Wanda, by perplexity.
+        sentence: the same in words, with the numbers.
+        remarks: what must be known to read the sentence rightly, one sentence each.
+    """
+
+    outcome: Outcome
+    sentence: str
+    remarks: tuple[str, ...] = ()
+
+
+def verdict(metrics: Mapping[str, Any], pattern: Pattern) -> Verdict:
+    """Judge the pruned model against Wanda and the dense model.
+
+    Args:
+        metrics: the content of ``metrics.json``; any of the three evaluations may be missing.
+        pattern: the sparsity that was asked for.
+    """
+    perplexity = perplexities(metrics)
+    outcome, conclusion = _conclusion(perplexity["dense"], perplexity["wanda"], perplexity["pruned"])
+    sentence = f"{sparsity_words(pattern)}: {_numbers(perplexity)}: {conclusion}."
+    return Verdict(outcome, sentence, tuple(filter(None, (_on_sparsity(metrics, pattern), _on_tasks(metrics)))))
+
+
+def _numbers(perplexity: Mapping[str, float | None]) -> str:
+    pruned, wanda, dense = perplexity["pruned"], perplexity["wanda"], perplexity["dense"]
+    if pruned is None and wanda is None and dense is None:
+        return "no perplexity was measured"
+    first = "perplexity not measured" if pruned is None else f"perplexity {_in_sentence(pruned)}"
+    against = [
+        f"{_in_sentence(value)} {words}"
+        for value, words in ((wanda, "with Wanda"), (dense, "dense"))
+        if value is not None
+    ]
+    return first + (", against " + " and ".join(against) if against else "")
+
+
+def _in_sentence(perplexity: float) -> str:
+    return number(perplexity) if math.isfinite(perplexity) else f"“{number(perplexity)}”"
+
+
+def _conclusion(dense: float | None, wanda: float | None, pruned: float | None) -> tuple[Outcome, str]:
+    if pruned is None:
+        return "unknown", "nothing can be said about the searched recipe"
+    if not math.isfinite(pruned):
+        if wanda is not None and math.isfinite(wanda):
+            return "worse", "the searched recipe breaks the model, Wanda does not"
+        return "unknown", "the searched recipe breaks the model"
+    if wanda is None:
+        return "unknown", "there is no Wanda to compare the searched recipe with"
+    if not math.isfinite(wanda):
+        return "better", "Wanda breaks the model, the searched recipe does not"
+    if abs(pruned - wanda) <= LEVEL * wanda:
+        return "level", f"the searched recipe and Wanda are level, within {percent(LEVEL)}"
+    better = pruned < wanda
+    lost = wanda - dense if dense is not None and math.isfinite(dense) else 0.0
+    if lost <= LEVEL * wanda:
+        # Without a loss to speak of, a share of it says nothing.
+        change = _rounded(abs(pruned / wanda - 1))
+        words = f"the searched recipe's is {change} {'lower' if better else 'higher'} than Wanda's"
+        return ("better", words) if better else ("worse", words)
+    if better and dense is not None and pruned <= dense:
+        return "better", "the searched recipe gives back all of what Wanda lost"
+    share = abs(wanda - pruned) / lost
+    if better:
+        return "better", f"the searched recipe gives back {_rounded(share)} of what Wanda lost"
+    more = f"{number(1 + share)} times what" if share >= 1 else f"{_rounded(share)} more than"
+    return "worse", f"the searched recipe loses {more} Wanda loses, so Wanda is the better choice here"
+
+
+def _rounded(share: float) -> str:
+    return percent(share, 0 if share >= 0.02 else 1)
+
+
+def _on_sparsity(metrics: Mapping[str, Any], pattern: Pattern) -> str:
+    achieved = as_number(metrics.get("achieved_sparsity"))
+    if achieved is None or not math.isfinite(achieved) or abs(achieved - pattern.sparsity) < 0.002:
+        return ""
+    favours = "favours" if achieved < pattern.sparsity else "is hard on"
+    return (
+        f"The searched recipe prunes {percent(achieved)}, not the {percent(pattern.sparsity)} asked for, "
+        f"so the comparison {favours} it."
+    )
+
+
+def _on_tasks(metrics: Mapping[str, Any]) -> str:
+    """The mean accuracy over the tasks that all three models were judged on."""
+    rows = [
+        [value for model in MODELS if (value := measure.values[model]) is not None and math.isfinite(value)]
+        for measure in task_measures(metrics)
+        if measure.metric.split(",")[0] == "acc"
+    ]
+    complete = [row for row in rows if len(row) == len(MODELS)]
+    if not complete:
+        return ""
+    means = {model: sum(row[index] for row in complete) / len(complete) for index, model in enumerate(MODELS)}
+    words = ", ".join(f"{number(means[model])} {TITLES[model]}" for model in reversed(MODELS))
+    return f"Mean accuracy over {len(complete)} task{'' if len(complete) == 1 else 's'}: {words}."

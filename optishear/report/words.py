@@ -1,0 +1,60 @@
+"""Numbers and patterns as a reader meets them."""
+
+import math
+
+from optishear.pattern import Pattern
+
+SPACE = "\N{NO-BREAK SPACE}"
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """``0.5`` as ``50 %``; at most ``digits`` decimals, and no trailing zeros."""
+    rounded = round(100 * fraction, digits) + 0.0
+    return f"{rounded:.{digits}f}".rstrip("0").rstrip(".") + f"{SPACE}%" if digits else f"{rounded:.0f}{SPACE}%"
+
+
+def sparsity_words(pattern: Pattern) -> str:
+    """``50 % pruned`` or ``2:4 pruned (50 %)``."""
+    if pattern.is_structured:
+        return f"{pattern} pruned ({percent(pattern.sparsity)})"
+    return f"{percent(pattern.sparsity)} pruned"
+
+
+def number(value: float | None, missing: str = "not measured") -> str:
+    """A measured value to three significant digits, or why there is none."""
+    if value is None:
+        return missing
+    if math.isnan(value):
+        return "not a number"
+    if math.isinf(value):
+        return "infinite"
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e6 or abs(value) < 1e-3:
+        return f"{value:.2e}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    whole = len(f"{int(abs(value))}") if abs(value) >= 1 else 0
+    return f"{value:.{3 - whole}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as ``12.3 s``, ``4 min 05 s`` or ``2 h 13 min``."""
+    if seconds is None or not math.isfinite(seconds):
+        return number(seconds)
+    if seconds < 59.95:
+        return f"{seconds:.1f}{SPACE}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{SPACE}min {rest:02d}{SPACE}s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours}{SPACE}h {minutes:02d}{SPACE}min"
+
+
+def memory(size: float | None) -> str:
+    """Bytes as MiB or GiB."""
+    if size is None or not math.isfinite(size):
+        return number(size)
+    if size < 2**30:
+        return f"{size / 2**20:.0f}{SPACE}MiB"
+    return f"{size / 2**30:.2f}{SPACE}GiB"

@@ -1,0 +1,83 @@
+import math
+from typing import Any
+
+import pytest
+
+from optishear.pattern import parse_pattern
+from optishear.report.verdict import verdict
+
+from .samples import make_metrics
+
+HALF = parse_pattern("0.5")
+
+
+def sentence(dense: float | None, wanda: float | None, pruned: float | None) -> tuple[str, str]:
+    result = verdict(make_metrics(dense, wanda, pruned, tasks=False), HALF)
+    return result.outcome, result.sentence.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_better_says_the_share_of_the_loss_that_is_given_back() -> None:
+    # (47.81 - 44.1) / (47.81 - 22.88) = 0.1488
+    assert sentence(22.88, 47.81, 44.1) == (
+        "better",
+        "50 % pruned: perplexity 44.1, against 47.8 with Wanda and 22.9 dense: "
+        "the searched recipe gives back 15 % of what Wanda lost.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("dense", "wanda", "pruned", "outcome", "words"),
+    [
+        # (51.2 - 47.81) / (47.81 - 22.88) = 0.136
+        (22.88, 47.81, 51.2, "worse", "loses 14 % more than Wanda loses, so Wanda is the better choice here"),
+        # 1 + (97.67 - 47.81) / 24.93 = 3
+        (22.88, 47.81, 97.67, "worse", "loses 3.00 times what Wanda loses, so Wanda is the better choice here"),
+        (22.88, 47.81, 47.7, "level", "the searched recipe and Wanda are level, within 0.5 %"),
+        (22.88, 47.81, 47.81, "level", "the searched recipe and Wanda are level, within 0.5 %"),
+        (22.88, 47.81, 22.0, "better", "gives back all of what Wanda lost"),
+        (50.0, 47.0, 43.0, "better", "the searched recipe's is 9 % lower than Wanda's"),
+        (None, 40.0, 44.0, "worse", "the searched recipe's is 10 % higher than Wanda's"),
+        (math.nan, 40.0, 44.0, "worse", "the searched recipe's is 10 % higher than Wanda's"),
+        (22.88, None, 44.1, "unknown", "there is no Wanda to compare the searched recipe with"),
+        (22.88, 47.81, None, "unknown", "perplexity not measured, against 47.8 with Wanda and 22.9 dense"),
+        (22.88, 47.81, math.inf, "worse", "the searched recipe breaks the model, Wanda does not"),
+        (22.88, math.nan, math.nan, "unknown", "the searched recipe breaks the model"),
+        (22.88, math.inf, 60.0, "better", "Wanda breaks the model, the searched recipe does not"),
+        (None, None, None, "unknown", "no perplexity was measured: nothing can be said"),
+    ],
+)
+def test_the_wording_fits_what_was_measured(
+    dense: float | None, wanda: float | None, pruned: float | None, outcome: str, words: str
+) -> None:
+    found, text = sentence(dense, wanda, pruned)
+    assert found == outcome
+    assert words in text
+    assert "nan" not in text
+    assert "inf " not in text
+
+
+def test_an_empty_file_is_no_verdict() -> None:
+    assert verdict({}, HALF).outcome == "unknown"
+
+
+def test_an_infinity_written_as_text_counts_as_one() -> None:
+    metrics: dict[str, Any] = make_metrics(tasks=False)
+    metrics["pruned"]["perplexity"] = "Infinity"
+    assert verdict(metrics, HALF).outcome == "worse"
+
+
+def test_missed_sparsity_is_a_remark() -> None:
+    metrics = make_metrics(tasks=False)
+    assert verdict(metrics, HALF).remarks == ()
+    metrics["achieved_sparsity"] = 0.47
+    (remark,) = verdict(metrics, HALF).remarks
+    assert "47\N{NO-BREAK SPACE}%, not the 50\N{NO-BREAK SPACE}% asked for" in remark
+    assert "favours it" in remark
+    metrics["achieved_sparsity"] = 0.53
+    assert "is hard on it" in verdict(metrics, HALF).remarks[0]
+
+
+def test_mean_accuracy_is_over_the_tasks_that_all_three_have() -> None:
+    metrics = make_metrics()
+    del metrics["wanda"]["tasks"]["local_arc_easy"]
+    assert verdict(metrics, HALF).remarks == ("Mean accuracy over 1 task: 0.577 pruned, 0.564 Wanda, 0.612 dense.",)
