@@ -1,0 +1,1 @@
+"""Search algorithms behind one interface: ask for genomes, tell what they are worth."""

@@ -1,0 +1,43 @@
+"""The interface of all search algorithms."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optishear.search.space import Genome, Space
+
+
+class Algorithm(Protocol):
+    """What the search loop needs.
+
+    An algorithm sees genomes and objective vectors, never a model. It must be deterministic for its seed: a
+    search that was killed is continued by asking and telling again from the start, with every value that was
+    already measured taken from the ledger.
+    """
+
+    def ask(self) -> list[Genome]:
+        """The next genomes to evaluate; an empty list when there is nothing left to try."""
+        ...
+
+    def tell(self, genomes: list[Genome], objectives: NDArray[np.float64]) -> None:
+        """What the genomes of the last ``ask`` are worth, [genomes, objectives], smaller is better."""
+        ...
+
+
+class AlgorithmFactory(Protocol):
+    """Makes an algorithm for one round."""
+
+    def __call__(
+        self, space: Space, start: list[Genome], objectives: int, population: int, seed: int
+    ) -> Algorithm:
+        """Make an algorithm.
+
+        Args:
+            space: the genes.
+            start: genomes to evaluate first, the most promising first.
+            objectives: number of objectives.
+            population: genomes per ``ask``.
+            seed: decides every random choice.
+        """
+        ...

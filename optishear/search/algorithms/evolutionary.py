@@ -1,0 +1,54 @@
+"""NSGA-III and NSGA-II, by pymoo, asked and told generation by generation."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.algorithms.moo.nsga3 import NSGA3
+from pymoo.core.evaluator import Evaluator
+from pymoo.core.population import Population
+from pymoo.core.termination import NoTermination
+from pymoo.problems.static import StaticProblem
+from pymoo.util.ref_dirs import get_reference_directions
+
+from optishear.search.algorithms.operators import GenomeCrossover, GenomeMutation, GenomeProblem, StartSampling
+from optishear.search.space import Genome, Space
+
+
+class Evolutionary:
+    """A pymoo genetic algorithm behind the interface of ``base.Algorithm``."""
+
+    def __init__(self, algorithm: Any, space: Space, objectives: int, seed: int) -> None:
+        algorithm.setup(GenomeProblem(space, objectives), termination=NoTermination(), seed=seed, verbose=False)
+        self._algorithm = algorithm
+        self._asked = Population.empty()
+
+    def ask(self) -> list[Genome]:
+        """The next generation's offspring; the start population at first."""
+        self._asked = self._algorithm.ask()
+        return [] if self._asked is None else list(self._asked.get("X"))
+
+    def tell(self, genomes: list[Genome], objectives: NDArray[np.float64]) -> None:
+        """Select the survivors."""
+        # The survival's distances need finite numbers; a model that broke is simply the worst there is.
+        finite = np.where(np.isfinite(objectives), objectives, 1e30)
+        Evaluator().eval(StaticProblem(self._algorithm.problem, F=finite), self._asked)
+        self._algorithm.tell(infills=self._asked)
+
+
+def nsga3(space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Evolutionary:
+    """NSGA-III (Deb and Jain 2014): survival by nearness to evenly spread reference directions."""
+    directions = get_reference_directions("energy", objectives, population, seed=seed) if objectives > 2 else (
+        get_reference_directions("das-dennis", objectives, n_partitions=population - 1 if objectives == 2 else 1)
+    )
+    return Evolutionary(NSGA3(directions, population, **_operators(start)), space, objectives, seed)
+
+
+def nsga2(space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Evolutionary:
+    """NSGA-II (Deb et al. 2002): survival by rank and crowding distance."""
+    return Evolutionary(NSGA2(population, **_operators(start)), space, objectives, seed)
+
+
+def _operators(start: list[Genome]) -> dict[str, Any]:
+    return {"sampling": StartSampling(start), "crossover": GenomeCrossover(), "mutation": GenomeMutation()}

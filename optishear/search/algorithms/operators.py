@@ -1,0 +1,106 @@
+"""pymoo operators for genomes that mix choices, real numbers and sparsity levels."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymoo.core.crossover import Crossover
+from pymoo.core.mutation import Mutation
+from pymoo.core.problem import Problem
+from pymoo.core.sampling import Sampling
+from pymoo.operators.crossover.sbx import SBX
+from pymoo.operators.mutation.pm import PM
+
+from optishear.search.space import Space
+
+Population = NDArray[np.float64]
+LARGEST_SWITCH = 3
+
+
+class GenomeProblem(Problem):  # type: ignore[misc]
+    """The bounds of a space, as pymoo wants them; evaluation happens outside."""
+
+    def __init__(self, space: Space, objectives: int) -> None:
+        super().__init__(n_var=space.size, n_obj=objectives, xl=np.zeros(space.size), xu=space.upper)
+        self.space = space
+
+
+class StartSampling(Sampling):  # type: ignore[misc]
+    """Given genomes first, then genomes drawn evenly over the space."""
+
+    def __init__(self, start: list[Population]) -> None:
+        super().__init__()
+        self.start = start
+
+    def _do(self, problem: GenomeProblem, n_samples: int, *args: Any, random_state: Any, **kwargs: Any) -> Population:
+        drawn = [problem.space.random(random_state) for _ in range(n_samples - len(self.start))]
+        return np.array([*self.start, *drawn])[:n_samples]
+
+
+class GenomeCrossover(Crossover):  # type: ignore[misc]
+    """Whole genes are exchanged one by one (uniform); real genes are blended (simulated binary)."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2, prob=0.9)
+        self.blend = SBX(prob_var=0.9, eta=10)
+
+    def _do(self, problem: GenomeProblem, X: Population, *args: Any, random_state: Any, **kwargs: Any) -> Population:
+        children = X.copy()
+        exchange = random_state.random(X.shape[1:]) < 0.5
+        children[0][exchange], children[1][exchange] = X[1][exchange], X[0][exchange]
+        real = problem.space.is_real
+        if real.any():
+            blended = self.blend._do(problem, X, *args, random_state=random_state, **kwargs)
+            children[:, :, real] = blended[:, :, real]
+        return children
+
+
+class GenomeMutation(Mutation):  # type: ignore[misc]
+    """Choices are drawn anew, real genes are moved (polynomial), levels are switched.
+
+    A level switch (EvoPress, arXiv 2410.14649) raises one level and lowers another, so that the total stays;
+    without a fixed total, single levels are moved. One or two switches are made at a time, and about one metric
+    gene changes for each genome that has any.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.move = PM(eta=15)
+
+    def _do(self, problem: GenomeProblem, X: Population, *args: Any, random_state: Any, **kwargs: Any) -> Population:
+        space = problem.space
+        children = X.copy()
+        choices = ~space.is_real & ~space.is_level
+        if choices.any():
+            drawn = np.array([space.random(random_state) for _ in range(len(X))])
+            redraw = choices & (random_state.random(X.shape) < 1 / choices.sum())
+            children[redraw] = drawn[redraw]
+        if space.is_real.any():
+            moved = self.move._do(problem, children, *args, random_state=random_state, **kwargs)
+            children[:, space.is_real] = moved[:, space.is_real]
+        if space.is_level.any():
+            for child in children:
+                mutate_levels(space, child, random_state)
+        return children
+
+
+def mutate_levels(space: Space, genome: Population, random_state: Any) -> None:
+    """Switch one or two pairs of levels of a genome in place; single levels where the total is free.
+
+    A switch moves by one to ``LARGEST_SWITCH`` levels, so that fine levels do not make the steps fine.
+    """
+    levels = np.flatnonzero(space.is_level)
+    top = space.levels - 1
+    for _ in range(int(random_state.integers(1, 3))):
+        up, down = random_state.choice(levels, 2, replace=len(levels) < 2)
+        height = int(random_state.integers(1, LARGEST_SWITCH + 1))
+        height = int(min(height, top - genome[up], genome[down]))
+        if up == down or height < 1:
+            continue
+        only_one = not space.exact and random_state.random() < 0.5
+        if not only_one or random_state.random() < 0.5:
+            genome[up] += height
+        else:
+            genome[down] -= height
+        if not only_one:
+            genome[down] -= height

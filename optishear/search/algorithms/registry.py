@@ -1,0 +1,22 @@
+"""Search algorithms by name."""
+
+from optishear.search.algorithms.base import AlgorithmFactory
+from optishear.search.algorithms.evolutionary import nsga2, nsga3
+from optishear.search.algorithms.evopress import EvoPress
+from optishear.search.algorithms.sampling import exhaustive, random, sobol
+from optishear.search.algorithms.tpe import TreeParzen
+
+ALGORITHMS: dict[str, AlgorithmFactory] = {
+    "nsga3": nsga3,
+    "nsga2": nsga2,
+    "random": random,
+    "qmc": sobol,
+    "tpe": TreeParzen,
+    "exhaustive": exhaustive,
+    "evopress": EvoPress,
+}
+
+
+def algorithm_for(name: str, stage: str) -> AlgorithmFactory:
+    """The algorithm of a stage: ratios are too many to enumerate, so ``exhaustive`` leaves them to NSGA-III."""
+    return ALGORITHMS["nsga3" if name == "exhaustive" and stage == "ratios" else name]

@@ -1,0 +1,60 @@
+"""Algorithms that do not learn: random and quasi-random points, and all distinct metrics."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from optishear.errors import InputError
+from optishear.metrics.canonical import distinct_meta_metrics
+from optishear.search.space import Genome, Space
+
+
+class Drawn:
+    """Start genomes, then genomes drawn batch by batch, or a fixed list of them."""
+
+    def __init__(self, space: Space, start: list[Genome], population: int, points: object) -> None:
+        self._space = space
+        self._waiting = list(start)
+        self._population = population
+        self._points = points
+
+    def ask(self) -> list[Genome]:
+        """The next batch."""
+        while len(self._waiting) < self._population and self._points is not None:
+            self._waiting += self._draw()
+        batch, self._waiting = self._waiting[: self._population], self._waiting[self._population :]
+        return batch
+
+    def tell(self, genomes: list[Genome], objectives: NDArray[np.float64]) -> None:
+        """Nothing is learned."""
+
+    def _draw(self) -> list[Genome]:
+        if isinstance(self._points, np.random.Generator):
+            return [self._space.random(self._points) for _ in range(self._population)]
+        assert isinstance(self._points, qmc.Sobol)
+        return [self._space.from_unit(point) for point in self._points.random(64)]
+
+
+def random(space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Drawn:
+    """Evenly drawn genomes."""
+    return Drawn(space, start, population, np.random.default_rng(seed))
+
+
+def sobol(space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Drawn:
+    """A scrambled Sobol sequence, which fills the space more evenly than chance."""
+    return Drawn(space, start, population, qmc.Sobol(space.size, seed=seed))
+
+
+def exhaustive(space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Drawn:
+    """All distinct metrics of the meta space.
+
+    Raises:
+        InputError: if the space has more to choose than one meta metric.
+    """
+    if space.metric_scopes != ("all",) or space.metric_space != "meta" or space.ratio_groups:
+        raise InputError(
+            "The algorithm 'exhaustive' evaluates every distinct metric of the meta space; "
+            "it needs metric_space meta, metric_scope model and order sequential."
+        )
+    encoded = [space.encode({"all": metric}) for metric in distinct_meta_metrics().values()]
+    return Drawn(space, [*start, *(genome for genome in encoded if genome is not None)], population, None)

@@ -1,0 +1,71 @@
+"""Measure a candidate: one mask computation and one forward pass, or nothing if the ledger knows it."""
+
+import time
+from collections.abc import Mapping
+
+from optishear.models.layers import PrunableLayer
+from optishear.search.candidate import Candidate
+from optishear.search.ledger import Ledger, measurement_key
+from optishear.search.masked_weights import MaskedWeights
+from optishear.search.reconstruction import ReconstructionError
+from optishear.search.sensitivity import marginal_costs
+
+
+class CandidateEvaluator:
+    """Measures candidates on one or several sets of search tokens."""
+
+    def __init__(
+        self,
+        layers: list[PrunableLayer],
+        weights: MaskedWeights,
+        errors: Mapping[str, ReconstructionError],
+        ledger: Ledger,
+        target_sparsity: float,
+    ) -> None:
+        """Bind what a measurement needs.
+
+        Args:
+            layers: the model's prunable layers.
+            weights: the model's weights, to put candidates on.
+            errors: reconstruction error by the name of its calibration set; the main one's name is empty.
+            ledger: what was measured before.
+            target_sparsity: for ``sparsity_distance``.
+        """
+        self._layers = layers
+        self._weights = weights
+        self._errors = errors
+        self._ledger = ledger
+        self._target = target_sparsity
+
+    def key(self, candidate: Candidate, sequences: int) -> str:
+        """What identifies a measurement in the ledger."""
+        sets = [f"{name}:{','.join(error.divergences)}" for name, error in self._errors.items()]
+        return measurement_key(candidate.key, sequences, *sets)
+
+    def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
+        """All errors by name (``kl``; ``kl/NAME`` for a further set), ``sparsity_distance``, and ``seconds``."""
+        key = self.key(candidate, sequences)
+        measured = self._ledger.get(key)
+        if measured is None:
+            started = time.perf_counter()
+            self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
+            measured = {}
+            for set_name, error in self._errors.items():
+                for divergence, value in error.measure(sequences).items():
+                    measured[f"{divergence}/{set_name}" if set_name else divergence] = value
+            measured["seconds"] = time.perf_counter() - started
+            self._ledger.put(key, measured)
+        return {**measured, "sparsity_distance": abs(candidate.achieved_sparsity - self._target)}
+
+    def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
+        """Cost of one more pruned weight in each layer (``sensitivity.marginal_costs``), and the seconds it took."""
+        key = measurement_key("marginal costs", candidate.key, first, count)
+        measured = self._ledger.get(key)
+        if measured is None:
+            started = time.perf_counter()
+            self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
+            costs = marginal_costs(self._weights, self._errors[""], self._layers, first, count)
+            measured = {str(index): cost for index, cost in enumerate(costs)}
+            measured["seconds"] = time.perf_counter() - started
+            self._ledger.put(key, measured)
+        return [measured[str(index)] for index in range(len(self._layers))], measured["seconds"]

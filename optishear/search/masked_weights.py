@@ -1,0 +1,145 @@
+"""The model's weights under one candidate after another, changed in place and restored at the end."""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from optishear.masks.select import keep_mask, row_ranks
+from optishear.metrics.canonical import canonical_key
+from optishear.metrics.metric import MetaMetric, PowerMetric
+from optishear.metrics.score import scores
+from optishear.models.layers import PrunableLayer
+from optishear.pattern import Pattern
+from optishear.statistics.statistics import Statistics
+
+MetricKey = tuple[str | float, ...]
+
+
+@dataclass
+class _Layer:
+    layer: PrunableLayer
+    original: Tensor
+    squared_norms: Tensor
+    finite: bool
+    applied: tuple[MetricKey, int] | None = None
+    metric: MetaMetric | PowerMetric | None = None
+    ranks: Tensor | None = None
+    ranks_of: MetricKey | None = None
+
+
+def metric_key(metric: MetaMetric | PowerMetric) -> MetricKey:
+    """A key that is equal for metrics that give equal masks."""
+    if isinstance(metric, MetaMetric):
+        return canonical_key(metric)
+    return ("exponents", metric.activation_exponent, metric.sums_exponent, metric.column_share)
+
+
+class MaskedWeights:
+    """A context in which candidates are applied to a model; leaving it restores the dense weights.
+
+    One copy of the prunable weights is kept. A layer is touched only when its metric or its count changed. When
+    a layer keeps its metric and only the count changes, its ranks are computed once and kept (2 bytes a weight,
+    as far as the memory budget goes), after which a mask is one comparison.
+    """
+
+    def __init__(
+        self, layers: list[PrunableLayer], statistics: Statistics, pattern: Pattern, memory_budget: float
+    ) -> None:
+        """Copy the weights.
+
+        Args:
+            layers: the model's prunable layers.
+            statistics: taken on the dense model.
+            pattern: the pattern of all candidates.
+            memory_budget: bytes that the rank cache may take.
+        """
+        self.pattern = pattern
+        self.memory_budget = memory_budget
+        self.rank_cache_bytes = 0
+        self._layers = [
+            _Layer(
+                layer=layer,
+                original=layer.module.weight.detach().clone(),
+                squared_norms=statistics.of(layer.name, layer.module.in_features),
+                finite=bool(torch.isfinite(layer.module.weight).all()),
+            )
+            for layer in layers
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.restore()
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the dense weights back."""
+        for layer in self._layers:
+            layer.layer.module.weight.copy_(layer.original)
+            layer.applied = None
+
+    @torch.no_grad()
+    def apply(self, metrics: list[MetaMetric | PowerMetric], pruned_per_row: list[int]) -> int:
+        """Prune each layer by its metric and its count, from the dense weights.
+
+        Returns:
+            The number of layers that had to be touched.
+        """
+        touched = 0
+        for layer, metric, count in zip(self._layers, metrics, pruned_per_row, strict=True):
+            wanted = (metric_key(metric), count)
+            if layer.applied == wanted:
+                continue
+            mask = self._mask(layer, metric, wanted[0], count)
+            weight = layer.layer.module.weight
+            if layer.finite:
+                torch.mul(layer.original, mask, out=weight)
+            else:
+                weight.copy_(layer.original.masked_fill(~mask, 0))
+            layer.applied, layer.metric = wanted, metric
+            touched += 1
+        return touched
+
+    @torch.no_grad()
+    def mean_near_threshold(self, index: int, gradient: Tensor, band: float) -> float:
+        """Mean of -gradient * dense weight over the weights of a layer that are next to its threshold.
+
+        Args:
+            index: the layer's place.
+            gradient: [out, in].
+            band: half-width of the neighbourhood, as a share of the row length.
+        """
+        layer = self._layers[index]
+        if layer.applied is None:
+            raise RuntimeError("no candidate is on the weights")
+        key, count = layer.applied
+        width = max(2, int(band * gradient.shape[1]))
+        if layer.ranks is not None and layer.ranks_of == key:
+            ranks = layer.ranks
+        else:
+            assert layer.metric is not None
+            ranks = row_ranks(scores(layer.metric, layer.original, layer.squared_norms))
+        near = (ranks >= count - width) & (ranks < count + width)
+        return -float((gradient * layer.original * near).sum(dtype=torch.float32)) / max(1, int(near.sum()))
+
+    def _mask(self, layer: _Layer, metric: MetaMetric | PowerMetric, key: MetricKey, count: int) -> Tensor:
+        if self.pattern.is_structured:
+            return keep_mask(scores(metric, layer.original, layer.squared_norms), self.pattern)
+        if layer.ranks is not None and layer.ranks_of == key:
+            return layer.ranks >= count
+        only_the_count_changed = layer.applied is not None and layer.applied[0] == key
+        size = layer.original.numel() * 2
+        fits = layer.ranks is not None or self.rank_cache_bytes + size <= self.memory_budget
+        values = scores(metric, layer.original, layer.squared_norms)
+        if not (only_the_count_changed and fits):
+            return keep_mask(values, self.pattern, count)
+        if layer.ranks is None:
+            self.rank_cache_bytes += size
+        layer.ranks, layer.ranks_of = row_ranks(values), key
+        return layer.ranks >= count
