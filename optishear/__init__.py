@@ -1,0 +1,33 @@
+"""OptiShear: search the pruning recipe of a language model, prune it, judge it.
+
+The names below are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optishear.api import prune, search
+    from optishear.errors import InputError
+    from optishear.evaluation.evaluate import evaluate
+    from optishear.models.load import load_model
+    from optishear.pruning.checkpoint import save_checkpoint
+    from optishear.recipe import Recipe
+
+__all__ = ["InputError", "Recipe", "evaluate", "load_model", "prune", "save_checkpoint", "search"]
+
+_HOMES = {
+    "InputError": "optishear.errors",
+    "Recipe": "optishear.recipe",
+    "evaluate": "optishear.evaluation.evaluate",
+    "load_model": "optishear.models.load",
+    "prune": "optishear.api",
+    "save_checkpoint": "optishear.pruning.checkpoint",
+    "search": "optishear.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'optishear' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -90,11 +90,17 @@ class SearchParameters(Parameters):
         "model", description="One metric for the whole model, or one per kind of layer."
     )
     ratio_scope: Literal["none", "decoder_layer", "linear"] = Field(
-        "decoder_layer", description="What has a sparsity ratio of its own; none prunes every layer alike."
+        "linear", description="What has a sparsity ratio of its own; none prunes every layer alike."
     )
-    ratio_step: Annotated[float, Field(gt=0, lt=1)] = Field(0.05, description="Distance d between sparsity levels.")
+    ratio_step: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.02, description="Distance d between sparsity levels; the paper's is 0.05."
+    )
     ratio_levels: Annotated[int, Field(ge=3)] = Field(
-        3, description="Number of levels around the target, odd: 3 are {s-d, s, s+d}."
+        31, description="Number of levels around the target, odd; the paper's 3 are {s-d, s, s+d}."
+    )
+    descent_steps: Annotated[int, Field(ge=0)] = Field(
+        24,
+        description="Gradient steps on the ratios, before the algorithm goes on from there; 0 leaves all to the algorithm.",
     )
     order: Literal["joint", "sequential"] = Field(
         "sequential", description="Metric and ratios together, or the metric first and then the ratios."

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from optishear.models.layers import PrunableLayer
-from optishear.search.masked_weights import MaskedWeights
-from optishear.search.reconstruction import ReconstructionError
+from optishear.searching.masked_weights import MaskedWeights
+from optishear.searching.reconstruction import ReconstructionError
 
 # Weights within this share of the row length of the threshold, on either side, stand for the next to change.
 BAND = 0.04

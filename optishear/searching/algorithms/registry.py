@@ -1,10 +1,10 @@
 """Search algorithms by name."""
 
-from optishear.search.algorithms.base import AlgorithmFactory
-from optishear.search.algorithms.evolutionary import nsga2, nsga3
-from optishear.search.algorithms.evopress import EvoPress
-from optishear.search.algorithms.sampling import exhaustive, random, sobol
-from optishear.search.algorithms.tpe import TreeParzen
+from optishear.searching.algorithms.base import AlgorithmFactory
+from optishear.searching.algorithms.evolutionary import nsga2, nsga3
+from optishear.searching.algorithms.evopress import EvoPress
+from optishear.searching.algorithms.sampling import exhaustive, random, sobol
+from optishear.searching.algorithms.tpe import TreeParzen
 
 ALGORITHMS: dict[str, AlgorithmFactory] = {
     "nsga3": nsga3,

@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from optishear.search.space import Genome, Space
+from optishear.searching.space import Genome, Space
 
 
 class Algorithm(Protocol):

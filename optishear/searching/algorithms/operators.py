@@ -11,7 +11,7 @@ from pymoo.core.sampling import Sampling
 from pymoo.operators.crossover.sbx import SBX
 from pymoo.operators.mutation.pm import PM
 
-from optishear.search.space import Space
+from optishear.searching.space import Space
 
 Population = NDArray[np.float64]
 LARGEST_SWITCH = 3

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from optishear.pattern import Pattern
-from optishear.search.trials import Trial, pareto_front
+from optishear.searching.trials import Trial, pareto_front
 
 # A recipe misses its target by at most this much; applying it closes the rest.
 SPARSITY_TOLERANCE = 0.001

@@ -14,7 +14,7 @@ from optishear.metrics.operations import Coefficient, Operation
 from optishear.models.layers import KINDS, PrunableLayer
 from optishear.parameters import SearchParameters
 from optishear.pattern import Pattern
-from optishear.search.candidate import AnyMetric, Candidate, make_candidate
+from optishear.searching.candidate import AnyMetric, Candidate, make_candidate
 from optishear.sparsity import MAXIMUM_RATIO
 
 Genome = NDArray[np.float64]

@@ -8,7 +8,7 @@ from optishear.metrics.metric import RIA, WANDA, MetaMetric
 from optishear.metrics.score import scores
 from optishear.models.layers import prunable_layers
 from optishear.pattern import parse_pattern
-from optishear.search.masked_weights import MaskedWeights
+from optishear.searching.masked_weights import MaskedWeights
 from optishear.statistics.collect import collect_statistics
 
 MODEL = tiny_model()

@@ -4,11 +4,11 @@ import time
 from collections.abc import Mapping
 
 from optishear.models.layers import PrunableLayer
-from optishear.search.candidate import Candidate
-from optishear.search.ledger import Ledger, measurement_key
-from optishear.search.masked_weights import MaskedWeights
-from optishear.search.reconstruction import ReconstructionError
-from optishear.search.sensitivity import marginal_costs
+from optishear.searching.candidate import Candidate
+from optishear.searching.ledger import Ledger, measurement_key
+from optishear.searching.masked_weights import MaskedWeights
+from optishear.searching.reconstruction import ReconstructionError
+from optishear.searching.sensitivity import marginal_costs
 
 
 class CandidateEvaluator:

@@ -8,8 +8,8 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.models.features import split_at_head
 from optishear.models.layers import prunable_layers
-from optishear.search import reconstruction
-from optishear.search.reconstruction import ReconstructionError
+from optishear.searching import reconstruction
+from optishear.searching.reconstruction import ReconstructionError
 
 TOKENS = random_calibration(5, 24).tokens
 

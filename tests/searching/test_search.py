@@ -13,9 +13,9 @@ from optishear.errors import InputError
 from optishear.parameters import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
-from optishear.search import evaluator
-from optishear.search.ledger import Ledger
-from optishear.search.search import SearchResult, run_search
+from optishear.searching import evaluator
+from optishear.searching.ledger import Ledger
+from optishear.searching.search import SearchResult, run_search
 from optishear.statistics.collect import collect_statistics
 
 CALIBRATION = random_calibration(8, 32)

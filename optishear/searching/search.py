@@ -20,17 +20,17 @@ from optishear.parameters import SearchParameters
 from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
 from optishear.recipe import Recipe
-from optishear.search.algorithms.registry import algorithm_for
-from optishear.search.candidate import AnyMetric, Candidate, make_candidate
-from optishear.search.choice import Choice, choose
-from optishear.search.descent import RatioDescent
-from optishear.search.evaluator import CandidateEvaluator
-from optishear.search.ledger import Ledger
-from optishear.search.masked_weights import MaskedWeights
-from optishear.search.reconstruction import ReconstructionError
-from optishear.search.rounds import Round, plan_rounds, plan_stages
-from optishear.search.space import Genome, Space, metric_scopes, ratio_groups
-from optishear.search.trials import Trial, best_first, trials_table
+from optishear.searching.algorithms.registry import algorithm_for
+from optishear.searching.candidate import AnyMetric, Candidate, make_candidate
+from optishear.searching.choice import Choice, choose
+from optishear.searching.descent import RatioDescent
+from optishear.searching.evaluator import CandidateEvaluator
+from optishear.searching.ledger import Ledger
+from optishear.searching.masked_weights import MaskedWeights
+from optishear.searching.reconstruction import ReconstructionError
+from optishear.searching.rounds import Round, plan_rounds, plan_stages
+from optishear.searching.space import Genome, Space, metric_scopes, ratio_groups
+from optishear.searching.trials import Trial, best_first, trials_table
 from optishear.statistics.statistics import Statistics
 
 # A stage in which this many generations in a row bring nothing that was not evaluated before has run dry.

@@ -9,7 +9,7 @@ from optishear.metrics.metric import MetaMetric, PowerMetric
 from optishear.models.layers import PrunableLayer
 from optishear.pattern import Pattern
 from optishear.recipe import Recipe
-from optishear.search.masked_weights import metric_key
+from optishear.searching.masked_weights import metric_key
 from optishear.sparsity import block_path, exact_ratios, pruned_per_row
 
 AnyMetric = MetaMetric | PowerMetric

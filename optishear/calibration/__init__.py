@@ -1,0 +1,1 @@
+"""Text → token blocks: what the dense model is observed on."""

@@ -1,0 +1,59 @@
+"""Calibration source → calibration set, whatever the source."""
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from optishear.calibration.pack import pack
+from optishear.calibration.self_generated import generate
+from optishear.calibration.set import CalibrationSet
+from optishear.calibration.text import check_source, read_documents
+from optishear.errors import InputError
+
+SELF = "self"
+
+
+def check_calibration(calibration: str) -> None:
+    """Refuse a calibration source that cannot be read, before the model is loaded.
+
+    Raises:
+        InputError: naming the source and what is wrong with it.
+    """
+    if calibration != SELF:
+        check_source(calibration)
+
+
+def calibrate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    calibration: str = SELF,
+    sequences: int = 32,
+    sequence_length: int = 512,
+    seed: int = 0,
+) -> CalibrationSet:
+    """Make the calibration set of a dense model.
+
+    Args:
+        calibration: ``self``, text sampled from the model, or a source of ``read_documents``.
+        sequences: number of token blocks.
+        sequence_length: tokens per block.
+        seed: of the sampling, or of the order in which documents are taken.
+
+    Raises:
+        InputError: if the blocks are longer than the model's context, or the source gives too little text.
+    """
+    check_context(model, "sequence_length", sequence_length)
+    if calibration == SELF:
+        return generate(model, tokenizer, sequences, sequence_length, seed)
+    documents = read_documents(calibration, seed=seed)
+    return pack(documents, tokenizer, sequences, sequence_length, calibration)
+
+
+def check_context(model: PreTrainedModel, parameter: str, length: int) -> None:
+    """Refuse token blocks that are longer than the model's context.
+
+    Raises:
+        InputError: naming the parameter, its value and the longest that fits.
+    """
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if longest is not None and length > longest:
+        raise InputError(f"The parameter {parameter} cannot be {length}: the model's context is {longest} tokens.")

@@ -1,0 +1,175 @@
+"""Source → documents: where calibration and evaluation text is read from."""
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from optishear.errors import InputError
+
+PYTHON_DOCS = "python-docs"
+HUB = "hub:"
+# A shuffle holds this many documents: an exact one for most files, and bounded memory for the rest.
+_FILE_BUFFER = 10_000
+# The buffer of a stream is fetched before its first document is given.
+_STREAM_BUFFER = 1_000
+
+
+def read_documents(source: str, *, seed: int | None = None, splits: tuple[str, ...] = ("train",)) -> Iterator[str]:
+    """The non-empty documents of a source, read as they are asked for.
+
+    Args:
+        source: ``hub:NAME[/CONFIG]``, a data set of the hub, streamed, with the text in the column ``text``
+            (``hub:allenai/c4/en``); a ``.txt`` file, which is one document; a ``.jsonl`` or ``.parquet`` file
+            with a column ``text``; or ``python-docs``, the prose topics of the standard library's help, which
+            differ between Python versions.
+        seed: take the documents in an order drawn with this seed (from a bounded buffer); in the source's own
+            order where not given.
+        splits: for the hub, the splits to prefer, best first; a data set with none of them gives its first.
+
+    Raises:
+        InputError: at the latest at the first document, if the source is unknown, missing, empty or has no text.
+        ConnectionError: if the hub cannot be reached; worth another try.
+    """
+    if source.startswith(HUB):
+        return _hub_documents(source, seed, splits)
+    reader = _local_reader(source)
+    documents = _non_empty(reader(Path(source)), source)
+    return documents if seed is None else _shuffled(documents, seed)
+
+
+def check_source(source: str) -> None:
+    """Refuse a source that cannot be read, at the cost of one document; the hub is not asked.
+
+    Raises:
+        InputError: naming the source and what is wrong with it.
+    """
+    if source.startswith(HUB):
+        _hub_name(source)
+    else:
+        next(read_documents(source))
+
+
+def _local_reader(source: str) -> Callable[[Path], Iterator[Any]]:
+    if source == PYTHON_DOCS:
+        return _python_docs
+    reader = _READERS.get(Path(source).suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"The text {source!r} is of no known kind; give hub:NAME[/CONFIG], {PYTHON_DOCS}, "
+            "or a .txt, .jsonl or .parquet file."
+        )
+    if not Path(source).is_file() or not os.access(source, os.R_OK):
+        raise InputError(f"There is no text file {source!r} that can be read; give one that exists.")
+    return reader
+
+
+def _python_docs(_: Path) -> Iterator[str]:
+    from pydoc_data.topics import topics
+
+    for name in sorted(topics):
+        yield topics[name]
+
+
+def _txt(path: Path) -> Iterator[str]:
+    yield path.read_text(encoding="utf-8")
+
+
+def _jsonl(path: Path) -> Iterator[Any]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise InputError(f"Line {number} of {str(path)!r} is not JSON ({error.msg}).") from None
+                if not isinstance(row, dict) or "text" not in row:
+                    raise InputError(
+                        f"Line {number} of {str(path)!r} has no column 'text'; rename the one that has it."
+                    )
+                yield row["text"]
+
+
+def _parquet(path: Path) -> Iterator[Any]:
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowException as error:
+        raise InputError(f"The file {str(path)!r} is not Parquet ({str(error).splitlines()[0]}).") from None
+    if "text" not in file.schema_arrow.names:
+        columns = ", ".join(file.schema_arrow.names)
+        raise InputError(f"The file {str(path)!r} has no column 'text', only {columns}; rename the one that has it.")
+    for batch in file.iter_batches(batch_size=1024, columns=["text"]):
+        yield from batch.column(0).to_pylist()
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Any]]] = {".txt": _txt, ".jsonl": _jsonl, ".parquet": _parquet}
+
+
+def _non_empty(documents: Iterator[Any], source: str) -> Iterator[str]:
+    empty = True
+    try:
+        for document in documents:
+            if document is not None and not isinstance(document, str):
+                raise InputError(f"The column 'text' of {source!r} holds {type(document).__name__}, not text.")
+            if document and document.strip():
+                empty = False
+                yield document
+    except UnicodeDecodeError:
+        raise InputError(f"The file {source!r} is not UTF-8 text; convert it first.") from None
+    if empty:
+        raise InputError(f"The text {source!r} is empty; give one with words in it.")
+
+
+def _shuffled(documents: Iterator[str], seed: int) -> Iterator[str]:
+    chance = random.Random(seed)
+    buffer: list[str] = []
+    for document in documents:
+        if len(buffer) < _FILE_BUFFER:
+            buffer.append(document)
+            continue
+        place = chance.randrange(_FILE_BUFFER)
+        document, buffer[place] = buffer[place], document
+        yield document
+    chance.shuffle(buffer)
+    yield from buffer
+
+
+def _hub_name(source: str) -> tuple[str, str | None]:
+    parts = source.removeprefix(HUB).split("/")
+    if not all(parts) or len(parts) > 3:
+        raise InputError(f"The text {source!r} is not hub:NAME[/CONFIG], such as hub:allenai/c4/en.")
+    return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None
+
+
+def _hub_documents(source: str, seed: int | None, splits: tuple[str, ...]) -> Iterator[str]:
+    name, config = _hub_name(source)
+    # Slow to import, and needed by no other source.
+    import datasets
+
+    try:
+        available = datasets.load_dataset(name, config, streaming=True)
+    except datasets.exceptions.FileNotFoundDatasetsError as error:
+        raise InputError(f"The hub has no data set for {source!r} ({_first_line(error)}).") from None
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"The data set {source!r} cannot be used ({_first_line(error)}).") from None
+    split = next((split for split in splits if split in available), next(iter(available)))
+    stream = available[split]
+    if seed is not None:
+        stream = stream.shuffle(seed=seed, buffer_size=_STREAM_BUFFER)
+    yield from _non_empty(_texts(stream, source), source)
+
+
+def _texts(rows: Any, source: str) -> Iterator[Any]:
+    for row in rows:
+        if "text" not in row:
+            raise InputError(f"The data set {source!r} has no column 'text', only {', '.join(row)}; give one that has.")
+        yield row["text"]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

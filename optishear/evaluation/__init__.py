@@ -1,0 +1,1 @@
+"""Model → scores: perplexity, benchmark tasks, and the comparison of several models."""

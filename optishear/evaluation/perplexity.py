@@ -1,0 +1,79 @@
+"""Perplexity as the pruning papers report it: over equal, non-overlapping windows of one long text.
+
+The text is tokenized once, as a whole, and cut into windows; each window's loss is the mean over the tokens that it
+predicts (all but its first), and the perplexity is exp of the mean over windows (SparseGPT, arXiv 2301.00774; Wanda,
+arXiv 2306.11695). It changes with the window length and the number of windows: compare only where both are equal.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from optishear.errors import InputError
+
+# Logits of one forward pass, and of one float32 softmax: bounds on memory that a large vocabulary would break.
+_LOGITS_PER_PASS = 2**29
+_LOGITS_PER_SOFTMAX = 2**24
+
+
+def text_windows(
+    tokenizer: PreTrainedTokenizerBase, text: str, window_length: int, windows: int | None = None
+) -> Tensor:
+    """Tokenize a text, special tokens included, and cut it into windows from its start.
+
+    Returns:
+        [windows, window_length] int64; as many as there are where ``windows`` is not given. The rest is dropped.
+
+    Raises:
+        InputError: if the text is too short, with the number of tokens found and needed.
+    """
+    tokens = tokenizer(text, verbose=False)["input_ids"]
+    count = len(tokens) // window_length if windows is None else windows
+    needed = max(count, 1) * window_length
+    if len(tokens) < needed:
+        raise InputError(
+            f"The evaluation text has only {len(tokens)} tokens, and {max(count, 1)} windows of {window_length} need "
+            f"{needed}; give more text, or ask for fewer or shorter windows."
+        )
+    return torch.tensor(tokens[:needed]).reshape(count, window_length)
+
+
+def perplexity(model: PreTrainedModel, windows: Tensor, batch_size: int = 8) -> float:
+    """Perplexity of a model over windows of tokens; the model is not changed.
+
+    Args:
+        windows: [windows, window_length] int64 token ids, window_length at least 2.
+        batch_size: windows per forward pass at most; fewer where their logits would not fit in memory.
+
+    Returns:
+        exp of the mean negative log-likelihood in nats; infinite where that overflows, not a number where the
+        model's outputs are none.
+    """
+    vocabulary = model.config.get_text_config().vocab_size
+    batch_size = max(1, min(batch_size, _LOGITS_PER_PASS // (windows.shape[1] * vocabulary)))
+    total = 0.0
+    with tqdm(total=len(windows), unit="window", desc="perplexity") as progress:
+        for batch in windows.split(batch_size):
+            total += _losses(model, batch.to(model.device)).sum().item()
+            progress.update(len(batch))
+    try:
+        return math.exp(total / len(windows))
+    except OverflowError:
+        return math.inf
+
+
+@torch.inference_mode()
+def _losses(model: PreTrainedModel, batch: Tensor) -> Tensor:
+    """Mean negative log-likelihood of each window: [batch] float64."""
+    logits = model(batch, use_cache=False).logits
+    tokens = max(1, _LOGITS_PER_SOFTMAX // logits.shape[-1])
+    losses = [
+        cross_entropy(some.float(), following, reduction="none").double()
+        for window, targets in zip(logits[:, :-1], batch[:, 1:], strict=True)
+        for some, following in zip(window.split(tokens), targets.split(tokens), strict=True)
+    ]
+    return torch.cat(losses).reshape(len(batch), -1).mean(dim=1)
