@@ -84,10 +84,12 @@ class SearchParameters(Parameters):
         description="More calibration sets, as NAME=SOURCE, each with objectives of its own beside the main one.",
     )
     metric_space: Literal["meta", "power"] = Field(
-        "meta", description="meta: the paper's 7x7x7x7 metrics; power: continuous exponents, with Wanda and RIA inside."
+        "power", description="meta: the paper's 7x7x7x7 metrics; power: continuous exponents, with Wanda and RIA inside."
     )
-    metric_scope: Literal["model", "kind"] = Field(
-        "model", description="One metric for the whole model, or one per kind of layer."
+    metric_scope: Literal["model", "kind", "path"] = Field(
+        "path",
+        description="One metric for the whole model (the paper's), one per kind of layer (attention in and out, MLP in and "
+        "out), or one per path of a layer inside its block (query, key, value and so on).",
     )
     ratio_scope: Literal["none", "decoder_layer", "linear"] = Field(
         "linear", description="What has a sparsity ratio of its own; none prunes every layer alike."

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from optishear.errors import InputError
 from optishear.files import write_text
 from optishear.metrics.metric import NAMED, Metric
-from optishear.models.layers import Kind
+from optishear.models.layers import KINDS, PrunableLayer, block_path
 from optishear.pattern import Pattern, parse_pattern
 
 Ratio = Annotated[float, Field(ge=0, lt=1)]
@@ -21,7 +21,8 @@ class Recipe(BaseModel):
     Attributes:
         name: what to call it in tables and model cards.
         sparsity: the target, ``0.5`` or ``2:4``.
-        metrics: the pruning metric of every layer under the key ``all``, or one for each kind of layer.
+        metrics: the pruning metric of the layers, by the layer's path inside its block (``self_attn.q_proj``), by
+            its kind (``attention_in``), or under ``all``; the first of these that the recipe has is a layer's.
         sparsity_ratios: fraction to prune, one number per decoder layer from first to last, under ``all`` or
             under a layer's path inside its block (``self_attn.q_proj``). Empty: every layer at the target.
         objectives: what the search measured for it, by objective name.
@@ -45,9 +46,8 @@ class Recipe(BaseModel):
     @field_validator("metrics")
     @classmethod
     def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
-        kinds = {"attention_in", "attention_out", "mlp_in", "mlp_out"}
-        if set(value) != {"all"} and set(value) != kinds:
-            raise ValueError(f"metrics need the key 'all' or the four kinds {sorted(kinds)}, not {sorted(value)}")
+        if "all" not in value and not set(KINDS) <= set(value):
+            raise ValueError(f"metrics need the key 'all' or the four kinds {', '.join(KINDS)}, not {sorted(value)}")
         return value
 
     @property
@@ -55,9 +55,9 @@ class Recipe(BaseModel):
         """The parsed sparsity."""
         return parse_pattern(self.sparsity)
 
-    def metric_of(self, kind: Kind) -> Metric:
-        """The metric that scores layers of this kind."""
-        return self.metrics.get("all") or self.metrics[kind]
+    def metric_of(self, layer: PrunableLayer) -> Metric:
+        """The metric that scores a layer."""
+        return metric_of(self.metrics, layer)
 
     def to_yaml(self) -> str:
         """The recipe as YAML, keys in a fixed order."""
@@ -83,6 +83,14 @@ class Recipe(BaseModel):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise InputError(f"The recipe {str(path)!r} is not valid: {where}: {first['msg']}.") from None
+
+
+def metric_of(metrics: dict[str, Metric], layer: PrunableLayer) -> Metric:
+    """A layer's metric: by its path, else by its kind, else the one for all."""
+    for key in (block_path(layer), layer.kind, "all"):
+        if key in metrics:
+            return metrics[key]
+    raise InputError(f"The recipe has no metric for {layer.name}; give it one under 'all'.")
 
 
 def named_recipe(name: str, sparsity: str | float) -> Recipe:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from optishear.errors import InputError
-from optishear.models.layers import PrunableLayer
+from optishear.models.layers import PrunableLayer, block_path
 from optishear.recipe import Recipe
 
 MAXIMUM_RATIO = 0.99
@@ -79,11 +79,6 @@ def layer_ratios(recipe: Recipe, layers: list[PrunableLayer]) -> list[float]:
     wished = [curves.get(block_path(layer), average)[layer.decoder_layer] for layer in layers]
     weights = torch.tensor([layer.module.weight.numel() for layer in layers], dtype=torch.float64)
     return exact_ratios(torch.tensor(wished, dtype=torch.float64), weights, pattern.sparsity).tolist()
-
-
-def block_path(layer: PrunableLayer) -> str:
-    """A layer's path inside its decoder block, such as ``self_attn.q_proj``."""
-    return layer.name.split(f".{layer.decoder_layer}.", 1)[1]
 
 
 def resample(values: list[float], depth: int) -> list[float]:

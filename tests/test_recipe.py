@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from tiny import tiny_model
 
 from optishear.errors import InputError
 from optishear.metrics.metric import NAMED, MetaMetric, PowerMetric
-from optishear.models.layers import KINDS
+from optishear.models.layers import KINDS, prunable_layers
 from optishear.recipe import Recipe, find_recipe, named_recipe
 
 RECIPES = [
@@ -38,10 +39,16 @@ def test_found_by_name_or_by_file(tmp_path: Path) -> None:
     assert find_recipe(str(tmp_path / "mine.yaml"), "0.5") == RECIPES[3]
 
 
-def test_one_metric_per_kind() -> None:
-    per_kind = {kind: PowerMetric(activation_exponent=float(index)) for index, kind in enumerate(KINDS)}
-    recipe = Recipe(name="kinds", sparsity="0.5", metrics=per_kind)
-    assert [recipe.metric_of(kind) for kind in KINDS] == list(per_kind.values())
+def test_a_layer_goes_by_its_path_then_by_its_kind_then_by_all() -> None:
+    layers = {layer.name.rsplit(".", 1)[1]: layer for layer in prunable_layers(tiny_model(layers=1))}
+    metrics = {
+        "self_attn.q_proj": PowerMetric(activation_exponent=0.1),
+        "mlp_out": PowerMetric(activation_exponent=0.2),
+        "all": PowerMetric(activation_exponent=0.3),
+    }
+    recipe = Recipe(name="mixed", sparsity="0.5", metrics=metrics)
+    chosen = {name: recipe.metric_of(layer).activation_exponent for name, layer in layers.items()}
+    assert (chosen["q_proj"], chosen["down_proj"], chosen["k_proj"]) == (0.1, 0.2, 0.3)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,11 @@ def prunable_layers(model: nn.Module) -> list[PrunableLayer]:
     return layers
 
 
+def block_path(layer: PrunableLayer) -> str:
+    """A layer's path inside its decoder block, such as ``self_attn.q_proj``."""
+    return layer.name.split(f".{layer.decoder_layer}.", 1)[1]
+
+
 def _of_one_half(
     half: list[tuple[str, nn.Linear]], decoder_layer: int, reads: Kind, writes: Kind
 ) -> list[PrunableLayer]:

@@ -48,7 +48,7 @@ def apply_recipe(
     for layer, count in zip(tqdm(layers, desc="prune", unit="layer", disable=not progress), counts, strict=True):
         weight = layer.module.weight
         squared_norms = statistics.of(layer.name, layer.module.in_features)
-        mask = keep_mask(scores(recipe.metric_of(layer.kind), weight, squared_norms), recipe.pattern, count)
+        mask = keep_mask(scores(recipe.metric_of(layer), weight, squared_norms), recipe.pattern, count)
         # A weight that is not a number times zero is still not a number, so it is replaced rather than multiplied.
         weight.masked_fill_(~mask, 0)
         pruned = int((weight == 0).sum())

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from optishear.metrics.metric import MetaMetric, PowerMetric
-from optishear.models.layers import PrunableLayer
+from optishear.models.layers import PrunableLayer, block_path
 from optishear.pattern import Pattern
-from optishear.recipe import Recipe
+from optishear.recipe import Recipe, metric_of
 from optishear.searching.masked_weights import metric_key
-from optishear.sparsity import block_path, exact_ratios, pruned_per_row
+from optishear.sparsity import exact_ratios, pruned_per_row
 
 AnyMetric = MetaMetric | PowerMetric
 
@@ -57,7 +57,7 @@ def make_candidate(
     Args:
         layers: the model's prunable layers.
         pattern: the target.
-        metrics: under ``all`` or under each kind.
+        metrics: as in ``Recipe.metrics``.
         ratios: fraction to prune of each layer; every layer at the target where not given.
         exact: shift the ratios so that the whole meets the target, rather than take them as they are.
     """
@@ -73,7 +73,7 @@ def make_candidate(
     return Candidate(
         metrics=metrics,
         sparsity_ratios=by_path,
-        layer_metrics=[metrics.get("all") or metrics[layer.kind] for layer in layers],
+        layer_metrics=[metric_of(metrics, layer) for layer in layers],
         pruned_per_row=counts,
         achieved_sparsity=pattern.sparsity if pattern.is_structured else pruned / float(sizes.sum()),
     )

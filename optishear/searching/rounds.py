@@ -9,9 +9,12 @@ DEFAULT_TRIALS = 300
 # descent finds most of what there is to find.
 SHARES = {
     ("metric",): {"metric": 1.0},
+    ("sweep", "metric"): {"sweep": 0.6, "metric": 0.4},
     ("joint",): {"joint": 1.0},
     ("metric", "ratios"): {"metric": 0.4, "ratios": 0.6},
+    ("sweep", "metric", "ratios"): {"sweep": 0.25, "metric": 0.15, "ratios": 0.6},
     ("metric", "descent", "ratios"): {"metric": 0.25, "descent": 0.5, "ratios": 0.25},
+    ("sweep", "metric", "descent", "ratios"): {"sweep": 0.2, "metric": 0.1, "descent": 0.5, "ratios": 0.2},
 }
 # A step of the descent costs one evaluation and one backward pass, which takes about three times as long.
 TRIALS_PER_STEP = 4
@@ -22,7 +25,7 @@ class Round:
     """One round of one stage.
 
     Attributes:
-        stage: ``metric``, ``descent``, ``ratios`` or ``joint``.
+        stage: ``sweep``, ``metric``, ``descent``, ``ratios`` or ``joint``.
         index: from 0 over the whole search.
         sequences: how many search sequences each candidate is judged on.
         trials: how many candidates may be evaluated, or ``None``.
@@ -38,18 +41,19 @@ class Round:
 
 def plan_stages(parameters: SearchParameters, has_ratios: bool) -> tuple[str, ...]:
     """What is searched, one after the other."""
-    if not has_ratios:
-        return ("metric",)
-    if parameters.order == "joint":
+    if has_ratios and parameters.order == "joint":
         return ("joint",)
-    return ("metric", "descent", "ratios") if parameters.descent_steps else ("metric", "ratios")
+    metric = ("metric",) if parameters.metric_scope == "model" else ("sweep", "metric")
+    if not has_ratios:
+        return metric
+    return (*metric, "descent", "ratios") if parameters.descent_steps else (*metric, "ratios")
 
 
 def plan_rounds(parameters: SearchParameters, stages: tuple[str, ...]) -> list[Round]:
     """Rounds of each stage: each judges on twice the sequences of the one before, for the same time.
 
     Few tokens for all candidates and many for the best, as EvoPress does (arXiv 2410.14649, section 3): a rough
-    measurement is enough to drop a bad candidate. The descent is a single round on all sequences.
+    measurement is enough to drop a bad candidate. The descent is a single round on all sequences, the sweep one on half.
 
     Args:
         parameters: the budget and the number of rounds; ``DEFAULT_TRIALS`` where neither trials nor time is given,
@@ -63,7 +67,7 @@ def plan_rounds(parameters: SearchParameters, stages: tuple[str, ...]) -> list[R
         total_trials = DEFAULT_TRIALS
     rounds: list[Round] = []
     for stage, share in SHARES[stages].items():
-        stage_sizes = [parameters.search_sequences] if stage == "descent" else sizes
+        stage_sizes = {"descent": sizes[-1:], "sweep": sizes[-2:][:1]}.get(stage, sizes)
         inverse = sum(1 / size for size in stage_sizes)
         for size in stage_sizes:
             trials = None if total_trials is None else max(1, round(total_trials * share / size / inverse))

@@ -187,10 +187,10 @@ class _Run:
             space = Space(
                 layers=self._layers,
                 pattern=self._pattern,
-                metric_scopes=() if metrics else metric_scopes(self._parameters),
+                metric_scopes=() if metrics else metric_scopes(self._parameters, self._layers),
                 metric_space=self._parameters.metric_space,
                 fixed_metrics=metrics,
-                ratio_groups=[] if stage == "metric" else groups,
+                ratio_groups=[] if stage in ("sweep", "metric") else groups,
                 step=self._parameters.ratio_step,
                 levels=self._parameters.ratio_levels,
                 exact=self._parameters.sparsity_budget == "exact",
@@ -199,7 +199,8 @@ class _Run:
             start = [*found, *(genome for genome in map(space.encode, known) if genome is not None)]
             for plan in (each for each in rounds if each.stage == stage):
                 start = self._descend(plan, space) if stage == "descent" else self._round(plan, space, start)
-            found = start if stage == "descent" else []
+            # A sweep and a descent are there to find where the next stage starts.
+            found = start if stage in ("sweep", "descent") else []
 
     def last_round(self) -> list[Trial]:
         """The trials that were judged on the most tokens."""

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from optishear.metrics.canonical import canonical_key, distinct_meta_metrics
-from optishear.metrics.metric import MetaMetric, PowerMetric
+from optishear.metrics.metric import WANDA, MetaMetric, PowerMetric
 from optishear.metrics.operations import Coefficient, Operation
-from optishear.models.layers import KINDS, PrunableLayer
+from optishear.models.layers import KINDS, PrunableLayer, block_path
 from optishear.parameters import SearchParameters
 from optishear.pattern import Pattern
 from optishear.searching.candidate import AnyMetric, Candidate, make_candidate
@@ -36,7 +36,8 @@ class Space:
     Attributes:
         layers: the model's prunable layers.
         pattern: the target.
-        metric_scopes: what has a metric of its own: ``("all",)``, the four kinds, or nothing where it is fixed.
+        metric_scopes: what has a metric of its own: ``("all",)``, the four kinds, the layers' paths inside their
+            blocks, or nothing where the metrics are fixed.
         metric_space: ``meta`` or ``power``.
         fixed_metrics: the metrics where they are not searched.
         ratio_groups: the ratio group of each layer, from 0; empty where ratios are not searched.
@@ -87,7 +88,9 @@ class Space:
         metrics = self.fixed_metrics
         if self.metric_scopes:
             parts = np.split(genome[: self.metric_genes], len(self.metric_scopes))
-            metrics = {s: self._decode_metric(part) for s, part in zip(self.metric_scopes, parts, strict=True)}
+            # Under paths, layers that another model has and this one has not fall back to Wanda.
+            metrics = {} if self.metric_scopes in (("all",), KINDS) else {"all": WANDA}
+            metrics |= {s: self._decode_metric(part) for s, part in zip(self.metric_scopes, parts, strict=True)}
         offsets = (genome[self.metric_genes :] - (self.levels - 1) / 2) * self.step
         return self.candidate(metrics, [self.pattern.sparsity + float(offset) for offset in offsets], self.exact)
 
@@ -134,7 +137,7 @@ class Space:
         """The genome of metrics at the target sparsity, or ``None`` where the space does not hold them."""
         genes: list[float] = []
         for scope in self.metric_scopes:
-            encoded = self._encode_metric(metrics.get("all") or metrics[scope])
+            encoded = self._encode_metric(metrics[scope] if scope in metrics else metrics["all"])
             if encoded is None:
                 return None
             genes += encoded
@@ -181,9 +184,13 @@ class Space:
         return [0.0, 0.0, float(COEFFICIENTS.index("column_sum")), float(OPERATIONS.index("square"))] if is_magnitude else None
 
 
-def metric_scopes(parameters: SearchParameters) -> tuple[str, ...]:
+def metric_scopes(parameters: SearchParameters, layers: list[PrunableLayer]) -> tuple[str, ...]:
     """What has a metric of its own."""
-    return ("all",) if parameters.metric_scope == "model" else KINDS
+    if parameters.metric_scope == "model":
+        return ("all",)
+    if parameters.metric_scope == "kind":
+        return KINDS
+    return tuple(dict.fromkeys(block_path(layer) for layer in layers))
 
 
 def ratio_groups(parameters: SearchParameters, layers: list[PrunableLayer], pattern: Pattern) -> list[int]:

@@ -22,9 +22,11 @@ CALIBRATION = random_calibration(8, 32)
 ALGORITHMS = ["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"]
 SPACES: dict[str, dict[str, Any]] = {
     "default": {},
+    "meta": {"metric_space": "meta", "metric_scope": "model"},
     "paper": {
         "ratio_scope": "decoder_layer", "ratio_step": 0.05, "ratio_levels": 3, "descent_steps": 0,
         "divergences": ["frobenius"], "sparsity_budget": "objective", "order": "joint",
+        "metric_space": "meta", "metric_scope": "model",
     },
     "power by kind": {"metric_space": "power", "metric_scope": "kind", "ratio_scope": "none"},
     "two divergences": {"divergences": ["kl", "frobenius"]},
@@ -58,7 +60,7 @@ def last_round(result: SearchResult) -> list[dict[str, Any]]:
 def test_never_worse_than_the_named_metrics_and_on_target(algorithm: str, space: str) -> None:
     if algorithm == "tpe":
         pytest.importorskip("optuna")
-    if algorithm == "exhaustive" and space in ("paper", "power by kind"):
+    if algorithm == "exhaustive" and space in ("paper", "power by kind", "default", "two divergences"):
         with pytest.raises(InputError, match="exhaustive"):
             search(algorithm=algorithm, **SPACES[space])
         return
@@ -76,7 +78,7 @@ def test_never_worse_than_the_named_metrics_and_on_target(algorithm: str, space:
     assert summary.achieved_sparsity == pytest.approx(0.5, abs=0.001)
 
 
-@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a != "tpe"])
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a not in ("tpe", "exhaustive")])
 def test_the_same_seed_gives_the_same_trials(algorithm: str) -> None:
     first, second = search(algorithm=algorithm, trials=40), search(algorithm=algorithm, trials=40)
     assert first.recipe == second.recipe
@@ -172,7 +174,7 @@ def test_the_descent_lowers_the_error_by_much() -> None:
 def test_groups_have_no_ratios() -> None:
     result = search("2:4")
     assert result.recipe.sparsity_ratios == {}
-    assert set(result.trials.column("stage").to_pylist()) == {"reference", "metric"}
+    assert set(result.trials.column("stage").to_pylist()) == {"reference", "sweep", "metric"}
 
 
 def test_too_few_sequences_are_refused() -> None:
@@ -181,7 +183,7 @@ def test_too_few_sequences_are_refused() -> None:
 
 
 def test_more_tokens_for_fewer_candidates() -> None:
-    rows = search(algorithm="random", ratio_scope="none", trials=70).trials.to_pylist()
+    rows = search(algorithm="random", ratio_scope="none", metric_scope="model", trials=70).trials.to_pylist()
     counts = {n: sum(row["sequences"] == n and not row["name"] for row in rows) for n in (1, 2, 4)}
     assert counts[1] > counts[2] > counts[4] > 0
     best = [row["metrics"] for row in sorted((r for r in rows if r["sequences"] == 1), key=lambda r: r["kl"])[:1]]

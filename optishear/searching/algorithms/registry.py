@@ -4,6 +4,7 @@ from optishear.searching.algorithms.base import AlgorithmFactory
 from optishear.searching.algorithms.evolutionary import nsga2, nsga3
 from optishear.searching.algorithms.evopress import EvoPress
 from optishear.searching.algorithms.sampling import exhaustive, random, sobol
+from optishear.searching.algorithms.sweep import Sweep
 from optishear.searching.algorithms.tpe import TreeParzen
 
 ALGORITHMS: dict[str, AlgorithmFactory] = {
@@ -18,5 +19,11 @@ ALGORITHMS: dict[str, AlgorithmFactory] = {
 
 
 def algorithm_for(name: str, stage: str) -> AlgorithmFactory:
-    """The algorithm of a stage: ratios are too many to enumerate, so ``exhaustive`` leaves them to NSGA-III."""
+    """The algorithm of a stage.
+
+    Metrics of several scopes are swept first, whatever the algorithm; and ratios are too many to enumerate, so
+    ``exhaustive`` leaves them to NSGA-III.
+    """
+    if stage == "sweep":
+        return Sweep
     return ALGORITHMS["nsga3" if name == "exhaustive" and stage == "ratios" else name]
