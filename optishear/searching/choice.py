@@ -46,5 +46,5 @@ def choose(trials: list[Trial], pattern: Pattern) -> Choice:
     return Choice(
         trial=chosen,
         front=pareto_front(trials),
-        reason=f"Trial {chosen.number}, of {len(feasible)} at the target sparsity in the last round, has the {measure}.",
+        reason=f"Trial {chosen.number}, of {len(feasible)} on target in the last round, has the {measure}.",
     )

@@ -53,7 +53,7 @@ def plan_rounds(parameters: SearchParameters, stages: tuple[str, ...]) -> list[R
     """Rounds of each stage: each judges on twice the sequences of the one before, for the same time.
 
     Few tokens for all candidates and many for the best, as EvoPress does (arXiv 2410.14649, section 3): a rough
-    measurement is enough to drop a bad candidate. The descent is a single round on all sequences, the sweep one on half.
+    measurement is enough to drop a bad candidate. The descent is one round on all sequences, the sweep one on half.
 
     Args:
         parameters: the budget and the number of rounds; ``DEFAULT_TRIALS`` where neither trials nor time is given,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -268,7 +269,10 @@ class _Run:
             measured = self._evaluator.measure(candidate, plan.sequences)
             seconds = measured.pop("seconds")
             self._objectives = self._objectives or [
-                name for divergence in self._parameters.divergences for name in measured if name.split("/")[0] == divergence
+                name
+                for divergence in self._parameters.divergences
+                for name in measured
+                if name.split("/")[0] == divergence
             ]
             self._seen[seen_key] = Trial(
                 number=len(self.trials),
@@ -305,8 +309,9 @@ class _Run:
         return plan.seconds is not None and sum(trial.seconds for trial in made) >= plan.seconds
 
     @contextmanager
-    def _bar(self, plan: Round) -> "Iterator[tqdm[None]]":
+    def _bar(self, plan: Round) -> "Iterator[tqdm[Any]]":
         label = f"search {plan.stage} ({plan.sequences} sequences)"
+        bar: tqdm[Any]
         with tqdm(total=plan.trials, desc=label, unit="trial", disable=not self._progress) as bar:
             yield bar
 

@@ -8,7 +8,6 @@ where finite differences would take one forward pass for each.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from optishear.models.layers import PrunableLayer

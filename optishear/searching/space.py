@@ -127,8 +127,7 @@ class Space:
     def encode_ratios(self, candidate: Candidate) -> Genome:
         """The genome with the levels nearest to a candidate's ratios, for a space of ratios alone."""
         fractions = [
-            count / layer.module.in_features
-            for count, layer in zip(candidate.pruned_per_row, self.layers, strict=True)
+            count / layer.module.in_features for count, layer in zip(candidate.pruned_per_row, self.layers, strict=True)
         ]
         offsets = (self.group_means(fractions).numpy() - self.pattern.sparsity) / self.step
         return np.clip(np.round(offsets) + (self.levels - 1) / 2, 0, self.levels - 1)
@@ -181,7 +180,11 @@ class Space:
             ]
         # Magnitude is a point of the meta space too: the column sum of the row x^2 takes x^2 away again.
         is_magnitude = metric.activation_exponent == 0 and metric.sums_exponent == 0
-        return [0.0, 0.0, float(COEFFICIENTS.index("column_sum")), float(OPERATIONS.index("square"))] if is_magnitude else None
+        return (
+            [0.0, 0.0, float(COEFFICIENTS.index("column_sum")), float(OPERATIONS.index("square"))]
+            if is_magnitude
+            else None
+        )
 
 
 def metric_scopes(parameters: SearchParameters, layers: list[PrunableLayer]) -> tuple[str, ...]:

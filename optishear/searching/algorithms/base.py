@@ -28,9 +28,7 @@ class Algorithm(Protocol):
 class AlgorithmFactory(Protocol):
     """Makes an algorithm for one round."""
 
-    def __call__(
-        self, space: Space, start: list[Genome], objectives: int, population: int, seed: int
-    ) -> Algorithm:
+    def __call__(self, space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Algorithm:
         """Make an algorithm.
 
         Args:

@@ -39,8 +39,10 @@ class Evolutionary:
 
 def nsga3(space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Evolutionary:
     """NSGA-III (Deb and Jain 2014): survival by nearness to evenly spread reference directions."""
-    directions = get_reference_directions("energy", objectives, population, seed=seed) if objectives > 2 else (
-        get_reference_directions("das-dennis", objectives, n_partitions=population - 1 if objectives == 2 else 1)
+    directions = (
+        get_reference_directions("energy", objectives, population, seed=seed)
+        if objectives > 2
+        else (get_reference_directions("das-dennis", objectives, n_partitions=population - 1 if objectives == 2 else 1))
     )
     return Evolutionary(NSGA3(directions, population, **_operators(start)), space, objectives, seed)
 

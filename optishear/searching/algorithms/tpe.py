@@ -21,7 +21,9 @@ class TreeParzen:
         try:
             import optuna
         except ImportError:
-            raise InputError("The algorithm 'tpe' needs Optuna; install it with: pip install 'optishear[tpe]'.") from None
+            raise InputError(
+                "The algorithm 'tpe' needs Optuna; install it with: pip install 'optishear[tpe]'."
+            ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         distributions: dict[str, Any] = {}
         for index, (upper, real) in enumerate(zip(space.upper, space.is_real, strict=True)):

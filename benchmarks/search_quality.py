@@ -1,0 +1,106 @@
+"""What the searched recipes are worth: perplexity against Wanda's, in the same run.
+
+    python benchmarks/search_quality.py [--sparsities 0.5 0.6 0.7 2:4] [--seeds 0 1 2] [--budget 5m]
+
+SmolLM2-135M; calibration on the C4 sample (32 sequences of 512 tokens, another draw for each seed); the search never
+sees the test text; all recipes, Wanda, RIA and magnitude with the same calibration are judged on the first 16 windows
+of 1,024 tokens of the WikiText-2 test text. Masks only, no weight is updated. Recipes and figures are kept in
+``benchmarks/results/search_quality``. The last line is JSON; ``ratio_to_wanda`` is the median over the seeds.
+"""
+
+import json
+import statistics
+import time
+from pathlib import Path
+
+from common import c4_calibration, model_and_tokenizer, parser, wikitext_perplexity
+
+from optishear.files import write_text
+from optishear.models.layers import prunable_layers
+from optishear.parameters import SearchParameters, read_parameters
+from optishear.pattern import parse_pattern
+from optishear.pruning.apply import apply_recipe
+from optishear.recipe import Recipe, named_recipe
+from optishear.searching.search import run_search
+from optishear.statistics.collect import collect_statistics
+
+TARGETS = {"0.5": 0.88, "0.6": 0.68, "0.7": 0.45, "2:4": 0.88}
+RESULTS = Path(__file__).parent / "results" / "search_quality"
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--sparsities", nargs="+", default=list(TARGETS))
+    options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    options.add_argument("--budget", default="5m", help="search time for each recipe")
+    options.add_argument("--set", nargs="*", default=[], help="further search parameters, as name=value")
+    arguments = options.parse_args()
+    model, tokenizer = model_and_tokenizer(arguments)
+    layers = prunable_layers(model)
+    dense_weights = [layer.module.weight.clone() for layer in layers]
+    dense = wikitext_perplexity(model)
+    rows = []
+    for seed in arguments.seeds:
+        calibration = c4_calibration(model, tokenizer, 32, 512, seed)
+        observed = collect_statistics(model, calibration)
+
+        def judged(recipe: Recipe, observed=observed) -> float:  # type: ignore[no-untyped-def]
+            apply_recipe(model, recipe, observed)
+            perplexity = wikitext_perplexity(model)
+            for layer, weight in zip(layers, dense_weights, strict=True):
+                layer.module.weight.data.copy_(weight)
+            return perplexity
+
+        for sparsity in arguments.sparsities:
+            changed = dict(item.split("=", 1) for item in arguments.set)
+            parameters = read_parameters(
+                SearchParameters, {**_defaults(sparsity), "budget": arguments.budget, **changed}
+            )
+            started = time.perf_counter()
+            result = run_search(model, {"": calibration}, observed, parameters, parse_pattern(sparsity), seed=seed)
+            seconds = time.perf_counter() - started
+            named = {name: judged(named_recipe(name, sparsity)) for name in ("magnitude", "wanda", "ria")}
+            searched = judged(result.recipe)
+            name = f"{sparsity.replace(':', 'of')}-seed{seed}-{arguments.budget}"
+            result.recipe.save(RESULTS / f"{name}.yaml")
+            row = {
+                "sparsity": sparsity,
+                "seed": seed,
+                "budget": arguments.budget,
+                "search_seconds": round(seconds, 1),
+                "trials": result.trials.num_rows,
+                **{key: round(value, 3) for key, value in named.items()},
+                "searched": round(searched, 3),
+                "ratio_to_wanda": round(searched / named["wanda"], 4),
+            }
+            print(json.dumps(row), flush=True)
+            rows.append(row)
+            write_text(RESULTS / f"{name}.json", json.dumps(row, indent=1) + "\n")
+    ratios = {
+        sparsity: round(statistics.median(row["ratio_to_wanda"] for row in rows if row["sparsity"] == sparsity), 4)
+        for sparsity in arguments.sparsities
+    }
+    never_worse = all(row["searched"] <= min(row["wanda"], row["ria"], row["magnitude"]) for row in rows)
+    print(
+        json.dumps(
+            {
+                "ratio_to_wanda": ratios,
+                "targets": {sparsity: TARGETS.get(sparsity) for sparsity in arguments.sparsities},
+                "never_worse_than_named": never_worse,
+                "dense": round(dense, 3),
+                "seeds": arguments.seeds,
+                "budget": arguments.budget,
+            }
+        )
+    )
+
+
+def _defaults(sparsity: str) -> dict[str, object]:
+    """The product's own defaults, but for a pattern that leaves only the metric to be searched."""
+    if parse_pattern(sparsity).is_structured:
+        return {"metric_space": "power", "metric_scope": "kind"}
+    return {}
+
+
+if __name__ == "__main__":
+    main()
