@@ -8,13 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, processors
-from tiny import FAMILIES, tiny_model
 from transformers import PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
+
+from tiny import FAMILIES, tiny_model
 
 # Tests neither see nor change what the user keeps.
 _HOME = tempfile.TemporaryDirectory(prefix="optishear-tests-")
 os.environ["OPTISHEAR_HOME"] = _HOME.name
+
 
 @pytest.fixture(params=sorted(FAMILIES))
 def family(request: pytest.FixtureRequest) -> str:

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny import random_calibration, tiny_model
 from transformers import PreTrainedTokenizerBase
 
 import optishear
 from optishear.models.layers import prunable_layers
 from optishear.recipe import named_recipe
+from tiny import random_calibration, tiny_model
 
 
 def test_search_and_prune(tiny_tokenizer: PreTrainedTokenizerBase) -> None:

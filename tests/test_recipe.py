@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from tiny import tiny_model
 
 from optishear.errors import InputError
 from optishear.metrics.metric import NAMED, MetaMetric, PowerMetric
 from optishear.models.layers import KINDS, prunable_layers
 from optishear.recipe import Recipe, find_recipe, named_recipe
+from tiny import tiny_model
 
 RECIPES = [
     named_recipe("magnitude", "0.5"),

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from optishear.metrics.metric import WANDA
 from optishear.models.layers import prunable_layers
 from optishear.recipe import Recipe
 from optishear.sparsity import exact_ratios, layer_ratios, pruned_per_row, resample
+from tiny import tiny_model
 
 ratios = st.lists(st.floats(0, 0.99), min_size=2, max_size=12)
 

@@ -56,7 +56,9 @@ def test_different_keys_give_different_masks_somewhere() -> None:
     for weight_scale, activation_scale in [(0.3, 0.1), (1.0, 1.0), (3.0, 3.0), (0.3, 10.0)]:
         spread = torch.randn(1, 48, generator=generator, dtype=torch.float64).exp()
         weight = torch.randn(96, 48, generator=generator, dtype=torch.float64) * spread * weight_scale
-        draws.append((weight, (torch.randn(48, generator=generator, dtype=torch.float64).exp() * activation_scale) ** 2))
+        draws.append(
+            (weight, (torch.randn(48, generator=generator, dtype=torch.float64).exp() * activation_scale) ** 2)
+        )
     for key, metric in distinct_meta_metrics().items():
         seen = b"".join(row_mask(literal_scores(metric, *draw), 24).numpy().tobytes() for draw in draws)
         masks.setdefault(seen, []).append(key)

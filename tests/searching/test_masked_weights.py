@@ -1,7 +1,6 @@
 """Candidates are put on the weights exactly, and taken off without a trace."""
 
 import torch
-from tiny import random_calibration, tiny_model
 
 from optishear.masks.select import keep_mask
 from optishear.metrics.metric import RIA, WANDA, MetaMetric
@@ -10,6 +9,7 @@ from optishear.models.layers import prunable_layers
 from optishear.pattern import parse_pattern
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.statistics.collect import collect_statistics
+from tiny import random_calibration, tiny_model
 
 MODEL = tiny_model()
 LAYERS = prunable_layers(MODEL)

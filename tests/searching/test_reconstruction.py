@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny import random_calibration, tiny_model
 from transformers import AutoModelForCausalLM, Gemma2Config
 from transformers.modeling_utils import PreTrainedModel
 
@@ -10,6 +9,7 @@ from optishear.models.features import split_at_head
 from optishear.models.layers import prunable_layers
 from optishear.searching import reconstruction
 from optishear.searching.reconstruction import ReconstructionError
+from tiny import random_calibration, tiny_model
 
 TOKENS = random_calibration(5, 24).tokens
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import random_calibration, tiny_model
 
 from optishear.errors import InputError
 from optishear.parameters import SearchParameters
@@ -17,6 +16,7 @@ from optishear.searching import evaluator
 from optishear.searching.ledger import Ledger
 from optishear.searching.search import SearchResult, run_search
 from optishear.statistics.collect import collect_statistics
+from tiny import random_calibration, tiny_model
 
 CALIBRATION = random_calibration(8, 32)
 ALGORITHMS = ["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"]
@@ -93,9 +93,7 @@ def test_another_seed_gives_other_trials() -> None:
 def test_the_model_is_dense_again() -> None:
     model, untouched = tiny_model(), tiny_model()
     statistics = collect_statistics(model, CALIBRATION, progress=False)
-    run_search(
-        model, {"": CALIBRATION}, statistics, SearchParameters(trials=20), parse_pattern("0.5"), progress=False
-    )
+    run_search(model, {"": CALIBRATION}, statistics, SearchParameters(trials=20), parse_pattern("0.5"), progress=False)
     for name, parameter in untouched.named_parameters():
         assert torch.equal(model.get_parameter(name), parameter), name
 
@@ -134,9 +132,7 @@ def test_a_killed_search_goes_on_and_ends_the_same(
     assert resumed.trials.drop_columns("seconds") == undisturbed.trials.drop_columns("seconds")
 
 
-def test_a_second_search_measures_nothing_that_the_first_did(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_search_measures_nothing_that_the_first_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = search(ledger=tmp_path / "ledger.jsonl")
     monkeypatch.setattr(Ledger, "put", lambda *_: pytest.fail("measured again"))
     again = search(ledger=tmp_path / "ledger.jsonl")
@@ -188,5 +184,3 @@ def test_more_tokens_for_fewer_candidates() -> None:
     assert counts[1] > counts[2] > counts[4] > 0
     best = [row["metrics"] for row in sorted((r for r in rows if r["sequences"] == 1), key=lambda r: r["kl"])[:1]]
     assert best[0] in [row["metrics"] for row in rows if row["sequences"] == 2]
-
-

@@ -5,12 +5,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny import random_calibration, tiny_model
 
 from optishear.errors import InputError
 from optishear.models.layers import prunable_layers
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
+from tiny import random_calibration, tiny_model
 
 
 def test_equal_to_the_inputs_squared(family: str) -> None:
