@@ -14,11 +14,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, StaticCache
 from optishear.calibration.set import CalibrationSet
 from optishear.errors import InputError
 
-# All rows start from the same token, and their first words decide what they are about: at temperature 1 many rows
-# of a fine-tuned model open alike. So the temperature falls from 2 to the model's own 1 over the first tokens.
-_FIRST_TEMPERATURE = 2.0
-_WARM_TOKENS = 10
-
 
 def generate(
     model: PreTrainedModel,
@@ -30,9 +25,13 @@ def generate(
 ) -> CalibrationSet:
     """Sample ``sequences`` texts of ``sequence_length`` tokens from the model.
 
-    Each starts with the beginning-of-sequence token (where there is none: end-of-sequence, else token 0). A text
-    that ends goes on with the next one in the same row. Equal seeds give equal tokens on equal hardware and dtype;
-    neither the model nor any random state is touched.
+    Each starts with the beginning-of-sequence token (where there is none: end-of-sequence, else token 0), and every
+    further one is drawn from the model's own distribution, at temperature 1. The texts' second tokens are drawn
+    from as many equal shares of that distribution as there are texts, so that they open differently where it
+    allows that. (Opening at a higher temperature gives more variety than a small model can go on from: its text
+    stays odd, and pruning with it gets worse.) A text that ends goes on with the next one in the same row.
+
+    Equal seeds give equal tokens on equal hardware and dtype; neither the model nor any random state is touched.
 
     Args:
         batch_size: texts written at a time. Throughput grows with it as long as reading the weights takes longer
@@ -43,13 +42,14 @@ def generate(
     """
     random = torch.Generator().manual_seed(seed)
     chances = torch.rand(sequences, sequence_length - 1, generator=random, dtype=torch.float64)
+    chances[:, :1] = (chances[:, :1] + torch.randperm(sequences, generator=random)[:, None]) / sequences
     progress: tqdm[Any]
     with tqdm(total=sequences * sequence_length, unit="token", desc="self-generated text") as progress:
         rows = [_generate_rows(model, tokenizer, part, progress) for part in chances.split(batch_size)]
     return CalibrationSet(torch.cat(rows), "self")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _generate_rows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chances: Tensor, progress: "tqdm[Any]"
 ) -> Tensor:
@@ -62,9 +62,8 @@ def _generate_rows(
     for step in range(steps):
         output = model(token, past_key_values=cache, use_cache=True)
         cache = output.past_key_values
-        temperature = 1 + (_FIRST_TEMPERATURE - 1) * max(0.0, 1 - step / _WARM_TOKENS)
         # The embedding may be padded beyond the vocabulary, with rows that were never trained.
-        token = _sample(output.logits[:, -1, : len(tokenizer)].float() / temperature, chances[:, step : step + 1])
+        token = _sample(output.logits[:, -1, : len(tokenizer)].float(), chances[:, step : step + 1])
         tokens.append(token)
         progress.update(rows)
     progress.update(rows)

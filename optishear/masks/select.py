@@ -1,16 +1,19 @@
 """Masks from scores: which weights are kept. True is kept, False is pruned, in every mask of the project."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from optishear.errors import InputError
 from optishear.pattern import Pattern
 
-# numpy's partition runs on one core and releases the interpreter lock, so rows are shared between threads.
-_ROWS_PER_THREAD = 64
+# Weights whose thresholds one thread finds at a time: enough to outweigh handing them over, few enough to share.
+_WEIGHTS_PER_THREAD = 2**18
 
 
 def keep_mask(scores: Tensor, pattern: Pattern, pruned_per_row: int | None = None) -> Tensor:
@@ -38,11 +41,19 @@ def row_mask(scores: Tensor, pruned_per_row: int) -> Tensor:
     A partial selection finds each row's threshold (introselect, linear in the row's length); only rows with
     equal scores at the threshold are sorted.
     """
-    if pruned_per_row <= 0:
-        return torch.ones_like(scores, dtype=torch.bool)
-    if pruned_per_row >= scores.shape[1]:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    mask = scores > row_thresholds(scores, pruned_per_row)
+    return row_masks([scores], [pruned_per_row])[0]
+
+
+def row_masks(scores: list[Tensor], pruned_per_row: list[int]) -> list[Tensor]:
+    """``row_mask`` of several layers, whose thresholds are found at the same time."""
+    thresholds = row_thresholds(scores, pruned_per_row)
+    return [_above(*each) for each in zip(scores, pruned_per_row, thresholds, strict=True)]
+
+
+def _above(scores: Tensor, pruned_per_row: int, threshold: Tensor | None) -> Tensor:
+    if threshold is None:
+        return torch.full_like(scores, pruned_per_row <= 0, dtype=torch.bool)
+    mask = scores > threshold
     kept = scores.shape[1] - pruned_per_row
     # A tie at the threshold prunes too many; such rows are rare, except for plain magnitude on quantized weights.
     tied = (mask.sum(dim=1) != kept).nonzero().squeeze(1)
@@ -53,26 +64,42 @@ def row_mask(scores: Tensor, pruned_per_row: int) -> Tensor:
     return mask
 
 
-def row_thresholds(scores: Tensor, pruned_per_row: int) -> Tensor:
-    """The ``pruned_per_row``-th lowest score of each row, [out, 1]."""
-    if scores.device.type != "cpu":
-        return torch.kthvalue(scores, pruned_per_row, dim=1, keepdim=True).values
-    rows = scores.numpy()
-    thresholds = np.empty((rows.shape[0], 1), dtype=rows.dtype)
+def row_thresholds(scores: list[Tensor], pruned_per_row: list[int]) -> list[Tensor | None]:
+    """The ``pruned_per_row``-th lowest score of each row, [out, 1]; ``None`` where none or all of a row is pruned.
 
-    def select(start: int) -> None:
-        part = slice(start, start + step)
-        thresholds[part, 0] = np.partition(rows[part], pruned_per_row - 1, axis=1)[:, pruned_per_row - 1]
-
-    threads = torch.get_num_threads()
-    step = max(_ROWS_PER_THREAD, -(-rows.shape[0] // threads))
-    starts = range(0, rows.shape[0], step)
-    if len(starts) == 1:
-        select(0)
+    On the CPU by numpy's partition, which uses vector instructions but one core, and releases the interpreter
+    lock: blocks of rows of all layers are shared between as many threads as PyTorch uses.
+    """
+    thresholds: list[Tensor | None] = []
+    blocks: list[tuple[NDArray[Any], int, NDArray[Any]]] = []
+    for values, count in zip(scores, pruned_per_row, strict=True):
+        if not 0 < count < values.shape[1]:
+            thresholds.append(None)
+        elif values.device.type != "cpu":
+            thresholds.append(torch.kthvalue(values, count, dim=1, keepdim=True).values)
+        else:
+            found = torch.empty_like(values[:, :1])
+            thresholds.append(found)
+            height = max(1, _WEIGHTS_PER_THREAD // values.shape[1])
+            for start in range(0, len(values), height):
+                rows = slice(start, start + height)
+                blocks.append((values.numpy()[rows], count - 1, found.numpy()[rows]))
+    if len(blocks) > 1:
+        list(_threads().map(_select, blocks))
     else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(select, starts))
-    return torch.from_numpy(thresholds)
+        for block in blocks:
+            _select(block)
+    return thresholds
+
+
+def _select(block: tuple[NDArray[Any], int, NDArray[Any]]) -> None:
+    rows, position, found = block
+    found[:, 0] = np.partition(rows, position, axis=1)[:, position]
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="row-thresholds")
 
 
 def group_mask(scores: Tensor, kept: int, group: int) -> Tensor:

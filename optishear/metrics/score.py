@@ -25,7 +25,8 @@ def scores(metric: MetaMetric | PowerMetric, weight: Tensor, squared_norms: Tens
         infinity: such weights are pruned first.
     """
     working = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    magnitudes = weight.detach().to(working).abs()
+    converted = weight.detach().to(working)
+    magnitudes = converted.abs() if weight.dtype == working else converted.abs_()
     squared = squared_norms.to(device=weight.device, dtype=working).reshape(1, -1)
     unusable = None
     # A sum is finite only if all of it is: one cheap pass instead of a look at every weight. What is not finite

@@ -1,5 +1,6 @@
 """The model's weights under one candidate after another, changed in place and restored at the end."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -7,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from optishear.masks.select import keep_mask, row_ranks
+from optishear.masks.select import keep_mask, row_masks, row_ranks
 from optishear.metrics.canonical import canonical_key
 from optishear.metrics.metric import MetaMetric, PowerMetric
 from optishear.metrics.score import scores
@@ -16,6 +17,9 @@ from optishear.pattern import Pattern
 from optishear.statistics.statistics import Statistics
 
 MetricKey = tuple[str | float, ...]
+
+# Scores of this many weights exist at a time (32 MiB): enough rows for all threads, little enough for the caches.
+WEIGHTS_PER_BATCH = 2**23
 
 
 @dataclass
@@ -91,20 +95,15 @@ class MaskedWeights:
         Returns:
             The number of layers that had to be touched.
         """
-        touched = 0
-        for layer, metric, count in zip(self._layers, metrics, pruned_per_row, strict=True):
-            wanted = (metric_key(metric), count)
-            if layer.applied == wanted:
-                continue
-            mask = self._mask(layer, metric, wanted[0], count)
-            weight = layer.layer.module.weight
-            if layer.finite:
-                torch.mul(layer.original, mask, out=weight)
-            else:
-                weight.copy_(layer.original.masked_fill(~mask, 0))
-            layer.applied, layer.metric = wanted, metric
-            touched += 1
-        return touched
+        changes = [
+            _Change(layer, metric, metric_key(metric), count)
+            for layer, metric, count in zip(self._layers, metrics, pruned_per_row, strict=True)
+            if layer.applied != (metric_key(metric), count)
+        ]
+        for batch in _batches(changes):
+            for change, mask in zip(batch, self._masks(batch), strict=True):
+                change.put(mask)
+        return len(changes)
 
     @torch.no_grad()
     def mean_near_threshold(self, index: int, gradient: Tensor, band: float) -> float:
@@ -128,18 +127,68 @@ class MaskedWeights:
         near = (ranks >= count - width) & (ranks < count + width)
         return -float((gradient * layer.original * near).sum(dtype=torch.float32)) / max(1, int(near.sum()))
 
-    def _mask(self, layer: _Layer, metric: MetaMetric | PowerMetric, key: MetricKey, count: int) -> Tensor:
+    def _masks(self, batch: list["_Change"]) -> list[Tensor]:
+        """Masks of some layers: by one comparison where ranks are kept, else by a selection for all at a time."""
+        for change in batch:
+            self._rank(change)
+        scored = [change for change in batch if not change.is_ranked]
+        values = [scores(change.metric, change.layer.original, change.layer.squared_norms) for change in scored]
         if self.pattern.is_structured:
-            return keep_mask(scores(metric, layer.original, layer.squared_norms), self.pattern)
-        if layer.ranks is not None and layer.ranks_of == key:
-            return layer.ranks >= count
-        only_the_count_changed = layer.applied is not None and layer.applied[0] == key
+            return [keep_mask(each, self.pattern) for each in values]
+        selected = iter(row_masks(values, [change.count for change in scored]))
+        return [change.ranks_mask() if change.is_ranked else next(selected) for change in batch]
+
+    def _rank(self, change: "_Change") -> None:
+        """Compute and keep a layer's ranks, if only its count changes and the budget allows."""
+        layer = change.layer
+        only_the_count_changes = layer.applied is not None and layer.applied[0] == change.key
+        if self.pattern.is_structured or change.is_ranked or not only_the_count_changes:
+            return
         size = layer.original.numel() * 2
-        fits = layer.ranks is not None or self.rank_cache_bytes + size <= self.memory_budget
-        values = scores(metric, layer.original, layer.squared_norms)
-        if not (only_the_count_changed and fits):
-            return keep_mask(values, self.pattern, count)
         if layer.ranks is None:
+            if self.rank_cache_bytes + size > self.memory_budget:
+                return
             self.rank_cache_bytes += size
-        layer.ranks, layer.ranks_of = row_ranks(values), key
-        return layer.ranks >= count
+        layer.ranks = row_ranks(scores(change.metric, layer.original, layer.squared_norms))
+        layer.ranks_of = change.key
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A layer that gets another mask."""
+
+    layer: _Layer
+    metric: MetaMetric | PowerMetric
+    key: MetricKey
+    count: int
+
+    @property
+    def is_ranked(self) -> bool:
+        return self.layer.ranks is not None and self.layer.ranks_of == self.key
+
+    def ranks_mask(self) -> Tensor:
+        assert self.layer.ranks is not None
+        return self.layer.ranks >= self.count
+
+    def put(self, mask: Tensor) -> None:
+        """Write the masked weights to the model."""
+        weight = self.layer.layer.module.weight
+        if self.layer.finite:
+            torch.mul(self.layer.original, mask, out=weight)
+        else:
+            weight.copy_(self.layer.original.masked_fill(~mask, 0))
+        self.layer.applied, self.layer.metric = (self.key, self.count), self.metric
+
+
+def _batches(changes: list[_Change]) -> Iterator[list[_Change]]:
+    """Layers whose scores exist at the same time."""
+    batch: list[_Change] = []
+    size = 0
+    for change in changes:
+        if batch and size + change.layer.original.numel() > WEIGHTS_PER_BATCH:
+            yield batch
+            batch, size = [], 0
+        batch.append(change)
+        size += change.layer.original.numel()
+    if batch:
+        yield batch

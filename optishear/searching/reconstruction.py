@@ -16,6 +16,7 @@ Divergence = Literal["kl", "frobenius"]
 KEPT_LOGITS = 256
 # Tokens whose full-vocabulary logits exist at one time: 512 x 49,152 x 4 bytes are 96 MiB.
 TOKENS_PER_CHUNK = 512
+LOGITS_IN_CACHE = 2**20
 # Below this a tail is rounding.
 SMALLEST_TAIL = 1e-6
 
@@ -125,7 +126,7 @@ class ReconstructionError:
         assert self._likeliest is not None
         assert self._log_masses is not None
         logits = self._model.logits(features)
-        log_normalizer = torch.logsumexp(logits.float(), dim=-1, keepdim=True)
+        log_normalizer = _log_normalizer(logits)
         log_dense = self._log_masses[at : at + len(features)]
         likeliest = self._likeliest[at : at + len(features)].long()
         log_pruned = logits.gather(-1, likeliest).float() - log_normalizer
@@ -141,6 +142,12 @@ def _chunks(features: Tensor, at: int) -> Iterator[tuple[Tensor, int]]:
     """Slices of features [tokens, width] small enough for full-vocabulary logits, and each one's first token."""
     for start in range(0, len(features), TOKENS_PER_CHUNK):
         yield features[start : start + TOKENS_PER_CHUNK], at + start
+
+
+def _log_normalizer(logits: Tensor) -> Tensor:
+    """Log of the sum of exponentials of each row in float32, [tokens, 1], by slices that stay in a CPU's cache."""
+    rows = len(logits) if logits.device.type != "cpu" else max(1, LOGITS_IN_CACHE // logits.shape[-1])
+    return torch.cat([torch.logsumexp(some.float(), dim=-1, keepdim=True) for some in logits.split(rows)])
 
 
 def _finite_or_infinite(value: float) -> float:

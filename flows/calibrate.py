@@ -1,0 +1,25 @@
+"""The flow that cuts calibration text into token blocks."""
+
+from prefect import flow
+
+from flows.checks import check
+from flows.layout import lay_out, output_folder
+from flows.summary import where
+from optishear.parameters import CalibrateStage
+from tasks.calibrate import CALIBRATION, calibrate_stage
+
+
+@flow(name="calibrate")
+def calibrate(parameters: CalibrateStage) -> str:
+    """Write ``calibration.parquet``; returns where."""
+    with output_folder(parameters.output) as output:
+        check(parameters)
+        blocks = calibrate_stage(parameters)
+        lay_out(output, {CALIBRATION: blocks.path(CALIBRATION)})
+    return where(output, {"calibration": CALIBRATION})
+
+
+if __name__ == "__main__":
+    from flows.cli import main_of
+
+    main_of("calibrate")

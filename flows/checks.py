@@ -1,0 +1,115 @@
+"""Cheap checks of a flow's input, all made before anything expensive begins."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.calibration.calibrate import check_calibration, check_context
+from optishear.errors import InputError
+from optishear.evaluation.evaluate import check_evaluation
+from optishear.models.gguf import convert_gguf
+from optishear.models.layers import prunable_layers
+from optishear.models.load import resolve_device
+from optishear.models.quiet import quiet_transformers
+from optishear.models.source import ModelSource
+from optishear.parameters import (
+    CalibrationParameters,
+    EvaluationParameters,
+    ModelParameters,
+    OutputParameters,
+    Parameters,
+    RecipeParameters,
+    SearchStage,
+    SparsityParameters,
+    StatisticsStage,
+    TrackingParameters,
+)
+from optishear.pattern import parse_pattern
+from optishear.pruning.apply import check_pattern
+from optishear.pruning.checkpoint import check_replaceable
+from optishear.recipe import find_recipe
+from optishear.sparsity import layer_ratios
+from tasks.prune import CHECKPOINT
+from tasks.sources import find_model
+from tasks.tracking import connect
+
+
+def check(parameters: Parameters) -> None:
+    """Check whatever the parameters hold: device, recipe, evaluation, model, pattern, calibration, tracking.
+
+    Raises:
+        InputError: one sentence on the first thing that cannot work.
+    """
+    if isinstance(parameters, ModelParameters):
+        resolve_device(parameters.device)
+    if isinstance(parameters, RecipeParameters):
+        _check_recipe(parameters)
+    if isinstance(parameters, SearchStage):
+        _check_search(parameters)
+    if isinstance(parameters, EvaluationParameters):
+        check_evaluation(parameters)
+    if isinstance(parameters, CalibrationParameters):
+        check_calibration(parameters.calibration)
+    if isinstance(parameters, ModelParameters):
+        _check_model(parameters)
+    if isinstance(parameters, OutputParameters) and isinstance(parameters, SparsityParameters):
+        check_replaceable(parameters.output / CHECKPOINT)
+    if isinstance(parameters, TrackingParameters):
+        connect(parameters)
+
+
+def _check_search(parameters: SearchStage) -> None:
+    if parameters.search_sequences > parameters.sequences:
+        raise InputError(
+            f"The parameter search_sequences is {parameters.search_sequences}, but there are {parameters.sequences} "
+            "calibration sequences; lower it or raise sequences."
+        )
+    for item in parameters.search_calibrations:
+        check_calibration(item.split("=", 1)[1])
+
+
+def _check_recipe(parameters: RecipeParameters) -> None:
+    """A recipe file brings its own sparsity; another one beside it would be ignored without a word."""
+    given = getattr(parameters, "sparsity", "0.5")
+    recipe = find_recipe(parameters.recipe, given)
+    if "sparsity" in parameters.model_fields_set and recipe.sparsity != given:
+        raise InputError(
+            f"The recipe {parameters.recipe!r} is for the sparsity {recipe.sparsity}, not {given}; "
+            "leave out the sparsity, or search a recipe for it."
+        )
+
+
+def _check_model(parameters: ModelParameters) -> None:
+    """Whether the model is there, and whether lengths, pattern and recipe fit it."""
+    source = find_model(parameters.model)
+    model = _without_weights(source, parameters.trust_remote_code)
+    if model is None:
+        return
+    if isinstance(parameters, CalibrationParameters):
+        check_context(model, "sequence_length", parameters.sequence_length)
+    if isinstance(parameters, EvaluationParameters):
+        check_context(model, "window_length", parameters.window_length)
+    if isinstance(parameters, StatisticsStage):
+        layers = prunable_layers(model)
+        if isinstance(parameters, RecipeParameters) and isinstance(parameters, SparsityParameters):
+            recipe = find_recipe(parameters.recipe, parameters.sparsity)
+            check_pattern(recipe.pattern, layers)
+            layer_ratios(recipe, layers)
+        elif isinstance(parameters, SparsityParameters):
+            check_pattern(parse_pattern(parameters.sparsity), layers)
+
+
+def _without_weights(source: ModelSource, trust_remote_code: bool) -> PreTrainedModel | None:
+    """The model's structure on the meta device; ``None`` where loading it will tell better what is wrong."""
+    if source.gguf is not None:
+        convert_gguf(source.gguf, Path(source.location))
+    options = {"trust_remote_code": trust_remote_code}
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(source.location, revision=source.revision, **options)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, **options)
+    except (OSError, ValueError, KeyError):
+        return None
+    return model

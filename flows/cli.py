@@ -1,0 +1,221 @@
+"""The command line ``optishear``: one command per flow, its flags made from the flow's parameters."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.environment import make_home, quiet_console
+from flows.options import GroupCommand, given_values, options_of
+from optishear.errors import InputError
+from optishear.parameters import (
+    CalibrateStage,
+    EvaluateStage,
+    OutputParameters,
+    Pipeline,
+    PruneStage,
+    SearchStage,
+    StatisticsStage,
+    TransferStage,
+    read_parameters,
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the flow ``flows.MODULE.FUNCTION`` over a parameter group."""
+
+    name: str
+    flow: str
+    group: type[OutputParameters]
+    help: str
+
+
+COMMANDS = [
+    Command(
+        "run",
+        "flows.pipeline:pipeline",
+        Pipeline,
+        """Search, prune, judge and register: everything, from the dense model to its pruned version.
+
+        Writes to --output: calibration.parquet, statistics.parquet, trials.parquet, recipe.yaml, front/ (the other
+        good recipes), model/ (the pruned checkpoint), metrics.json, comparison.parquet and report.html. What an
+        earlier run has made of the same input is not made again.
+
+        \b
+        Example:
+          optishear run --model HuggingFaceTB/SmolLM2-135M --sparsity 0.5 --output pruned
+        """,
+    ),
+    Command(
+        "calibrate",
+        "flows.calibrate:calibrate",
+        CalibrateStage,
+        """Cut calibration text into token blocks of one length.
+
+        Writes calibration.parquet to --output.
+
+        \b
+        Example:
+          optishear calibrate --model HuggingFaceTB/SmolLM2-135M --calibration hub:allenai/c4/en --output blocks
+        """,
+    ),
+    Command(
+        "statistics",
+        "flows.statistics:statistics",
+        StatisticsStage,
+        """Observe the dense model on the calibration text: squared norms of each layer's inputs.
+
+        Writes calibration.parquet and statistics.parquet to --output.
+
+        \b
+        Example:
+          optishear statistics --model HuggingFaceTB/SmolLM2-135M --calibration notes.jsonl --output observed
+        """,
+    ),
+    Command(
+        "search",
+        "flows.search:search",
+        SearchStage,
+        """Search the pruning recipe, without pruning or judging.
+
+        Writes calibration.parquet, statistics.parquet, trials.parquet, recipe.yaml and front/ to --output. A search
+        that was stopped goes on where it was when the same command is given again.
+
+        \b
+        Example:
+          optishear search --model HuggingFaceTB/SmolLM2-135M --sparsity 2:4 --budget 2h --output found
+        """,
+    ),
+    Command(
+        "prune",
+        "flows.prune:prune",
+        PruneStage,
+        """Apply a recipe to a model and save the pruned checkpoint.
+
+        Writes calibration.parquet, statistics.parquet, recipe.yaml and model/ to --output. A recipe file brings its
+        own sparsity; --sparsity is for the named recipes.
+
+        \b
+        Example:
+          optishear prune --model HuggingFaceTB/SmolLM2-135M --recipe found/recipe.yaml --output pruned
+        """,
+    ),
+    Command(
+        "evaluate",
+        "flows.evaluate:evaluate",
+        EvaluateStage,
+        """Judge one model: perplexity on a text, and lm-eval tasks.
+
+        Writes metrics.json to --output.
+
+        \b
+        Example:
+          optishear evaluate --model pruned/model --tasks arc_easy,boolq --limit 200 --output judged
+        """,
+    ),
+    Command(
+        "transfer",
+        "flows.transfer:transfer",
+        TransferStage,
+        """Apply a recipe found on another model to this one, and judge it beside this model's own Wanda.
+
+        Layer ratios are mapped by relative depth. Writes what `run` writes, without a search's trials.
+
+        \b
+        Example:
+          optishear transfer --recipe found/recipe.yaml --model HuggingFaceTB/SmolLM2-360M --output transferred
+        """,
+    ),
+]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="optishear")
+def cli() -> None:
+    """Find the best pruning recipe of a language model, prune it, judge it, and keep the evidence.
+
+    Give it a Hugging Face causal language model and a sparsity: it searches the recipe whose pruned model stays
+    nearest to the dense one, saves the pruned checkpoint, judges it beside the dense model and beside Wanda, and
+    registers all of it in MLflow. Start with `optishear run --help`.
+
+    Every flag is also a key of the YAML file that --config reads, with underscores: --search-sequences is
+    search_sequences. Flags override the file. OPTISHEAR_HOME says where artifacts are kept between runs; ~/.optishear
+    where not set.
+    """
+
+
+def _add(command: Command) -> None:
+    def run(**_: Any) -> None:
+        context = click.get_current_context()
+        config: Path | None = context.params["config"]
+        parameters = read_parameters(command.group, given_values(context, command.group), config)
+        _run_flow(command.flow, parameters)
+
+    config = click.Option(
+        ["--config"], type=click.Path(path_type=Path), metavar="FILE", help="YAML file with any of these parameters."
+    )
+    cli.add_command(
+        GroupCommand(
+            command.name,
+            group=command.group,
+            callback=run,
+            params=[*options_of(command.group), config],
+            help=command.help,
+            short_help=inspect.cleandoc(command.help).split("\n", 1)[0],
+        )
+    )
+
+
+def _run_flow(entry: str, parameters: OutputParameters) -> None:
+    """Check, run the flow, print its summary. Only from here on are Prefect, PyTorch and MLflow imported."""
+    make_home()
+    try:
+        from flows.checks import check
+        from flows.layout import output_folder
+    except ModuleNotFoundError as error:
+        if error.name not in ("prefect", "mlflow"):
+            raise
+        raise InputError(
+            f"The command line needs the package {error.name!r}; install it with: pip install 'optishear[pipeline]'"
+        ) from None
+    # Before the flow, so that bad input is told at once, without a server started for it.
+    with output_folder(parameters.output):
+        check(parameters)
+        quiet_console()
+        module, name = entry.split(":")
+        flow: Callable[[OutputParameters], Any] = getattr(import_module(module), name)
+        summary = flow(parameters)
+    click.echo(summary)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script: bad input is one sentence on standard error and exit code 2."""
+    try:
+        cli.main(args=arguments, prog_name="optishear", standalone_mode=False)
+    except InputError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("Stopped. The same command goes on where it was.", err=True)
+        sys.exit(130)
+
+
+def main_of(command: str) -> None:
+    """Run one command with the arguments of ``python -m flows.NAME``."""
+    main([command, *sys.argv[1:]])
+
+
+for _command in COMMANDS:
+    _add(_command)
+
+if __name__ == "__main__":
+    main()

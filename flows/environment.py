@@ -1,0 +1,89 @@
+"""The embedded defaults: Prefect and MLflow without a server to start, quiet, and with nothing sent anywhere."""
+
+import logging
+import os
+from pathlib import Path
+
+from optishear.files import ensure_writable
+from optishear.home import home_folder
+
+_DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+    # What the stages say is shown on the run's page too.
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "optishear",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+    # On a busy machine the first start, which makes the database, takes longer than Prefect's own 20 s.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+}
+_OWN_PREFECT = ("PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
+
+
+def set_defaults() -> None:
+    """Set what the environment leaves open; has to come before Prefect and MLflow are imported."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    if not _has_own_prefect():
+        os.environ["PREFECT_HOME"] = str(embedded_prefect_home())
+    # Results are references into the artifact store, so they lie beside it, for whatever server and worker.
+    os.environ.setdefault("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(home_folder().absolute() / "results"))
+
+
+def embedded_prefect_home() -> Path:
+    """Prefect's folder where the user has set up none."""
+    return home_folder().absolute() / "prefect"
+
+
+def uses_embedded_prefect() -> bool:
+    """Whether runs are recorded in the embedded server."""
+    return os.environ.get("PREFECT_HOME") == str(embedded_prefect_home())
+
+
+def _has_own_prefect() -> bool:
+    if any(os.environ.get(name) for name in _OWN_PREFECT):
+        return True
+    return (Path.home() / ".prefect" / "profiles.toml").exists()
+
+
+def make_home() -> None:
+    """Make the home folder, which Prefect wants to find when it is imported.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    ensure_writable(home_folder())
+
+
+class _WithoutInputErrors(logging.Filter):
+    """Drops the tracebacks of bad input, which the command line tells in one sentence."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to keep the record."""
+        return "InputError" not in record.getMessage()
+
+
+class _Console(logging.StreamHandler):  # type: ignore[type-arg]
+    """Our lines on standard error."""
+
+
+_WITHOUT_INPUT_ERRORS = _WithoutInputErrors()
+
+
+def quiet_console() -> None:
+    """Show what the stages say on standard error, and keep the tracebacks of bad input away from it."""
+    from prefect.logging.configuration import setup_logging
+
+    setup_logging()
+    stages = logging.getLogger("optishear")
+    stages.setLevel(logging.INFO)
+    stages.handlers = [handler for handler in stages.handlers if not isinstance(handler, _Console)]
+    stages.addHandler(_Console())
+    # Prefect's console handler sits on the root logger and would say everything a second time.
+    stages.propagate = False
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_WITHOUT_INPUT_ERRORS)

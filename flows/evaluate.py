@@ -1,0 +1,35 @@
+"""The flow that judges one model."""
+
+from prefect import flow
+
+from flows.checks import check
+from flows.layout import output_folder
+from flows.summary import where
+from optishear.parameters import EvaluateStage
+from tasks.evaluate import evaluate_stage, forget_failures
+from tasks.jsonfile import write_json
+from tasks.register import register
+from tasks.results import collect_metrics, readable
+from tasks.tracking import tracked_run
+
+METRICS = "metrics.json"
+
+
+@flow(name="evaluate")
+def evaluate(parameters: EvaluateStage) -> str:
+    """Write ``metrics.json``; returns the scores and where they are."""
+    with output_folder(parameters.output) as output:
+        check(parameters)
+        with tracked_run("evaluate", parameters) as run:
+            judged = evaluate_stage(parameters)
+            metrics = collect_metrics(parameters, {"evaluate": [judged]}, {"evaluation": judged})
+            write_json(output / METRICS, metrics)
+            forget_failures([judged])
+            register(run, metrics, {}, {"": [output / METRICS]})
+    return f"{readable(metrics['evaluation'])}\n\n{where(output, {'metrics': METRICS}, run)}"
+
+
+if __name__ == "__main__":
+    from flows.cli import main_of
+
+    main_of("evaluate")

@@ -1,0 +1,124 @@
+"""The second half of the pipeline and of the transfer: prune by a recipe, judge, report, lay out, register."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
+
+from flows.layout import lay_out
+from flows.parts import part
+from flows.summary import where
+from optishear.parameters import EvaluateStage, Pipeline, TransferStage
+from optishear.recipe import Recipe, named_recipe
+from tasks.calibrate import CALIBRATION
+from tasks.evaluate import evaluate_stage, forget_failures
+from tasks.jsonfile import write_json
+from tasks.model_cache import release_model
+from tasks.prune import CHECKPOINT, prune_stage
+from tasks.register import register
+from tasks.report import CARD, COMPARISON, COMPARISON_TEXT, FIGURES, REPORT, report_stage
+from tasks.results import collect_metrics, without_cached
+from tasks.search import FRONT, RECIPE, TRIALS
+from tasks.statistics import STATISTICS
+from tasks.store import Artifact
+from tasks.tracking import TrackedRun
+
+METRICS = "metrics.json"
+
+
+def prune_and_judge(
+    parameters: Pipeline | TransferStage, recipe: Recipe, observed: Artifact
+) -> tuple[Artifact, dict[str, Artifact]]:
+    """Prune the model, and judge it beside the dense one and beside Wanda at the same sparsity.
+
+    Returns:
+        The checkpoint, and the evaluations of ``dense``, ``wanda`` and ``pruned``.
+    """
+    dense = part(parameters, EvaluateStage)
+    judged = {"dense": evaluate_stage.labelled("evaluate dense")(dense)}
+    wanda = named_recipe("wanda", recipe.sparsity)
+    judged["wanda"] = evaluate_stage.labelled("evaluate wanda")(dense, wanda, observed)
+    checkpoint = prune_stage(parameters, recipe, observed)
+    # What is judged is the checkpoint that was written, as anybody would load it.
+    pruned = part(parameters, EvaluateStage, model=str(checkpoint.path(CHECKPOINT)))
+    judged["pruned"] = evaluate_stage.labelled("evaluate pruned")(pruned)
+    release_model()
+    return checkpoint, judged
+
+
+def conclude(
+    parameters: Pipeline | TransferStage,
+    output: Path,
+    run: TrackedRun,
+    recipe: Recipe,
+    stages: Mapping[str, Artifact],
+    judged: Mapping[str, Artifact],
+) -> str:
+    """Report, lay out and register what the stages made.
+
+    Args:
+        parameters: of the flow.
+        output: folder for the results.
+        run: the MLflow run.
+        recipe: what the model was pruned by.
+        stages: the artifact of each stage before the evaluation, by the stage's name.
+        judged: the evaluations of ``dense``, ``wanda`` and ``pruned``.
+
+    Returns:
+        The summary for a person.
+    """
+    made = {name: [artifact] for name, artifact in stages.items()}
+    metrics = collect_metrics(parameters, {**made, "evaluate": list(judged.values())}, judged)
+    found = stages.get("search")
+    report = report_stage(parameters, without_cached(metrics), recipe, stages["prune"], found)
+    files = {
+        CALIBRATION: stages["calibrate"].path(CALIBRATION),
+        STATISTICS: stages["statistics"].path(STATISTICS),
+        CHECKPOINT: stages["prune"].path(CHECKPOINT),
+        f"{CHECKPOINT}/README.md": report.path(CARD),
+        RECIPE: stages["prune"].path(CHECKPOINT) / RECIPE,
+        COMPARISON: report.path(COMPARISON),
+        REPORT: report.path(REPORT),
+    }
+    if found is not None:
+        files |= {TRIALS: found.path(TRIALS), FRONT: found.path(FRONT)}
+    lay_out(output, files)
+    write_json(output / METRICS, metrics)
+    forget_failures(judged.values())
+    table = report.path(COMPARISON_TEXT).read_text(encoding="utf-8").strip()
+    figures = sorted(report.path(FIGURES).iterdir())
+    register(
+        run,
+        metrics,
+        {"checkpoint": str((output / CHECKPOINT).absolute()), "mlflow.note.content": table},
+        {
+            "": [output / name for name in (RECIPE, REPORT, METRICS, COMPARISON, TRIALS) if (output / name).exists()],
+            FIGURES: figures,
+        },
+    )
+    _show_in_prefect(table, figures, run)
+    shown = {"report": REPORT, "model": CHECKPOINT, "recipe": RECIPE, "metrics": METRICS}
+    return f"{_headline(metrics)}\n\n{table}\n\n{where(output, shown, run)}"
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    text = metrics["dense"]["settings"]["text"]
+    cached = all(cost["cached"] for cost in metrics["stages"].values())
+    made = "Nothing had to be computed again." if cached else "Done."
+    return (
+        f"{made} {metrics['achieved_sparsity']:.2%} of the weights in the decoder layers of {metrics['model']} are "
+        f"zero. Perplexity is on the text {text}."
+    )
+
+
+def _show_in_prefect(table: str, figures: list[Path], run: TrackedRun) -> None:
+    """Put the table, the figures and a link on the run's page."""
+    create_markdown_artifact(table, key="comparison", description="dense, Wanda and the searched recipe")
+    for figure in figures:
+        image = base64.b64encode(figure.read_bytes()).decode()
+        create_image_artifact(f"data:image/png;base64,{image}", key=figure.stem, description=figure.stem)
+    if run.tracking.uri.startswith("http"):
+        link = f"{run.tracking.uri.rstrip('/')}/#/experiments/{run.tracking.experiment_id}/runs/{run.run_id}"
+        create_link_artifact(link, key="mlflow-run", link_text="MLflow run")

@@ -1,0 +1,54 @@
+"""How results are laid out in the output folder."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from optishear.files import ensure_writable, write_aside
+
+_BIG = {".safetensors", ".parquet"}
+
+
+@contextmanager
+def output_folder(output: Path) -> Iterator[Path]:
+    """Make the folder and check that it can be written; where the body fails, what was made for nothing goes again.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]
+    try:
+        yield ensure_writable(output)
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):  # not empty, or never made
+                folder.rmdir()
+        raise
+
+
+def lay_out(output: Path, files: Mapping[str, Path]) -> None:
+    """Put artifacts' files and folders into the output folder, each whole or not at all.
+
+    Big files are hard links to the store, where the file system allows it, so that a checkpoint lies on the disk
+    once. Small ones are copies, free to be edited.
+
+    Args:
+        output: the folder.
+        files: for each name within it, the file or folder to put there.
+    """
+    for name, source in files.items():
+        with write_aside(output / name) as aside:
+            if source.is_dir():
+                shutil.copytree(source, aside, copy_function=_link_or_copy)
+            else:
+                _link_or_copy(source, aside)
+
+
+def _link_or_copy(source: str | Path, target: str | Path) -> None:
+    if Path(source).suffix in _BIG:
+        with suppress(OSError):  # another device, or a file system without hard links
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)

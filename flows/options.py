@@ -1,0 +1,108 @@
+"""Command-line options from a parameter group: every field is a flag of the same name."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from optishear.parameters import Parameters
+
+_HEADINGS = ["Model", "Output", "Recipe", "Sparsity", "Calibration", "Search", "Evaluation", "Tracking", "General"]
+
+
+class GroupCommand(click.Command):
+    """A command whose help shows its options under the headings of their groups."""
+
+    def __init__(self, *args: Any, group: type[Parameters], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, one section per group."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(_heading(self.group, parameter.name or ""), []).append(record)
+        for heading in sorted(sections, key=_HEADINGS.index):
+            with formatter.section(heading):
+                formatter.write_dl(sections[heading])
+
+
+def _heading(group: type[Parameters], name: str) -> str:
+    """The group that defines a field, in words: ``SearchParameters`` is "Search"."""
+    for base in group.__mro__:
+        if name in inspect.get_annotations(base) and base.__name__.endswith("Parameters"):
+            return base.__name__.removesuffix("Parameters")
+    return "General"
+
+
+def options_of(group: type[Parameters]) -> list[click.Option]:
+    """One option per field, in the order of the groups, base groups first.
+
+    Values stay text: the parameter group checks them, so that the command line, the YAML file and Prefect refuse
+    a value with the same sentence.
+    """
+    return [_option(name, field) for name, field in group.model_fields.items()]
+
+
+def given_values(context: click.Context, group: type[Parameters]) -> dict[str, Any]:
+    """The values of the flags that were given; the others stay with the YAML file and the defaults."""
+    source = click.core.ParameterSource
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name in group.model_fields and context.get_parameter_source(name) in (source.COMMANDLINE, source.ENVIRONMENT)
+    }
+    return {name: _split(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    return [item.strip() for value in values for item in value.split(",") if item.strip()]
+
+
+def _option(name: str, field: FieldInfo) -> click.Option:
+    flag = "--" + name.replace("_", "-")
+    kind = _without_none(field.annotation)
+    help_text = field.description or ""
+    default = field.get_default(call_default_factory=True)
+    if kind is bool:
+        return click.Option(
+            [f"{flag}/--no-{flag[2:]}"], default=None, help=f"{help_text}{_shown('on' if default else 'off')}"
+        )
+    if get_origin(kind) is list:
+        item = _metavar(get_args(kind)[0])
+        text = ",".join(map(str, default)) if default else ""
+        more = " Repeat the flag or separate with commas."
+        return click.Option([flag], multiple=True, metavar=item, help=f"{help_text}{more}{_shown(text)}")
+    shown = "" if default in (None, PydanticUndefined) else str(default)
+    return click.Option([flag], metavar=_metavar(kind), help=f"{help_text}{_shown(shown)}")
+
+
+def _shown(default: str) -> str:
+    return f"  [default: {default}]" if default else ""
+
+
+def _without_none(annotation: Any) -> Any:
+    """The type itself of ``T | None`` and of ``Annotated[T, ...]``."""
+    while True:
+        if hasattr(annotation, "__metadata__"):
+            annotation = annotation.__origin__
+            continue
+        members = [member for member in get_args(annotation) if member is not type(None)]
+        is_optional = len(members) == 1 and type(None) in get_args(annotation)
+        if not is_optional or get_origin(annotation) in (list, Literal):
+            return annotation
+        annotation = members[0]
+
+
+def _metavar(kind: Any) -> str:
+    kind = _without_none(kind)
+    if get_origin(kind) is Literal:
+        return "|".join(map(str, get_args(kind)))
+    if get_origin(kind) is Union:
+        return "VALUE"
+    return {int: "INTEGER", float: "NUMBER", str: "TEXT"}.get(kind, "PATH")

@@ -1,0 +1,33 @@
+"""The flow over everything: from the dense model to its pruned, judged and registered version."""
+
+from prefect import flow
+
+from flows.checks import check
+from flows.judgement import conclude, prune_and_judge
+from flows.layout import output_folder
+from optishear.parameters import Pipeline
+from tasks.calibrate import calibrate_stage
+from tasks.search import load_recipe, search_stage
+from tasks.statistics import statistics_stage
+from tasks.tracking import tracked_run
+
+
+@flow(name="pipeline")
+def pipeline(parameters: Pipeline) -> str:
+    """Search, prune, judge, report and register; returns the summary for a person."""
+    with output_folder(parameters.output) as output:
+        check(parameters)
+        with tracked_run("pipeline", parameters) as run:
+            blocks = calibrate_stage(parameters)
+            observed = statistics_stage(parameters, blocks)
+            found = search_stage(parameters, blocks, observed)
+            recipe = load_recipe(found)
+            checkpoint, judged = prune_and_judge(parameters, recipe, observed)
+            stages = {"calibrate": blocks, "statistics": observed, "search": found, "prune": checkpoint}
+            return conclude(parameters, output, run, recipe, stages, judged)
+
+
+if __name__ == "__main__":
+    from flows.cli import main_of
+
+    main_of("run")

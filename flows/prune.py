@@ -1,0 +1,42 @@
+"""The flow that prunes a model by a recipe."""
+
+from prefect import flow
+
+from flows.checks import check
+from flows.layout import lay_out, output_folder
+from flows.summary import where
+from optishear.parameters import PruneStage
+from optishear.recipe import find_recipe
+from tasks.calibrate import CALIBRATION, calibrate_stage
+from tasks.prune import CHECKPOINT, SUMMARY, prune_stage
+from tasks.search import RECIPE
+from tasks.statistics import STATISTICS, statistics_stage
+
+
+@flow(name="prune")
+def prune(parameters: PruneStage) -> str:
+    """Write the pruned checkpoint ``model/``, its recipe, and what they came from; returns where."""
+    with output_folder(parameters.output) as output:
+        check(parameters)
+        recipe = find_recipe(parameters.recipe, parameters.sparsity)
+        blocks = calibrate_stage(parameters)
+        observed = statistics_stage(parameters, blocks)
+        pruned = prune_stage(parameters, recipe, observed)
+        lay_out(
+            output,
+            {
+                CALIBRATION: blocks.path(CALIBRATION),
+                STATISTICS: observed.path(STATISTICS),
+                CHECKPOINT: pruned.path(CHECKPOINT),
+                RECIPE: pruned.path(CHECKPOINT) / RECIPE,
+            },
+        )
+    achieved = pruned.read_json(SUMMARY)["achieved_sparsity"]
+    places = where(output, {"model": CHECKPOINT, "recipe": RECIPE})
+    return f"Pruned: {achieved:.2%} of the weights in the decoder layers are zero.\n\n{places}"
+
+
+if __name__ == "__main__":
+    from flows.cli import main_of
+
+    main_of("prune")

@@ -1,0 +1,46 @@
+"""The flow that searches a recipe."""
+
+from prefect import flow
+
+from flows.checks import check
+from flows.layout import lay_out, output_folder
+from flows.summary import where
+from optishear.parameters import SearchStage
+from tasks.calibrate import CALIBRATION, calibrate_stage
+from tasks.register import register
+from tasks.results import collect_metrics
+from tasks.search import FRONT, RECIPE, TRIALS, search_stage
+from tasks.statistics import STATISTICS, statistics_stage
+from tasks.tracking import tracked_run
+
+
+@flow(name="search")
+def search(parameters: SearchStage) -> str:
+    """Write ``trials.parquet``, ``recipe.yaml`` and ``front/``, and what they came from; returns where."""
+    with output_folder(parameters.output) as output:
+        check(parameters)
+        with tracked_run("search", parameters) as run:
+            blocks = calibrate_stage(parameters)
+            observed = statistics_stage(parameters, blocks)
+            found = search_stage(parameters, blocks, observed)
+            metrics = collect_metrics(
+                parameters, {"calibrate": [blocks], "statistics": [observed], "search": [found]}, judged={}
+            )
+            lay_out(
+                output,
+                {
+                    CALIBRATION: blocks.path(CALIBRATION),
+                    STATISTICS: observed.path(STATISTICS),
+                    TRIALS: found.path(TRIALS),
+                    FRONT: found.path(FRONT),
+                    RECIPE: found.path(RECIPE),
+                },
+            )
+            register(run, metrics, {}, {"": [output / RECIPE, output / TRIALS]})
+    return where(output, {"recipe": RECIPE, "trials": TRIALS, "other recipes": FRONT}, run)
+
+
+if __name__ == "__main__":
+    from flows.cli import main_of
+
+    main_of("search")

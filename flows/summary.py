@@ -1,0 +1,40 @@
+"""What a person reads when a flow has ended."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from flows.environment import uses_embedded_prefect
+from tasks.tracking import TrackedRun, public_uri
+
+
+def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = None) -> str:
+    """Where the results are, and how to open the pages about the run.
+
+    Args:
+        output: the results' folder.
+        results: for each result, its name in the folder.
+        run: the MLflow run, where there is one.
+    """
+    lines = {title: shlex.quote(str(output.absolute() / name)) for title, name in results.items()}
+    if run is not None:
+        lines["MLflow"] = _mlflow(run)
+    lines["Prefect"] = _prefect()
+    width = max(map(len, lines))
+    return "\n".join(f"{title:<{width}}  {line}" for title, line in lines.items())
+
+
+def _mlflow(run: TrackedRun) -> str:
+    uri = run.tracking.uri
+    if uri.startswith("http"):
+        return f"{public_uri(uri).rstrip('/')}/#/experiments/{run.tracking.experiment_id}/runs/{run.run_id}"
+    return f"mlflow ui --backend-store-uri {shlex.quote(public_uri(uri))}   (then open http://127.0.0.1:5000)"
+
+
+def _prefect() -> str:
+    if uses_embedded_prefect():
+        home = shlex.quote(os.environ["PREFECT_HOME"])
+        return f"PREFECT_HOME={home} prefect server start   (then open http://127.0.0.1:4200)"
+    url = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
+    return url or "prefect server start   (then open http://127.0.0.1:4200)"

@@ -1,0 +1,32 @@
+"""The flow that applies a recipe found on another model."""
+
+from prefect import flow
+
+from flows.checks import check
+from flows.judgement import conclude, prune_and_judge
+from flows.layout import output_folder
+from optishear.parameters import TransferStage
+from optishear.recipe import find_recipe
+from tasks.calibrate import calibrate_stage
+from tasks.statistics import statistics_stage
+from tasks.tracking import tracked_run
+
+
+@flow(name="transfer")
+def transfer(parameters: TransferStage) -> str:
+    """Prune this model by the recipe, judge, report and register; returns the summary for a person."""
+    with output_folder(parameters.output) as output:
+        check(parameters)
+        with tracked_run("transfer", parameters) as run:
+            recipe = find_recipe(parameters.recipe, parameters.sparsity)
+            blocks = calibrate_stage(parameters)
+            observed = statistics_stage(parameters, blocks)
+            checkpoint, judged = prune_and_judge(parameters, recipe, observed)
+            stages = {"calibrate": blocks, "statistics": observed, "prune": checkpoint}
+            return conclude(parameters, output, run, recipe, stages, judged)
+
+
+if __name__ == "__main__":
+    from flows.cli import main_of
+
+    main_of("transfer")

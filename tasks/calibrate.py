@@ -1,0 +1,45 @@
+"""Stage 1: text into token blocks, ``calibration.parquet``."""
+
+from pathlib import Path
+
+from optishear.calibration.calibrate import calibrate
+from optishear.calibration.set import CalibrationSet
+from optishear.parameters import CalibrateStage
+from tasks.keys import model_digest, text_digest
+from tasks.model_cache import shared_model
+from tasks.provenance import provenance
+from tasks.stage import Stage
+from tasks.store import Artifact
+
+CALIBRATION = "calibration.parquet"
+
+
+def load_calibration(artifact: Artifact) -> CalibrationSet:
+    """The token blocks of the stage's artifact."""
+    return CalibrationSet.load(artifact.path(CALIBRATION))
+
+
+def _inputs(parameters: CalibrateStage) -> dict[str, str]:
+    return {"model": model_digest(parameters), "text": text_digest(parameters.calibration)}
+
+
+def _write(outputs: Path, parameters: CalibrateStage) -> None:
+    with shared_model(parameters) as loaded:
+        blocks = calibrate(
+            loaded.model,
+            loaded.tokenizer,
+            calibration=parameters.calibration,
+            sequences=parameters.sequences,
+            sequence_length=parameters.sequence_length,
+            seed=parameters.seed,
+        )
+    blocks.save(outputs / CALIBRATION, provenance(parameters))
+
+
+calibrate_stage = Stage(
+    name="calibrate",
+    version=1,
+    parameters=("sequences", "sequence_length", "seed", "dtype"),
+    inputs=_inputs,
+    write=_write,
+)

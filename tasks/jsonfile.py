@@ -1,0 +1,22 @@
+"""JSON as every reader understands it: numbers that are not finite are written as text."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from optishear.files import write_text
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all; ``NaN`` and ``Infinity`` are no JSON and become ``"nan"``, ``"inf"``."""
+    write_text(path, json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """The value with every number that is not finite as text."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

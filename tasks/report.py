@@ -1,0 +1,81 @@
+"""Stage 7: what a person reads, ``report.html``, the comparison, the figures and the checkpoint's card."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from optishear.evaluation.comparison import comparison_table, markdown
+from optishear.files import write_text
+from optishear.parameters import ModelParameters
+from optishear.pruning.card import model_card
+from optishear.recipe import Recipe
+from optishear.report.comparison import comparison
+from optishear.report.export import png
+from optishear.report.html import write_report
+from optishear.report.pareto import pareto_front
+from optishear.report.progress import search_progress
+from optishear.report.ratios import layer_ratios
+from tasks.keys import digest
+from tasks.prune import SUMMARY
+from tasks.search import TRIALS
+from tasks.sources import find_model
+from tasks.stage import Stage
+from tasks.store import Artifact
+
+REPORT = "report.html"
+COMPARISON = "comparison.parquet"
+COMPARISON_TEXT = "comparison.md"
+CARD = "card.md"
+FIGURES = "figures"
+
+
+def _inputs(
+    parameters: ModelParameters,
+    metrics: Mapping[str, Any],
+    recipe: Recipe,
+    pruned: Artifact,
+    found: Artifact | None = None,
+) -> dict[str, str]:
+    return {
+        "metrics": digest(metrics),
+        "recipe": digest(recipe.model_dump(mode="json")),
+        "pruned": pruned.key,
+        "trials": found.digest(TRIALS) if found else "",
+    }
+
+
+def _write(
+    outputs: Path,
+    parameters: ModelParameters,
+    metrics: Mapping[str, Any],
+    recipe: Recipe,
+    pruned: Artifact,
+    found: Artifact | None = None,
+) -> None:
+    trials = pq.read_table(found.path(TRIALS)) if found else pa.table({})
+    write_report(outputs / REPORT, metrics, recipe, trials)
+    pq.write_table(comparison_table(dict(metrics)), outputs / COMPARISON)
+    table = markdown(dict(metrics))
+    write_text(outputs / COMPARISON_TEXT, table)
+    summary = pruned.read_json(SUMMARY)
+    card = model_card(
+        find_model(parameters.model),
+        recipe,
+        achieved_sparsity=summary["achieved_sparsity"],
+        layers=summary["layers"],
+        comparison=table,
+    )
+    write_text(outputs / CARD, card)
+    figures = {"comparison": comparison(metrics), "layer-ratios": layer_ratios(recipe)}
+    if trials.num_rows:
+        figures |= {"pareto-front": pareto_front(trials), "search-progress": search_progress(trials)}
+    (outputs / FIGURES).mkdir()
+    for name, figure in figures.items():
+        (outputs / FIGURES / f"{name}.png").write_bytes(png(figure))
+
+
+# What it shows is all in its inputs.
+report_stage = Stage(name="report", version=1, parameters=(), inputs=_inputs, write=_write)

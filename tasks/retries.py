@@ -1,0 +1,31 @@
+"""Which failures another try can mend."""
+
+from typing import Any
+
+from optishear.errors import InputError
+
+RETRIES = 2
+SECONDS_BEFORE_RETRY = [10.0, 60.0]
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether a failure may pass by itself: a network or hub time-out, or a GPU short of memory for a moment."""
+    while error is not None:
+        if isinstance(error, InputError):
+            return False
+        names = {base.__name__ for base in type(error).__mro__}
+        if isinstance(error, ConnectionError | TimeoutError) or names & {
+            "TransportError",  # httpx, which the hub's client speaks through
+            "ConnectionError",  # requests
+            "Timeout",
+            "OutOfMemoryError",  # torch.cuda
+        }:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def retry_condition(_task: Any, _task_run: Any, state: Any) -> bool:
+    """Prefect's hook: retry what is transient, never bad input."""
+    result = state.result(raise_on_failure=False)
+    return isinstance(result, BaseException) and is_transient(result)

@@ -1,0 +1,91 @@
+"""Stage 3: search the recipe, ``trials.parquet``, ``recipe.yaml`` and ``front/``."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from optishear.calibration.calibrate import calibrate
+from optishear.home import home_folder
+from optishear.parameters import SearchParameters, SearchStage
+from optishear.pattern import parse_pattern
+from optishear.recipe import Recipe
+from optishear.searching.search import run_search
+from tasks.calibrate import CALIBRATION, load_calibration
+from tasks.keys import digest, model_digest, text_digest
+from tasks.model_cache import shared_model
+from tasks.progress import show_progress
+from tasks.provenance import provenance, public_source
+from tasks.stage import Stage
+from tasks.statistics import STATISTICS, load_statistics
+from tasks.store import Artifact
+
+TRIALS = "trials.parquet"
+RECIPE = "recipe.yaml"
+FRONT = "front"
+VERSION = 1
+
+
+def load_recipe(artifact: Artifact) -> Recipe:
+    """The recipe that the search chose."""
+    return Recipe.load(artifact.path(RECIPE))
+
+
+def _inputs(parameters: SearchStage, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
+    return {
+        "model": model_digest(parameters),
+        "calibration": calibration.digest(CALIBRATION),
+        "statistics": statistics.digest(STATISTICS),
+        **{f"search calibration {name}": text_digest(source) for name, source in _named(parameters).items()},
+    }
+
+
+def _named(parameters: SearchStage) -> dict[str, str]:
+    """The further calibration sets: source by name."""
+    return dict(item.split("=", 1) for item in parameters.search_calibrations)
+
+
+def _write(outputs: Path, parameters: SearchStage, calibration: Artifact, statistics: Artifact) -> None:
+    with shared_model(parameters) as loaded:
+        calibrations = {"": load_calibration(calibration)}
+        for name, source in _named(parameters).items():
+            calibrations[name] = calibrate(
+                loaded.model,
+                loaded.tokenizer,
+                calibration=source,
+                sequences=parameters.search_sequences,
+                sequence_length=parameters.sequence_length,
+                seed=parameters.seed,
+            )
+        result = run_search(
+            loaded.model,
+            calibrations,
+            load_statistics(statistics),
+            parameters,
+            parse_pattern(parameters.sparsity),
+            seed=parameters.seed,
+            ledger=_ledger(_inputs(parameters, calibration, statistics), parameters.dtype),
+            origin={**provenance(parameters), "calibration": public_source(parameters.calibration)},
+            on_generation=show_progress(parameters.trials),
+        )
+    pq.write_table(result.trials, outputs / TRIALS)
+    result.recipe.save(outputs / RECIPE)
+    (outputs / FRONT).mkdir()
+    for index, recipe in enumerate(result.front, start=1):
+        recipe.save(outputs / FRONT / f"{index:02d}.yaml")
+
+
+def _ledger(inputs: dict[str, str], dtype: str) -> Path:
+    """The journal of all searches on the same inputs.
+
+    It outlives a kill, and what one search measured serves the next, at another sparsity or with another budget.
+    """
+    return home_folder() / "ledgers" / f"{digest({**inputs, 'dtype': dtype, 'version': VERSION})}.jsonl"
+
+
+# Paths of further calibration sets are left out, since their content is among the inputs, and so is what only
+# bounds the memory.
+_MATTER = tuple(sorted(set(SearchParameters.model_fields) - {"search_calibrations", "memory_budget"}))
+
+search_stage = Stage(
+    name="search", version=VERSION, parameters=(*_MATTER, "sparsity", "seed", "dtype"), inputs=_inputs, write=_write
+)

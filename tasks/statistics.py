@@ -1,0 +1,37 @@
+"""Stage 2: one pass over the dense model, ``statistics.parquet``."""
+
+from pathlib import Path
+
+from optishear.parameters import StatisticsStage
+from optishear.statistics.collect import collect_statistics
+from optishear.statistics.statistics import Statistics
+from tasks.calibrate import CALIBRATION, load_calibration
+from tasks.keys import model_digest
+from tasks.model_cache import shared_model
+from tasks.provenance import provenance
+from tasks.stage import Stage
+from tasks.store import Artifact
+
+STATISTICS = "statistics.parquet"
+
+
+def load_statistics(artifact: Artifact) -> Statistics:
+    """The statistics of the stage's artifact."""
+    return Statistics.load(artifact.path(STATISTICS))
+
+
+def _inputs(parameters: StatisticsStage, calibration: Artifact) -> dict[str, str]:
+    return {"model": model_digest(parameters), "calibration": calibration.digest(CALIBRATION)}
+
+
+def _write(outputs: Path, parameters: StatisticsStage, calibration: Artifact) -> None:
+    blocks = load_calibration(calibration)
+    with shared_model(parameters) as loaded:
+        statistics = collect_statistics(loaded.model, blocks)
+    statistics.save(
+        outputs / STATISTICS,
+        {**provenance(parameters), "calibration": blocks.source, "calibration_digest": blocks.digest},
+    )
+
+
+statistics_stage = Stage(name="statistics", version=1, parameters=("dtype",), inputs=_inputs, write=_write)

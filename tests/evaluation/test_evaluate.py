@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.calibration.text import read_documents
+from optishear.errors import InputError
+from optishear.evaluation.evaluate import Evaluation, check_evaluation, evaluate, evaluation_windows
+from optishear.evaluation.harness import run_tasks
+from optishear.evaluation.perplexity import perplexity, text_windows
+from optishear.parameters import EvaluationParameters
+
+from .conftest import TaskFolder
+
+
+def test_an_evaluation_holds_scores_and_settings(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, task_folder: TaskFolder
+) -> None:
+    parameters = EvaluationParameters(
+        window_length=32,
+        windows=3,
+        tasks=[task_folder.add("parity")],
+        include_path=task_folder.path,
+        limit=4,
+        batch_size=2,
+    )
+    evaluation = evaluate(tiny_llama, tiny_tokenizer, parameters, seed=5)
+    windows = evaluation_windows(tiny_tokenizer, parameters)
+    assert evaluation.perplexity == perplexity(tiny_llama, windows, 2)
+    assert evaluation.tasks == run_tasks(
+        tiny_llama, tiny_tokenizer, ["parity"], include_path=task_folder.path, limit=4, batch_size=2
+    )
+    assert evaluation.settings.model_dump() == {
+        "text": "python-docs",
+        "window_length": 32,
+        "windows": 3,
+        "limit": 4,
+        "fewshot": None,
+        "batch_size": 2,
+        "seed": 5,
+    }
+
+
+def test_an_evaluation_survives_json() -> None:
+    evaluation = Evaluation.model_validate(
+        {
+            "perplexity": 22.9,
+            "tasks": {"a": {"acc": {"value": 0.5, "stderr": None}}, "b": {"error": "KeyError"}},
+            "settings": {
+                "text": "python-docs",
+                "window_length": 8,
+                "windows": 1,
+                "limit": None,
+                "fewshot": None,
+                "batch_size": 8,
+                "seed": 0,
+            },
+        }
+    )
+    assert Evaluation.model_validate_json(evaluation.model_dump_json()) == evaluation
+    assert evaluation.tasks["a"]["acc"] == {"value": 0.5, "stderr": None}
+
+
+@pytest.mark.parametrize("windows", [None, 1, 5, 40])
+def test_windows_are_those_of_the_documents_joined_by_blank_lines(
+    tiny_tokenizer: PreTrainedTokenizerFast, windows: int | None
+) -> None:
+    parameters = EvaluationParameters(window_length=64, windows=windows)
+    text = "\n\n".join(read_documents("python-docs"))
+    assert torch.equal(evaluation_windows(tiny_tokenizer, parameters), text_windows(tiny_tokenizer, text, 64, windows))
+
+
+def test_only_as_much_text_is_read_as_the_windows_need(tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    path = tmp_path / "text.jsonl"
+    path.write_text('{"text": "' + "words " * 200 + '"}\nnot JSON', encoding="utf-8")
+    parameters = EvaluationParameters(evaluation_text=str(path), window_length=16, windows=2)
+    assert evaluation_windows(tiny_tokenizer, parameters).shape == (2, 16)
+    with pytest.raises(InputError, match="not JSON"):
+        evaluation_windows(tiny_tokenizer, parameters.model_copy(update={"windows": None}))
+
+
+def test_windows_longer_than_the_context_are_refused(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    with pytest.raises(InputError, match="window_length cannot be 1024: the model's context is 256 tokens"):
+        evaluate(tiny_llama, tiny_tokenizer, EvaluationParameters())
+
+
+def test_the_check_refuses_text_and_tasks_that_are_not_there(task_folder: TaskFolder) -> None:
+    check_evaluation(EvaluationParameters(tasks=[task_folder.add("parity")], include_path=task_folder.path))
+    with pytest.raises(InputError, match=r"none.txt"):
+        check_evaluation(EvaluationParameters(evaluation_text="none.txt"))
+    with pytest.raises(InputError, match="nowhere"):
+        check_evaluation(EvaluationParameters(include_path=task_folder.path / "nowhere"))

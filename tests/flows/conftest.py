@@ -1,0 +1,47 @@
+"""A tiny model on disk, a text, and a home folder for the flows."""
+
+import logging
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+from transformers.modeling_utils import PreTrainedModel
+
+WORDS = "the rest of this heat is on that other hand and it has no end in these rooms".split()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """The command line turns the project's log to standard error; other tests read it elsewhere."""
+    logger = logging.getLogger("optishear")
+    handlers, propagate = logger.handlers[:], logger.propagate
+    yield
+    logger.handlers, logger.propagate = handlers, propagate
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder of the test's own."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("OPTISHEAR_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path, tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> Path:
+    """A tiny random Llama with its tokenizer, saved."""
+    folder = tmp_path / "tiny-llama"
+    tiny_llama.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Path:
+    """Some thousand words, the same at every run."""
+    words = random.Random(0)
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(" ".join(words.choices(WORDS, k=60)) + "." for _ in range(60)))
+    return path

@@ -1,0 +1,283 @@
+"""The command line, end to end on a tiny random Llama."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from mlflow.tracking import MlflowClient
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.modeling_utils import PreTrainedModel
+
+from flows.cli import main
+from optishear.recipe import Recipe
+
+pytestmark = [pytest.mark.usefixtures("prefect_server")]
+
+CONTRACT = [
+    "calibration.parquet",
+    "comparison.parquet",
+    "front",
+    "metrics.json",
+    "model",
+    "recipe.yaml",
+    "report.html",
+    "statistics.parquet",
+    "trials.parquet",
+]
+
+
+@pytest.fixture
+def settings(home: Path, model_folder: Path, text_file: Path, tmp_path: Path) -> dict[str, Any]:
+    """Parameters of a pipeline that takes seconds."""
+    return {
+        "model": str(model_folder),
+        "calibration": str(text_file),
+        "evaluation_text": str(text_file),
+        "sequences": 4,
+        "sequence_length": 32,
+        "search_sequences": 2,
+        "rounds": 2,
+        "trials": 24,
+        "population": 4,
+        "window_length": 64,
+        "windows": 4,
+        "device": "cpu",
+        "output": str(tmp_path / "output"),
+    }
+
+
+@pytest.fixture
+def command(settings: dict[str, Any], tmp_path: Path) -> Callable[..., None]:
+    """Runs a command with those of the settings that it knows, from a YAML file, and with more flags."""
+
+    def run(name: str, *flags: str, **changes: Any) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text(yaml.safe_dump({**settings, **changes}))
+        main([name, "--config", str(config), *flags])
+
+    return run
+
+
+def zeros(model: PreTrainedModel) -> float:
+    weights = [parameter for name, parameter in model.named_parameters() if "proj" in name]
+    return float(sum((weight == 0).sum() for weight in weights)) / sum(weight.numel() for weight in weights)
+
+
+def test_run_lays_out_the_contract_and_repeats_without_computing(
+    command: Callable[..., None],
+    settings: dict[str, Any],
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "output"
+    command("run", "--sparsity", "0.5")
+    assert sorted(path.name for path in output.iterdir()) == CONTRACT
+
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["model"] == settings["model"]
+    assert metrics["sparsity"] == "0.5"
+    assert list(metrics["stages"]) == ["calibrate", "statistics", "search", "prune", "evaluate"]
+    for cost in metrics["stages"].values():
+        assert cost["seconds"] > 0
+        assert cost["peak_memory_bytes"] > 2**20
+        assert cost["cached"] is False
+    for name in ("dense", "wanda", "pruned"):
+        assert metrics[name]["perplexity"] > 1
+        assert metrics[name]["settings"]["window_length"] == 64
+    assert metrics["dense"]["sparsity"] == 0
+    assert metrics["wanda"]["sparsity"] == pytest.approx(0.5, abs=0.001)
+    assert metrics["pruned"]["sparsity"] == metrics["achieved_sparsity"] == pytest.approx(0.5, abs=0.001)
+    assert metrics["search"]["objectives"]["kl"] <= metrics["search"]["wanda_objectives"]["kl"]
+
+    # Plain transformers loads the checkpoint, and it is as sparse as it says.
+    pruned = AutoModelForCausalLM.from_pretrained(output / "model")
+    tokenizer = AutoTokenizer.from_pretrained(output / "model")
+    assert zeros(pruned) == pytest.approx(metrics["achieved_sparsity"])
+    assert pruned.generate(torch.tensor([tokenizer.encode("the")]), max_new_tokens=3).shape[1] > 3
+    recipe = Recipe.load(output / "recipe.yaml")
+    assert Recipe.load(output / "model" / "recipe.yaml") == recipe
+    trials = pq.read_table(output / "trials.parquet").to_pylist()
+    assert sum(trial["chosen"] for trial in trials) == 1
+    assert {trial["name"] for trial in trials} >= {"magnitude", "wanda", "ria"}
+    assert set(pq.read_table(output / "comparison.parquet").column("model").to_pylist()) == {"dense", "wanda", "pruned"}
+    assert "perplexity" in (output / "model" / "README.md").read_text()
+
+    shown = capsys.readouterr().out
+    for word in ("perplexity", "wanda", str(output / "report.html"), "mlflow ui --backend-store-uri", "Prefect"):
+        assert word.lower() in shown.lower()
+
+    # The second run: the same recipe, and nothing computed.
+    first = {path: path.read_bytes() for path in output.rglob("*") if path.is_file() and path.name != "metrics.json"}
+    command("run", "--sparsity", "0.5", "--device", "auto")
+    again = json.loads((output / "metrics.json").read_text())
+    assert all(cost["cached"] for cost in again["stages"].values())
+    assert {path: path.read_bytes() for path in first} == first
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("optishear").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["sparsity"] == "0.5"
+    assert run.data.params["sequence_length"] == "32"
+    assert run.data.metrics["pruned/perplexity"] == metrics["pruned"]["perplexity"]
+    assert run.data.metrics["achieved_sparsity"] == metrics["achieved_sparsity"]
+    assert run.data.tags["checkpoint"] == str(output / "model")
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "comparison.parquet",
+        "figures",
+        "metrics.json",
+        "recipe.yaml",
+        "report.html",
+        "trials.parquet",
+    }
+    assert len(client.get_metric_history(run.info.run_id, "seconds/search")) == 1
+
+
+def cached(output: Path) -> dict[str, bool]:
+    stages = json.loads((output / "metrics.json").read_text())["stages"]
+    return {name: cost["cached"] for name, cost in stages.items()}
+
+
+def test_a_change_computes_what_follows_from_it(command: Callable[..., None], home: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    command("run", "--sparsity", "2:4")
+    model = AutoModelForCausalLM.from_pretrained(output / "model")
+    groups = model.model.layers[0].mlp.down_proj.weight.reshape(-1, 4)
+    assert ((groups == 0).sum(dim=1) == 2).all()
+
+    command("run", "--sparsity", "2:4", "--windows", "2")
+    assert cached(output) == {
+        "calibrate": True,
+        "statistics": True,
+        "search": True,
+        "prune": True,
+        "evaluate": False,
+    }
+    (artifact,) = (home / "artifacts" / "statistics").glob("[!.]*")
+    (artifact / "statistics.parquet").unlink()
+    command("run", "--sparsity", "2:4", "--windows", "2")
+    assert cached(output) == {
+        "calibrate": True,
+        "statistics": False,
+        "search": True,
+        "prune": True,
+        "evaluate": True,
+    }
+
+
+def test_each_stage_is_a_command(
+    command: Callable[..., None], settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def names(folder: str) -> set[str]:
+        return {path.name for path in (tmp_path / folder).iterdir()}
+
+    flags = [
+        "--model", settings["model"], "--calibration", settings["calibration"],
+        "--sequences", "4", "--sequence-length", "32",
+    ]  # fmt: skip
+    main(["calibrate", *flags, "--output", str(tmp_path / "calibrated")])
+    assert names("calibrated") == {"calibration.parquet"}
+    main(["statistics", *flags, "--output", str(tmp_path / "observed")])
+    assert names("observed") == {"calibration.parquet", "statistics.parquet"}
+    search = ["--trials", "12", "--population", "4", "--rounds", "1", "--search-sequences", "2"]
+    main(["search", *flags, *search, "--sparsity", "0.4", "--output", str(tmp_path / "found")])
+    assert names("found") == {"calibration.parquet", "statistics.parquet", "trials.parquet", "recipe.yaml", "front"}
+    recipe = tmp_path / "found" / "recipe.yaml"
+    assert Recipe.load(recipe).sparsity == "0.4"
+    main(["prune", *flags, "--recipe", str(recipe), "--output", str(tmp_path / "pruned")])
+    assert names("pruned") == {"calibration.parquet", "statistics.parquet", "recipe.yaml", "model"}
+    judge = ["--evaluation-text", settings["evaluation_text"], "--window-length", "64", "--windows", "2"]
+    main(["evaluate", *judge, "--model", str(tmp_path / "pruned" / "model"), "--output", str(tmp_path / "judged")])
+    evaluation = json.loads((tmp_path / "judged" / "metrics.json").read_text())["evaluation"]
+    assert evaluation["sparsity"] == pytest.approx(0.4, abs=0.002)
+    main(["transfer", *flags, *judge, "--recipe", str(recipe), "--output", str(tmp_path / "transferred")])
+    assert names("transferred") == {*CONTRACT} - {"trials.parquet", "front"}
+    transferred = json.loads((tmp_path / "transferred" / "metrics.json").read_text())
+    assert transferred["pruned"]["perplexity"] == evaluation["perplexity"]
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    path = tmp_path / "empty.txt"
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": "{tmp}/nowhere.gguf"}, "nowhere.gguf"),
+        ({"model": "nobody/no-such-model"}, "nobody/no-such-model"),
+        ({"sparsity": "1.0"}, "The sparsity '1.0'"),
+        ({"sparsity": "-0.1"}, "The sparsity '-0.1'"),
+        ({"sparsity": "4:2"}, "N:M needs 0 < N < M"),
+        ({"sparsity": "2:5"}, "The pattern 2:5 does not divide the 32 inputs of model.layers.0"),
+        ({"calibration": "{tmp}/empty.txt"}, "empty.txt"),
+        ({"calibration": "{tmp}/missing.txt"}, "missing.txt"),
+        ({"sequences": 100000}, "100000"),
+        ({"evaluation_text": "{tmp}/missing.txt"}, "missing.txt"),
+        ({"tasks": ["no_such_task"]}, "no_such_task"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"output": "{tmp}/empty.txt/output"}, "cannot be written"),
+        ({"tracking_uri": "nowhere://"}, "cannot be used"),
+        ({"trails": 3}, "There is no parameter 'trails'"),
+    ],
+    ids=lambda value: next(iter(value)) + str(next(iter(value.values())))[-16:] if isinstance(value, dict) else "",
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    changes: dict[str, Any],
+    sentence: str,
+    command: Callable[..., None],
+    empty: Path,
+    home: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    placed = {
+        key: value.replace("{tmp}", str(tmp_path)) if isinstance(value, str) else value
+        for key, value in changes.items()
+    }
+    with pytest.raises(SystemExit) as caught:
+        command("run", **placed)
+    assert caught.value.code == 2
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("Error:")]
+    assert len(told) == 1
+    assert sentence in told[0]
+    assert told[0].endswith((".", "?"))
+    assert not (tmp_path / "output").exists()
+    assert not list(home.glob("artifacts/*/[!.]*"))
+
+
+def test_a_model_without_prunable_layers_is_one_sentence(
+    command: Callable[..., None], tmp_path: Path, tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    # GPT-2 multiplies by Conv1D layers, which are no linear layers.
+    folder = tmp_path / "gpt2"
+    GPT2LMHeadModel(GPT2Config(vocab_size=128, n_embd=32, n_layer=1, n_head=2)).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    with pytest.raises(SystemExit) as caught:
+        command("run", model=str(folder))
+    assert caught.value.code == 2
+    assert "has no prunable layers" in capsys.readouterr().err
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_recipe_file_brings_its_own_sparsity(
+    command: Callable[..., None], settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from optishear.recipe import named_recipe
+
+    named_recipe("wanda", 0.3).save(tmp_path / "recipe.yaml")
+    with pytest.raises(SystemExit):
+        main(
+            ["prune", "--model", settings["model"], "--recipe", str(tmp_path / "recipe.yaml"), "--sparsity", "0.5",
+             "--output", settings["output"]]
+        )  # fmt: skip
+    assert "is for the sparsity 0.3, not 0.5" in capsys.readouterr().err

@@ -1,0 +1,246 @@
+"""The stages over the library, on a tiny model: what they read, what they write, and what they leave alone."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.calibration.set import CalibrationSet
+from optishear.parameters import EvaluateStage, SearchStage
+from optishear.recipe import Recipe, named_recipe
+from tasks import model_cache
+from tasks.calibrate import CALIBRATION, calibrate_stage, load_calibration
+from tasks.evaluate import EVALUATION, evaluate_stage, forget_failures
+from tasks.model_cache import release_model, shared_model, take_model
+from tasks.prune import CHECKPOINT, SUMMARY, prune_stage
+from tasks.search import FRONT, TRIALS, load_recipe, search_stage
+from tasks.statistics import STATISTICS, load_statistics, statistics_stage
+from tasks.store import Artifact, find
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path, tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> Path:
+    folder = tmp_path / "tiny-llama"
+    tiny_llama.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("the rest of this heat is on that other hand, and it has no end. " * 40)
+    return path
+
+
+@pytest.fixture
+def parameters(model_folder: Path, text: Path) -> SearchStage:
+    return SearchStage(
+        model=str(model_folder),
+        calibration=str(text),
+        sequences=4,
+        sequence_length=32,
+        search_sequences=2,
+        trials=300,
+        population=8,
+        rounds=1,
+    )
+
+
+@pytest.fixture
+def judge(parameters: SearchStage, text: Path) -> EvaluateStage:
+    return EvaluateStage(model=parameters.model, evaluation_text=str(text), window_length=64, windows=2)
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models that were loaded."""
+    release_model()
+    loaded: list[str] = []
+    load = model_cache.load_model
+
+    def noting(model: str, **options: object) -> object:
+        loaded.append(Path(model).name)
+        return load(model, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model_cache, "load_model", noting)
+    return loaded
+
+
+def observe(parameters: SearchStage) -> tuple[Artifact, Artifact]:
+    blocks = calibrate_stage.make(parameters)
+    return blocks, statistics_stage.make(parameters, blocks)
+
+
+def test_calibration_and_statistics_say_where_they_came_from(parameters: SearchStage) -> None:
+    blocks, observed = observe(parameters)
+    assert load_calibration(blocks).tokens.shape == (4, 32)
+    assert set(load_statistics(observed).squared_norms) > {"model.layers.0.self_attn.q_proj"}
+    metadata = pq.read_schema(observed.path(STATISTICS)).metadata
+    assert metadata[b"model"] == b"tiny-llama"
+    assert metadata[b"calibration_digest"].decode() == CalibrationSet.load(blocks.path(CALIBRATION)).digest
+
+
+def test_a_flow_in_one_process_loads_the_dense_model_once_before_it_is_pruned(
+    parameters: SearchStage, judge: EvaluateStage, loads: list[str]
+) -> None:
+    parameters = parameters.model_copy(update={"trials": 12})
+    blocks, observed = observe(parameters)
+    search_stage.make(parameters, blocks, observed)
+    evaluate_stage.make(judge)
+    evaluate_stage.make(judge, named_recipe("wanda", 0.5), observed)
+    assert loads == ["tiny-llama"]
+    prune_stage.make(parameters, named_recipe("wanda", 0.5), observed)
+    assert loads == ["tiny-llama", "tiny-llama"]
+
+
+def test_the_search_leaves_the_dense_model_as_it_was(parameters: SearchStage) -> None:
+    parameters = parameters.model_copy(update={"trials": 12})
+    blocks, observed = observe(parameters)
+    before = take_model(parameters).model.state_dict()
+    search_stage.make(parameters, blocks, observed)
+    with shared_model(parameters) as loaded:
+        after = loaded.model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_a_model_is_forgotten_after_an_error(parameters: SearchStage, loads: list[str]) -> None:
+    with pytest.raises(RuntimeError), shared_model(parameters) as loaded:
+        loaded.model.get_input_embeddings().weight.zero_()
+        raise RuntimeError("half-way")
+    with shared_model(parameters) as again:
+        assert again.model.get_input_embeddings().weight.abs().sum() > 0
+    assert len(loads) == 2
+
+
+def test_wanda_is_judged_in_memory_as_its_checkpoint_would_be(parameters: SearchStage, judge: EvaluateStage) -> None:
+    wanda = named_recipe("wanda", "2:4")
+    _, observed = observe(parameters)
+    dense = evaluate_stage.make(judge).read_json(EVALUATION)
+    in_memory = evaluate_stage.make(judge, wanda, observed).read_json(EVALUATION)
+    checkpoint = prune_stage.make(parameters, wanda, observed)
+    written = judge.model_copy(update={"model": str(checkpoint.path(CHECKPOINT))})
+    on_disk = evaluate_stage.make(written).read_json(EVALUATION)
+    assert on_disk["perplexity"] == pytest.approx(in_memory["perplexity"])
+    assert on_disk["sparsity"] == in_memory["sparsity"] == checkpoint.read_json(SUMMARY)["achieved_sparsity"] == 0.5
+    assert dense["perplexity"] != pytest.approx(in_memory["perplexity"])
+    assert dense["sparsity"] == 0
+    assert Recipe.load(checkpoint.path(CHECKPOINT) / "recipe.yaml") == wanda
+    AutoModelForCausalLM.from_pretrained(checkpoint.path(CHECKPOINT))
+
+
+def test_keys_know_content_and_neither_device_nor_path(
+    parameters: SearchStage, judge: EvaluateStage, tmp_path: Path
+) -> None:
+    blocks, observed = observe(parameters)
+    moved = tmp_path / "moved"
+    Path(parameters.model).rename(moved)
+    other_text = tmp_path / "other.txt"
+    Path(parameters.calibration).rename(other_text)
+    elsewhere = parameters.model_copy(
+        update={
+            "model": str(moved), "calibration": str(other_text), "device": "cpu", "output": tmp_path / "o",
+            "tracking_uri": "http://127.0.0.1:1", "experiment": "e", "memory_budget": 1.0,
+        }
+    )  # fmt: skip
+    assert calibrate_stage.request(elsewhere).key == blocks.key
+    assert statistics_stage.request(elsewhere, blocks).key == observed.key
+    key = search_stage.request(elsewhere, blocks, observed).key
+    judged = judge.model_copy(update={"model": str(moved), "evaluation_text": str(other_text)})
+
+    assert search_stage.request(elsewhere.model_copy(update={"population": 9}), blocks, observed).key != key
+    assert search_stage.request(elsewhere.model_copy(update={"sparsity": "0.6"}), blocks, observed).key != key
+    named = elsewhere.model_copy(update={"search_calibrations": [f"more={other_text}"]})
+    key_with_more = search_stage.request(named, blocks, observed).key
+    assert key_with_more != key
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(other_text.read_bytes())
+    renamed = elsewhere.model_copy(update={"search_calibrations": [f"more={copy}"]})
+    assert search_stage.request(renamed, blocks, observed).key == key_with_more
+
+    keys = {
+        evaluate_stage.request(judged.model_copy(update=change)).key
+        for change in ({}, {"device": "cpu"}, {"windows": 1}, {"tasks": ["boolq"]}, {"tasks": ["boolq"], "limit": 3})
+    }
+    assert len(keys) == 4
+    other_text.write_text("other words")
+    assert calibrate_stage.request(elsewhere).key != blocks.key
+
+
+def test_an_evaluation_with_a_failed_task_is_made_again(judge: EvaluateStage) -> None:
+    whole = evaluate_stage.make(judge)
+    forget_failures([whole])
+    assert find("evaluate", whole.key) is not None
+    path = whole.path(EVALUATION)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tasks": {"boolq": {"error": "no data"}}}))
+    forget_failures([whole])
+    assert find("evaluate", whole.key) is None
+
+
+# Slow enough to be killed in the middle.
+SEARCH = """
+import sys
+import time
+from optishear.searching.ledger import Ledger
+
+put = Ledger.put
+
+def put_slowly(ledger, key, measured):
+    put(ledger, key, measured)
+    time.sleep(0.05)
+
+Ledger.put = put_slowly
+
+from optishear.parameters import SearchStage
+from tasks.calibrate import calibrate_stage
+from tasks.search import search_stage
+from tasks.statistics import statistics_stage
+
+parameters = SearchStage.model_validate_json(sys.argv[1])
+blocks = calibrate_stage.make(parameters)
+search_stage.make(parameters, blocks, statistics_stage.make(parameters, blocks))
+"""
+
+
+def test_a_killed_search_goes_on_where_it_was(
+    parameters: SearchStage, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", SEARCH, parameters.model_dump_json()])
+    deadline = time.monotonic() + 120
+    while (lines := journal_lines(home)) < 40:
+        assert process.poll() is None, "the search ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    blocks, observed = observe(parameters)
+    assert find("search", search_stage.request(parameters, blocks, observed).key) is None
+    lines = journal_lines(home)
+    continued = search_stage.make(parameters, blocks, observed)
+    trials = len(load_trials(continued))
+    assert 40 <= lines < trials
+
+    monkeypatch.setenv("OPTISHEAR_HOME", str(home.with_name("undisturbed")))
+    blocks, observed = observe(parameters)
+    undisturbed = search_stage.make(parameters, blocks, observed)
+    assert load_recipe(continued) == load_recipe(undisturbed)
+    columns = ["metrics", "sparsity_ratios", "kl"]
+    assert load_trials(continued).select(columns) == load_trials(undisturbed).select(columns)
+    assert len(list(continued.path(FRONT).iterdir())) >= 1
+
+
+def load_trials(artifact: Artifact) -> pa.Table:
+    return pq.read_table(artifact.path(TRIALS))
+
+
+def journal_lines(home: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in home.glob("ledgers/*.jsonl"))
