@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 import numpy as np
+# As the command line does; read once, when PyTorch's threads start.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase

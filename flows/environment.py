@@ -8,6 +8,9 @@ from optishear.files import ensure_writable
 from optishear.home import home_folder
 
 _DEFAULTS = {
+    # PyTorch's threads would spin while they wait, and take the cores from the threads that select masks and from
+    # Prefect's server: on two cores that makes text generation up to ten times slower.
+    "OMP_WAIT_POLICY": "PASSIVE",
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
