@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+
 # As the command line does; read once, when PyTorch's threads start.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

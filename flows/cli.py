@@ -15,6 +15,7 @@ from flows.options import GroupCommand, given_values, options_of
 from optishear.errors import InputError
 from optishear.parameters import (
     CalibrateStage,
+    CompareStage,
     EvaluateStage,
     OutputParameters,
     Pipeline,
@@ -90,6 +91,19 @@ COMMANDS = [
         \b
         Example:
           optishear search --model HuggingFaceTB/SmolLM2-135M --sparsity 2:4 --budget 2h --output found
+        """,
+    ),
+    Command(
+        "compare",
+        "flows.compare:compare",
+        CompareStage,
+        """Search with several algorithms at one budget, with several seeds, and plot the best value against trials.
+
+        Writes algorithms.parquet (the best so far of each search after each trial) and algorithms.png to --output.
+
+        \b
+        Example:
+          optishear compare --algorithms nsga3,evopress,random --seeds 0,1,2 --trials 200 --output compared
         """,
     ),
     Command(

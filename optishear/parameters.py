@@ -63,12 +63,13 @@ class SparsityParameters(Parameters):
         return str(parse_pattern(value))
 
 
+Algorithm = Literal["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"]
+
+
 class SearchParameters(Parameters):
     """What is searched, how, and for how long."""
 
-    algorithm: Literal["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"] = Field(
-        "nsga3", description="Search algorithm."
-    )
+    algorithm: Algorithm = Field("nsga3", description="Search algorithm.")
     trials: Positive | None = Field(None, description="Stop after this many candidates; 300 where no budget is given.")
     budget: str | None = Field(None, description="Stop after this much search time: 90s, 10m or 2h.")
     population: Annotated[int, Field(ge=4)] = Field(24, description="Candidates per generation.")
@@ -199,6 +200,24 @@ class StatisticsStage(CalibrateStage):
 
 class SearchStage(SearchParameters, SparsityParameters, StatisticsStage, TrackingParameters):
     """Search the pruning recipe."""
+
+
+class CompareStage(SearchStage):
+    """Search with several algorithms at one budget.
+
+    The defaults differ from the search's where they would hide the algorithms: all candidates are judged on the same
+    tokens, and no sweep or descent goes before. The space is the paper's.
+    """
+
+    algorithms: list[Algorithm] = Field(
+        ["nsga3", "nsga2", "evopress", "random"], min_length=1, description="Algorithms to compare."
+    )
+    seeds: list[int] = Field([0, 1, 2], min_length=1, description="Seeds to repeat each with.")
+    rounds: Positive = Field(1, description="Selection rounds.")
+    metric_space: Literal["meta", "power"] = Field("meta", description="The space of metrics.")
+    metric_scope: Literal["model", "kind", "path"] = Field("model", description="What has a metric of its own.")
+    order: Literal["joint", "sequential"] = Field("joint", description="Metric and ratios together, or in turn.")
+    descent_steps: Annotated[int, Field(ge=0)] = Field(0, description="Gradient steps on the ratios.")
 
 
 class PruneStage(RecipeParameters, SparsityParameters, StatisticsStage):
