@@ -138,6 +138,22 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     assert len(client.get_metric_history(run.info.run_id, "seconds/search")) == 1
 
 
+def test_compare_searches_with_each_algorithm_and_seed(
+    command: Callable[..., None], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    for name in ("evaluation_text", "window_length", "windows", "rounds"):
+        settings.pop(name)
+    command("compare", "--algorithms", "nsga3,random", "--seeds", "0,1", trials=6)
+    compared = pq.read_table(tmp_path / "output" / "algorithms.parquet").to_pylist()
+    searches = {(row["algorithm"], row["seed"]) for row in compared}
+    assert searches == {("nsga3", 0), ("nsga3", 1), ("random", 0), ("random", 1)}
+    for algorithm, seed in searches:
+        best = [row["best"] for row in compared if (row["algorithm"], row["seed"]) == (algorithm, seed)]
+        assert best == sorted(best, reverse=True)
+        assert len(best) == 6
+    assert (tmp_path / "output" / "algorithms.png").read_bytes().startswith(b"\x89PNG")
+
+
 def cached(output: Path) -> dict[str, bool]:
     stages = json.loads((output / "metrics.json").read_text())["stages"]
     return {name: cost["cached"] for name, cost in stages.items()}
