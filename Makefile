@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test check clean
 
 demo: $(VENV)/demo
-	$(BIN)/optishear run --config demo.yaml
+	$(BIN)/optishear run --config configurations/demo.yaml
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -m "not slow"

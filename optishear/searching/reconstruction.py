@@ -16,6 +16,9 @@ Divergence = Literal["kl", "frobenius"]
 KEPT_LOGITS = 256
 # Tokens whose full-vocabulary logits exist at one time: 512 x 49,152 x 4 bytes are 96 MiB.
 TOKENS_PER_CHUNK = 512
+# Tokens of one backward pass, whose activations are kept.
+TOKENS_PER_BACKWARD = 2048
+# Logits that are normalised at a time on a CPU (4 MiB in float32).
 LOGITS_IN_CACHE = 2**20
 # Below this a tail is rounding.
 SMALLEST_TAIL = 1e-6
@@ -100,20 +103,22 @@ class ReconstructionError:
     def backward(self, first: int, count: int) -> None:
         """Back-propagate the mean KL divergence of some sequences to whatever weights require a gradient.
 
-        The logits are back-propagated to the features chunk by chunk, and the features to the weights sequence
-        by sequence, so that the memory is that of one sequence.
+        The logits are back-propagated to the features chunk by chunk, and the features to the weights by as many
+        sequences as have ``TOKENS_PER_BACKWARD`` tokens, which bounds the activations that are kept.
 
         Args:
             first: first sequence.
             count: number of sequences.
         """
         length = self.tokens.shape[1]
-        for index in range(first, first + count):
-            features = self._model.features(self.tokens[index : index + 1]).flatten(0, -2)
+        at = first * length
+        for batch in self.tokens[first : first + count].split(max(1, TOKENS_PER_BACKWARD // length)):
+            features = self._model.features(batch).flatten(0, -2)
             leaf = features.detach().requires_grad_(True)
-            for chunk, at in _chunks(leaf, index * length):
-                (self._divergence(chunk, at) / (count * length)).backward()
+            for chunk, start in _chunks(leaf, at):
+                (self._divergence(chunk, start) / (count * length)).backward()
             features.backward(leaf.grad)
+            at += len(features)
 
     def _squared_distance(self, features: Tensor, at: int) -> Tensor:
         assert self._dense_features is not None

@@ -1,0 +1,19 @@
+"""The ready-made configurations are valid, so that they can be examples."""
+
+from pathlib import Path
+
+import pytest
+
+from optishear.parameters import Pipeline, read_parameters
+
+FILES = sorted((Path(__file__).parent.parent / "configurations").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_valid(file: Path) -> None:
+    parameters = read_parameters(Pipeline, {}, file)
+    assert parameters.model_fields_set
+
+
+def test_there_are_some() -> None:
+    assert {file.stem for file in FILES} >= {"demo", "paper"}
