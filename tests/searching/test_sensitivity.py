@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny import random_calibration, tiny_model
 
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import prunable_layers
@@ -13,6 +12,7 @@ from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.reconstruction import ReconstructionError
 from optishear.searching.sensitivity import marginal_costs
 from optishear.statistics.collect import collect_statistics
+from tiny import random_calibration, tiny_model
 
 TOKENS = random_calibration(6, 32).tokens
 
