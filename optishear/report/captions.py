@@ -38,7 +38,7 @@ def progress(trials: pa.Table) -> str:
     if "reference" in stages:
         parts.append("dashes are the published metrics at the same sparsity")
     if len(trials["sequences"].unique()) > 1:
-        parts.append("values compare only where the number of sequences is the same")
+        parts.append("values compare only between bands judged on as many sequences (“on 4”)")
     words = ", ".join(parts[:-1]) + " and " + parts[-1]
     return f"{words[0].upper()}{words[1:]}."
 

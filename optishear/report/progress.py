@@ -50,7 +50,8 @@ def search_progress(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
     widest = max(map(len, bands))
     for index, (axes, band) in enumerate(zip(panels, bands, strict=True)):
         references = [row for row in named if row["sequences"] == band[0]["sequences"]]
-        _draw_band(axes, band, objective, best, references, theme)
+        begins_stage = index == 0 or band[0]["stage"] != bands[index - 1][0]["stage"]
+        _draw_band(axes, band, begins_stage, objective, best, references, theme)
         axes.set_facecolor(theme.paper if index % 2 else theme.band)
         axes.spines["left"].set_visible(index == 0)
         axes.set_xticks(_ticks(band[0]["trial"], band[-1]["trial"], 4 if len(band) > widest / 2 else 2))
@@ -94,7 +95,13 @@ def _best_so_far(rows: list[Row], objective: str) -> dict[int, float]:
 
 
 def _draw_band(
-    axes: Axes, band: list[Row], objective: str, best: dict[int, float], references: list[Row], theme: Theme
+    axes: Axes,
+    band: list[Row],
+    begins_stage: bool,
+    objective: str,
+    best: dict[int, float],
+    references: list[Row],
+    theme: Theme,
 ) -> None:
     dress(axes, theme, grid=("y",))
     numbers = [row["trial"] for row in band]
@@ -115,7 +122,6 @@ def _draw_band(
             row[objective], color=theme.reference, linewidth=1.1, linestyle=(0, (4, 2)), label=row["name"], zorder=3
         )
     axes.set_xlim(numbers[0] - 0.5, numbers[-1] + 1)
-    count = band[0]["sequences"]
-    axes.set_title(
-        plain(f"{band[0]['stage']}\n{count} sequence{'' if count == 1 else 's'}"), fontsize=SMALL, color=theme.muted
-    )
+    # Bands of one stage share its name, so that narrow bands do not write over one another.
+    stage = band[0]["stage"] if begins_stage else ""
+    axes.set_title(plain(f"{stage}\non {band[0]['sequences']}"), fontsize=SMALL, color=theme.muted)

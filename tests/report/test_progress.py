@@ -23,13 +23,13 @@ def make_table(rows: list[tuple[int, str, int, float, str]]) -> pa.Table:
 def test_one_touching_shaded_band_per_stage_and_number_of_sequences(trials: pa.Table) -> None:
     panels = search_progress(trials).axes
     assert [axes.get_title() for axes in panels] == [
-        "metric\n1 sequence",
-        "metric\n2 sequences",
-        "metric\n4 sequences",
-        "ratios\n1 sequence",
-        "ratios\n2 sequences",
-        "ratios\n4 sequences",
-        "final\n4 sequences",
+        "metric\non 1",
+        "\non 2",
+        "\non 4",
+        "ratios\non 1",
+        "\non 2",
+        "\non 4",
+        "final\non 4",
     ]
     shades = [tuple(axes.get_facecolor()) for axes in panels]
     assert all(left != right for left, right in itertools.pairwise(shades))
@@ -57,7 +57,7 @@ def test_best_so_far_restarts_with_other_sequences_and_goes_on_with_equal_ones()
 def test_named_metrics_are_lines_only_where_they_compare(trials: pa.Table) -> None:
     for axes in search_progress(trials).axes:
         named = {line.get_label(): line.get_ydata()[0] for line in axes.lines if line.get_label() != "best so far"}
-        expected = {"magnitude": 3.41, "wanda": 0.862, "ria": 0.94} if "4 seq" in axes.get_title() else {}
+        expected = {"magnitude": 3.41, "wanda": 0.862, "ria": 0.94} if "on 4" in axes.get_title() else {}
         assert named == expected
 
 
