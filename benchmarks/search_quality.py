@@ -40,6 +40,7 @@ def main() -> None:
     dense_weights = [layer.module.weight.clone() for layer in layers]
     dense = wikitext_perplexity(model)
     rows = []
+    magnitude: dict[str, float] = {}
     for seed in arguments.seeds:
         calibration = c4_calibration(model, tokenizer, 32, 512, seed)
         observed = collect_statistics(model, calibration)
@@ -59,7 +60,11 @@ def main() -> None:
             started = time.perf_counter()
             result = run_search(model, {"": calibration}, observed, parameters, parse_pattern(sparsity), seed=seed)
             seconds = time.perf_counter() - started
-            named = {name: judged(named_recipe(name, sparsity)) for name in ("magnitude", "wanda", "ria")}
+            # Magnitude alone does not depend on the calibration, so it is judged once.
+            if sparsity not in magnitude:
+                magnitude[sparsity] = judged(named_recipe("magnitude", sparsity))
+            named = {name: judged(named_recipe(name, sparsity)) for name in ("wanda", "ria")}
+            named["magnitude"] = magnitude[sparsity]
             searched = judged(result.recipe)
             name = f"{sparsity.replace(':', 'of')}-seed{seed}-{arguments.budget}"
             result.recipe.save(RESULTS / f"{name}.yaml")

@@ -13,8 +13,8 @@ SHARES = {
     ("joint",): {"joint": 1.0},
     ("metric", "ratios"): {"metric": 0.4, "ratios": 0.6},
     ("sweep", "metric", "ratios"): {"sweep": 0.25, "metric": 0.15, "ratios": 0.6},
-    ("metric", "descent", "ratios"): {"metric": 0.25, "descent": 0.5, "ratios": 0.25},
-    ("sweep", "metric", "descent", "ratios"): {"sweep": 0.2, "metric": 0.1, "descent": 0.5, "ratios": 0.2},
+    ("metric", "descent", "ratios"): {"metric": 0.2, "descent": 0.6, "ratios": 0.2},
+    ("sweep", "metric", "descent", "ratios"): {"sweep": 0.2, "metric": 0.1, "descent": 0.6, "ratios": 0.1},
 }
 # A step of the descent costs one evaluation and one backward pass, which takes about three times as long.
 TRIALS_PER_STEP = 4
