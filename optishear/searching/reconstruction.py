@@ -100,6 +100,17 @@ class ReconstructionError:
             measured["frobenius"] = _finite_or_infinite(squared**0.5)
         return {name: measured[name] for name in self.divergences}
 
+    @torch.no_grad()
+    def measure_each(self) -> list[float]:
+        """The KL divergence of each sequence by itself, in nats, for a paired comparison of two models."""
+        length = self.tokens.shape[1]
+        divergences = []
+        for index, sequence in enumerate(self.tokens):
+            features = self._model.features(sequence[None]).flatten(0, -2)
+            total = sum(float(self._divergence(*each)) for each in _chunks(features, index * length))
+            divergences.append(_finite_or_infinite(total / length))
+        return divergences
+
     def backward(self, first: int, count: int) -> None:
         """Back-propagate the mean KL divergence of some sequences to whatever weights require a gradient.
 

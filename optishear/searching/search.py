@@ -1,5 +1,6 @@
 """The search: stages of rounds of generations, from the named metrics to a recipe."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.set import CalibrationSet
 from optishear.errors import InputError
-from optishear.metrics.metric import NAMED
+from optishear.metrics.metric import NAMED, WANDA
 from optishear.models.layers import PrunableLayer, prunable_layers
 from optishear.parameters import SearchParameters
 from optishear.pattern import Pattern
@@ -26,6 +27,7 @@ from optishear.searching.candidate import AnyMetric, Candidate, make_candidate
 from optishear.searching.choice import Choice, choose
 from optishear.searching.descent import RatioDescent
 from optishear.searching.evaluator import CandidateEvaluator
+from optishear.searching.held_out import Confirmation, HeldOut
 from optishear.searching.ledger import Ledger
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.reconstruction import ReconstructionError
@@ -33,6 +35,8 @@ from optishear.searching.rounds import Round, plan_rounds, plan_stages
 from optishear.searching.space import Genome, Space, metric_scopes, ratio_groups
 from optishear.searching.trials import Trial, best_first, trials_table
 from optishear.statistics.statistics import Statistics
+
+logger = logging.getLogger("optishear.searching")
 
 # A stage in which this many generations in a row bring nothing that was not evaluated before has run dry.
 PATIENCE = 20
@@ -44,7 +48,8 @@ class SearchResult:
 
     Attributes:
         recipe: the chosen recipe.
-        reason: why this one, in a sentence.
+        reason: why this one, and how sure it is, in sentences.
+        confirmed: its divergence on sequences that the search never saw; ``None`` where none were left.
         front: all recipes of the Pareto front of the last round, the chosen one among them.
         trials: every evaluated candidate (columns in ``trials.trials_table``).
         rank_cache_bytes: what the ranks took that were kept for ratio-only trials.
@@ -52,6 +57,7 @@ class SearchResult:
 
     recipe: Recipe
     reason: str
+    confirmed: Confirmation | None
     front: list[Recipe]
     trials: pa.Table
     rank_cache_bytes: int
@@ -105,6 +111,7 @@ def run_search(
         for name, each in calibrations.items()
     }
     budget = memory_budget(parameters, layers)
+    held_out = HeldOut(model, calibrations[""].tokens[len(errors[""].tokens) :])
     with MaskedWeights(layers, statistics, pattern, budget) as weights:
         evaluator = CandidateEvaluator(layers, weights, errors, Ledger(ledger), pattern.sparsity)
         run = _Run(evaluator, layers, parameters, pattern, seed, len(errors[""].tokens), on_generation, progress)
@@ -117,7 +124,10 @@ def run_search(
             "seed": seed,
             "search_sequences": parameters.search_sequences,
         }
-        return _result(run.trials, choice, pattern, facts, weights.rank_cache_bytes)
+        logger.info("rank cache: %.0f of at most %.0f MiB", weights.rank_cache_bytes / 2**20, budget / 2**20)
+        wanda = make_candidate(layers, pattern, {"all": WANDA})
+        confirmed = held_out.compare(weights, choice.trial.candidate, wanda)
+        return _result(run.trials, choice, confirmed, pattern, facts, weights.rank_cache_bytes)
 
 
 def check_sequences(parameters: SearchParameters, calibrations: dict[str, CalibrationSet]) -> None:
@@ -135,11 +145,14 @@ def check_sequences(parameters: SearchParameters, calibrations: dict[str, Calibr
 
 
 def gradient_sequences(parameters: SearchParameters, calibration: CalibrationSet) -> int:
-    """How many sequences the descent goes through, whole batches of ``search_sequences``, in turn."""
+    """How many sequences the descent goes through, whole batches of ``search_sequences``, in turn.
+
+    A quarter of the calibration is left to judge the result on.
+    """
     if not parameters.descent_steps or parameters.ratio_scope == "none":
         return parameters.search_sequences
-    batches = min(len(calibration.tokens) // parameters.search_sequences, parameters.descent_steps)
-    return batches * parameters.search_sequences
+    batches = min(len(calibration.tokens) * 3 // 4 // parameters.search_sequences, parameters.descent_steps)
+    return max(batches, 1) * parameters.search_sequences
 
 
 def memory_budget(parameters: SearchParameters, layers: list[PrunableLayer]) -> float:
@@ -317,15 +330,21 @@ class _Run:
 
 
 def _result(
-    trials: list[Trial], choice: Choice, pattern: Pattern, origin: dict[str, object], rank_cache_bytes: int
+    trials: list[Trial],
+    choice: Choice,
+    confirmed: Confirmation | None,
+    pattern: Pattern,
+    origin: dict[str, object],
+    rank_cache_bytes: int,
 ) -> SearchResult:
+    reason = choice.reason if confirmed is None else f"{choice.reason} {confirmed.sentence}"
     recipes = []
     for index, trial in enumerate(choice.front):
         name = trial.name or f"front-{index:02d}"
         recipe = trial.candidate.recipe(name, pattern)
         recipes.append(recipe.model_copy(update={"objectives": trial.measured, "origin": origin}))
     chosen = choice.trial.candidate.recipe("searched", pattern).model_copy(
-        update={"objectives": choice.trial.measured, "origin": {**origin, "reason": choice.reason}}
+        update={"objectives": choice.trial.measured, "origin": {**origin, "reason": reason}}
     )
     table = trials_table(trials, choice.front, choice.trial)
-    return SearchResult(chosen, choice.reason, recipes, table, rank_cache_bytes)
+    return SearchResult(chosen, reason, confirmed, recipes, table, rank_cache_bytes)

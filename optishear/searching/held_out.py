@@ -1,0 +1,77 @@
+"""How sure a search is: its recipe beside Wanda on calibration sequences that the search never saw."""
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.searching.candidate import Candidate
+from optishear.searching.masked_weights import MaskedWeights
+from optishear.searching.reconstruction import ReconstructionError
+
+# More would tell more and cost two forward passes each.
+MOST_SEQUENCES = 8
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """A paired comparison on held-out sequences.
+
+    Attributes:
+        sequences: how many.
+        kl: mean KL divergence of the chosen candidate from the dense model, in nats per token.
+        reference_kl: the same for Wanda.
+        standard_error: of the mean difference between the two over the sequences, in nats per token.
+    """
+
+    sequences: int
+    kl: float
+    reference_kl: float
+    standard_error: float
+
+    @property
+    def sentence(self) -> str:
+        """What it says, for a person."""
+        gain = self.reference_kl - self.kl
+        if not math.isfinite(gain) or abs(gain) <= 2 * self.standard_error:
+            verdict = "which is within the noise"
+        else:
+            errors = abs(gain) / max(self.standard_error, 1e-12)
+            verdict = f"{'better' if gain > 0 else 'worse'} by {errors:.0f} standard errors"
+        return (
+            f"On {self.sequences} sequences that the search never saw, its divergence is {self.kl:.3f} against Wanda's "
+            f"{self.reference_kl:.3f} (difference ± {self.standard_error:.3f}), {verdict}."
+        )
+
+
+class HeldOut:
+    """Held-out sequences with the dense model's outputs on them."""
+
+    def __init__(self, model: PreTrainedModel, tokens: Tensor) -> None:
+        """Compute the dense outputs.
+
+        Args:
+            model: dense at this moment.
+            tokens: [sequences, length] that nothing in the search looks at; fewer than two cannot tell anything.
+        """
+        tokens = tokens[:MOST_SEQUENCES]
+        self._error = ReconstructionError(model, tokens, ("kl",)) if len(tokens) > 1 else None
+
+    def compare(self, weights: MaskedWeights, chosen: Candidate, reference: Candidate) -> Confirmation | None:
+        """Measure both candidates on the same sequences; ``None`` where there are too few."""
+        if self._error is None:
+            return None
+        divergences = []
+        for candidate in (chosen, reference):
+            weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
+            divergences.append(self._error.measure_each())
+        differences = [theirs - ours for ours, theirs in zip(*divergences, strict=True)]
+        finite = all(math.isfinite(difference) for difference in differences)
+        return Confirmation(
+            sequences=len(differences),
+            kl=statistics.fmean(divergences[0]),
+            reference_kl=statistics.fmean(divergences[1]),
+            standard_error=statistics.stdev(differences) / len(differences) ** 0.5 if finite else math.inf,
+        )
