@@ -1,8 +1,10 @@
 """The library on models in memory."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 import optishear
 from optishear.models.layers import prunable_layers
@@ -54,3 +56,22 @@ def test_bad_input_is_told_before_anything_is_done(tiny_tokenizer: PreTrainedTok
 def test_models_without_decoder_blocks_are_refused() -> None:
     with pytest.raises(optishear.InputError, match="no prunable layers"):
         optishear.prune(torch.nn.Linear(4, 4), "wanda", calibration=random_calibration())  # type: ignore[arg-type]
+
+
+def test_every_family_from_search_to_a_checkpoint_that_loads(
+    family: str, tiny_tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    model = tiny_model(family)
+    calibration = random_calibration(6, 32)
+    recipe = optishear.search(model, tiny_tokenizer, calibration=calibration, trials=16, population=4, progress=False)
+    assert recipe.sparsity_ratios
+    optishear.prune(model, recipe, calibration=calibration, progress=False)
+    optishear.save_checkpoint(tmp_path / "pruned", model, tiny_tokenizer, recipe, card="# pruned\n")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned")
+    layers = prunable_layers(loaded)
+    zeros = sum(int((layer.module.weight == 0).sum()) for layer in layers)
+    assert zeros / sum(layer.module.weight.numel() for layer in layers) == pytest.approx(0.5, abs=0.001)
+    with torch.no_grad():
+        expected, found = (each(calibration.tokens).logits for each in (model, loaded))
+    torch.testing.assert_close(found, expected)
+    assert optishear.Recipe.load(tmp_path / "pruned" / "recipe.yaml") == recipe

@@ -89,6 +89,7 @@ class SearchRun:
 
     def _round(self, plan: Round, space: Space, start: list[Genome]) -> list[Genome]:
         """Run one round; returns the genomes that it promotes, the best first."""
+        begin = len(self.trials)
         for name, metric in NAMED.items():
             self._evaluate(make_candidate(self._layers, self._pattern, {"all": metric}), plan, name)
         first = len(self.trials)
@@ -105,7 +106,7 @@ class SearchRun:
                 before = len(self.trials)
                 told = []
                 for genome in asked:
-                    if self._spent(plan, first):
+                    if self._spent(plan, begin, first):
                         return self._promoted(genomes, first)
                     trial = self._evaluate(space.decode(genome), plan)
                     genomes[trial.number] = genome
@@ -180,12 +181,11 @@ class SearchRun:
     def _best_metrics(self) -> dict[str, AnyMetric]:
         return choose(self.last_round(), self._pattern).trial.candidate.metrics
 
-    def _spent(self, plan: Round, first: int) -> bool:
-        """Whether the round's budget is used up by the trials that it made."""
-        made = self.trials[first:]
-        if plan.trials is not None and len(made) >= plan.trials:
+    def _spent(self, plan: Round, begin: int, first: int) -> bool:
+        """Whether a round's budget is used up: trials from ``first`` on, seconds with the named metrics before them."""
+        if plan.trials is not None and len(self.trials) - first >= plan.trials:
             return True
-        return plan.seconds is not None and sum(trial.seconds for trial in made) >= plan.seconds
+        return plan.seconds is not None and sum(trial.seconds for trial in self.trials[begin:]) >= plan.seconds
 
     @contextmanager
     def _bar(self, plan: Round) -> "Iterator[tqdm[Any]]":
