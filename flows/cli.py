@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from flows.cache import cache
 from flows.environment import make_home, quiet_console
 from flows.options import GroupCommand, given_values, options_of
 from optishear.errors import InputError
@@ -230,6 +231,7 @@ def main_of(command: str) -> None:
 
 for _command in COMMANDS:
     _add(_command)
+cli.add_command(cache)
 
 if __name__ == "__main__":
     main()

@@ -12,7 +12,7 @@ from optishear.models.features import split_at_head
 Divergence = Literal["kl", "frobenius"]
 
 # The dense distribution's head is kept entry by entry and its tail as one mass. Merging outcomes can only lower
-# a KL divergence, and by very little here: the 256 likeliest of SmolLM2's 49,152 tokens hold 97 % of the mass.
+# a KL divergence, alike for all candidates: the 256 likeliest of SmolLM2's 49,152 tokens hold 92 % of the mass.
 KEPT_LOGITS = 256
 # Tokens whose full-vocabulary logits exist at one time: 512 x 49,152 x 4 bytes are 96 MiB.
 TOKENS_PER_CHUNK = 512
