@@ -144,6 +144,7 @@ def main() -> None:
         "peak_bytes_metric_trial": during_metric.peak_memory_bytes,
         "peak_bytes_ratio_trial": during_ratio.peak_memory_bytes,
         "copy_and_rank_bytes": prunable * width + ranks,
+        "memory_within_declared": during_ratio.peak_memory_bytes - plain.peak_memory_bytes <= prunable * width + ranks,
         "repeats": arguments.repeats,
         "threads": torch.get_num_threads(),
     }

@@ -56,6 +56,8 @@ def _above(scores: Tensor, pruned_per_row: int, threshold: Tensor | None) -> Ten
     mask = scores > threshold
     kept = scores.shape[1] - pruned_per_row
     # A tie at the threshold prunes too many; such rows are rare, except for plain magnitude on quantized weights.
+    if int(torch.count_nonzero(mask)) == len(mask) * kept:
+        return mask
     tied = (mask.sum(dim=1) != kept).nonzero().squeeze(1)
     if len(tied):
         order = torch.argsort(scores[tied], dim=1, stable=True)

@@ -25,7 +25,7 @@ def _softmax(values: Tensor) -> Tensor:
 
 
 def _exp(values: Tensor) -> Tensor:
-    return torch.exp(values - values.amax(dim=-1, keepdim=True))
+    return (values - values.amax(dim=-1, keepdim=True)).exp_()
 
 
 OPERATIONS: dict[Operation, Callable[[Tensor], Tensor]] = {

@@ -45,25 +45,30 @@ def scores(metric: MetaMetric | PowerMetric, weight: Tensor, squared_norms: Tens
 
 
 def _meta_scores(metric: MetaMetric, magnitudes: Tensor, squared: Tensor) -> Tensor:
+    """Scores of a meta metric; ``magnitudes`` is used up, since a layer's passes over its weights are what costs."""
     activation = COEFFICIENTS[metric.activation_coefficient](squared) * OPERATIONS[metric.activation_operation](
         squared.sqrt()
     )
     columns: Tensor = activation
+    sums = None
     if metric.weight_coefficient == "column_sum":
         columns = columns * COEFFICIENTS["column_sum"](magnitudes)
-    result = OPERATIONS[metric.weight_operation](magnitudes) * columns
-    if metric.weight_coefficient == "relative_sum":
-        result = result * COEFFICIENTS["relative_sum"](magnitudes)
-    return result
+    elif metric.weight_coefficient == "relative_sum":
+        sums = magnitudes.sum(dim=1, keepdim=True) + magnitudes.sum(dim=0, keepdim=True)
+    result = OPERATIONS[metric.weight_operation](magnitudes).mul_(columns)
+    return result if sums is None else result.div_(sums)
 
 
 def _power_scores(metric: PowerMetric, magnitudes: Tensor, squared: Tensor) -> Tensor:
+    """Scores of a point of the power space; ``magnitudes`` is used up."""
     columns = squared.pow(metric.activation_exponent / 2)
     if not metric.sums_exponent or not metric.column_share:
-        return magnitudes * columns
+        return magnitudes.mul_(columns)
     by_column = metric.column_share / magnitudes.sum(dim=0, keepdim=True)
     if metric.column_share == 1:
-        return magnitudes * (columns * by_column.pow(metric.sums_exponent))
+        return magnitudes.mul_(columns * by_column.pow(metric.sums_exponent))
     by_row = (1 - metric.column_share) / magnitudes.sum(dim=1, keepdim=True)
     sums = by_column + by_row
-    return magnitudes * columns * (sums if metric.sums_exponent == 1 else sums.pow(metric.sums_exponent))
+    if metric.sums_exponent != 1:
+        sums.pow_(metric.sums_exponent)
+    return magnitudes.mul_(columns).mul_(sums)

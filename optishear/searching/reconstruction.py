@@ -36,7 +36,12 @@ class ReconstructionError:
 
     @torch.no_grad()
     def __init__(
-        self, model: PreTrainedModel, tokens: Tensor, divergences: tuple[Divergence, ...], batch_size: int = 4
+        self,
+        model: PreTrainedModel,
+        tokens: Tensor,
+        divergences: tuple[Divergence, ...],
+        batch_size: int = 4,
+        measured: int | None = None,
     ) -> None:
         """Compute the dense outputs.
 
@@ -45,6 +50,8 @@ class ReconstructionError:
             tokens: [sequences, length] token ids.
             divergences: which distances to measure; ``frobenius`` is measured too where it costs next to nothing.
             batch_size: sequences per forward pass.
+            measured: how many of the sequences ``measure`` will be asked for, all where not given; the others serve
+                ``backward`` alone, for which no hidden states are kept.
         """
         self.tokens = tokens
         self._model = split_at_head(model)
@@ -59,7 +66,7 @@ class ReconstructionError:
         log_masses: list[Tensor] = []
         for batch in tokens.split(batch_size):
             dense = self._model.features(batch).flatten(0, -2)
-            if "frobenius" in divergences:
+            if "frobenius" in divergences and (measured is None or len(features) * batch_size < measured):
                 features.append(dense)
             if "kl" in divergences:
                 for chunk in dense.split(TOKENS_PER_CHUNK):

@@ -93,6 +93,7 @@ def run_search(
             model,
             each.tokens[: gradient_sequences(parameters, each) if not name else parameters.search_sequences],
             tuple(parameters.divergences),
+            measured=parameters.search_sequences,
         )
         for name, each in calibrations.items()
     }
