@@ -93,7 +93,7 @@ def main() -> None:
     metrics = list(distinct_meta_metrics().values())
     random.shuffle(metrics)  # type: ignore[arg-type]
     with MaskedWeights(layers, observed, pattern, memory_budget=2.0 * prunable) as weights:
-        evaluator = CandidateEvaluator(layers, weights, {"": error}, Ledger(), pattern.sparsity)
+        evaluator = CandidateEvaluator(layers, weights, {"": error}, Ledger(), pattern)
         groups = list(range(len(layers)))
         space = Space(layers, pattern, (), "meta", {"all": metrics[0]}, groups, 0.02, 31, True)
         genome = space.encode({"all": metrics[0]})

@@ -22,7 +22,7 @@ from tasks.store import Artifact
 TRIALS = "trials.parquet"
 RECIPE = "recipe.yaml"
 FRONT = "front"
-VERSION = 1
+VERSION = 2
 
 
 def load_recipe(artifact: Artifact) -> Recipe:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 
 from optishear.models.layers import PrunableLayer
+from optishear.pattern import Pattern
 from optishear.searching.candidate import Candidate
 from optishear.searching.ledger import Ledger, measurement_key
 from optishear.searching.masked_weights import MaskedWeights
@@ -20,7 +21,7 @@ class CandidateEvaluator:
         weights: MaskedWeights,
         errors: Mapping[str, ReconstructionError],
         ledger: Ledger,
-        target_sparsity: float,
+        pattern: Pattern,
     ) -> None:
         """Bind what a measurement needs.
 
@@ -29,18 +30,20 @@ class CandidateEvaluator:
             weights: the model's weights, to put candidates on.
             errors: reconstruction error by the name of its calibration set; the main one's name is empty.
             ledger: what was measured before.
-            target_sparsity: for ``sparsity_distance``.
+            pattern: the target; the measurements of one N:M pattern serve no other.
         """
         self._layers = layers
         self._weights = weights
         self._errors = errors
         self._ledger = ledger
-        self._target = target_sparsity
+        self._target = pattern.sparsity
+        # The same numbers of weights fall in another order in groups than in rows.
+        self._grouping = str(pattern) if pattern.is_structured else "rows"
 
     def key(self, candidate: Candidate, sequences: int) -> str:
         """What identifies a measurement in the ledger."""
         sets = [f"{name}:{','.join(error.divergences)}" for name, error in self._errors.items()]
-        return measurement_key(candidate.key, sequences, *sets)
+        return measurement_key(self._grouping, candidate.key, sequences, *sets)
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
         """All errors by name (``kl``; ``kl/NAME`` for a further set), ``sparsity_distance``, and ``seconds``."""
@@ -59,7 +62,7 @@ class CandidateEvaluator:
 
     def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
         """Cost of one more pruned weight in each layer (``sensitivity.marginal_costs``), and the seconds it took."""
-        key = measurement_key("marginal costs", candidate.key, first, count)
+        key = measurement_key("marginal costs", self._grouping, candidate.key, first, count)
         measured = self._ledger.get(key)
         if measured is None:
             started = time.perf_counter()

@@ -100,7 +100,7 @@ def run_search(
     budget = memory_budget(parameters, layers)
     held_out = HeldOut(model, calibrations[""].tokens[len(errors[""].tokens) :])
     with MaskedWeights(layers, statistics, pattern, budget) as weights:
-        evaluator = CandidateEvaluator(layers, weights, errors, Ledger(ledger), pattern.sparsity)
+        evaluator = CandidateEvaluator(layers, weights, errors, Ledger(ledger), pattern)
         run = SearchRun(evaluator, layers, parameters, pattern, seed, len(errors[""].tokens), on_generation, progress)
         run.all_stages()
         choice = choose(run.last_round(), pattern)

@@ -140,6 +140,13 @@ def test_a_second_search_measures_nothing_that_the_first_did(tmp_path: Path, mon
     assert again.trials == first.trials
 
 
+def test_patterns_of_one_sparsity_share_a_ledger_and_no_measurement(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    shared = [search(sparsity, ledger=ledger, trials=30) for sparsity in ("0.5", "2:4", "4:8")]
+    alone = [search(sparsity, trials=30) for sparsity in ("0.5", "2:4", "4:8")]
+    assert [each.recipe for each in shared] == [each.recipe for each in alone]
+
+
 def test_no_candidate_is_evaluated_twice_on_the_same_tokens() -> None:
     rows = search(trials=100).trials.to_pylist()
     seen = [(row["sequences"], row["metrics"], row["sparsity_ratios"]) for row in rows]
