@@ -22,7 +22,7 @@ from tasks.store import Artifact
 TRIALS = "trials.parquet"
 RECIPE = "recipe.yaml"
 FRONT = "front"
-VERSION = 2
+VERSION = 3
 
 
 def load_recipe(artifact: Artifact) -> Recipe:

@@ -39,8 +39,8 @@ class Sweep:
         everywhere = [space.encode({"all": preset}) for preset in presets]
         self._presets = [genome for genome in everywhere if genome is not None]
         self._width = space.metric_genes // len(space.metric_scopes)
-        # The scopes come from the last layer kind to the first: what writes the residual stream matters most.
-        self._scopes = list(range(len(space.metric_scopes)))[::-1]
+        # In the order of definition, attention first: there the best metrics differ most from one another.
+        self._scopes = range(len(space.metric_scopes))
         self._first = [*start, *self._presets]
         self._asked = 0
         self._best: Genome | None = None
