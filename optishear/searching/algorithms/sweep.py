@@ -1,7 +1,7 @@
 """One scope after the other: where a search over the metrics of several scopes starts from.
 
-Scopes hardly depend on one another, so that trying a handful of metrics in each in turn, and keeping what helps, finds
-in some fifty trials what an evolution of the whole vector finds in many hundreds.
+Scopes hardly depend on one another, so a handful of metrics is tried in each in turn, and what helps is kept; an
+evolution of the whole vector would have to find all of them at the same time.
 """
 
 import numpy as np
