@@ -5,6 +5,7 @@ import os
 import string
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, processors
@@ -16,6 +17,14 @@ from tiny import FAMILIES, tiny_model
 # Tests neither see nor change what the user keeps.
 _HOME = tempfile.TemporaryDirectory(prefix="optishear-tests-")
 os.environ["OPTISHEAR_HOME"] = _HOME.name
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder of the test's own."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("OPTISHEAR_HOME", str(folder))
+    return folder
 
 
 @pytest.fixture(params=sorted(FAMILIES))
@@ -63,6 +72,15 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         unk_token="<unk>",
         model_max_length=256,
     )
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path, tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> Path:
+    """A tiny random Llama with its tokenizer, saved."""
+    folder = tmp_path / "tiny-llama"
+    tiny_llama.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

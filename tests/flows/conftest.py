@@ -1,4 +1,4 @@
-"""A tiny model on disk, a text, and a home folder for the flows."""
+"""A text for the flows, and the log as it was."""
 
 import logging
 import random
@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from transformers import PreTrainedTokenizerFast
-from transformers.modeling_utils import PreTrainedModel
 
 WORDS = "the rest of this heat is on that other hand and it has no end in these rooms".split()
 
@@ -19,23 +17,6 @@ def logging_as_it_was() -> Iterator[None]:
     handlers, propagate = logger.handlers[:], logger.propagate
     yield
     logger.handlers, logger.propagate = handlers, propagate
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder of the test's own."""
-    folder = tmp_path / "home"
-    monkeypatch.setenv("OPTISHEAR_HOME", str(folder))
-    return folder
-
-
-@pytest.fixture
-def model_folder(tmp_path: Path, tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> Path:
-    """A tiny random Llama with its tokenizer, saved."""
-    folder = tmp_path / "tiny-llama"
-    tiny_llama.save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

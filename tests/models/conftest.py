@@ -1,4 +1,4 @@
-"""Models on disk, made on the spot."""
+"""GGUF files, made on the spot."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,25 +6,6 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from transformers import PreTrainedTokenizerFast
-from transformers.modeling_utils import PreTrainedModel
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home folder."""
-    folder = tmp_path / "home"
-    monkeypatch.setenv("OPTISHEAR_HOME", str(folder))
-    return folder
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path, tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> Path:
-    """A checkpoint folder with a tiny Llama."""
-    folder = tmp_path / "tiny-llama"
-    tiny_llama.save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

@@ -32,8 +32,8 @@ def test_loads_every_family(
     assert loaded.source.location == str(tmp_path)
 
 
-def test_the_model_only_looks_forward(checkpoint: Path) -> None:
-    model = load_model(str(checkpoint), device="cpu").model
+def test_the_model_only_looks_forward(model_folder: Path) -> None:
+    model = load_model(str(model_folder), device="cpu").model
 
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -41,25 +41,25 @@ def test_the_model_only_looks_forward(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
-def test_auto_keeps_the_dtype_of_the_checkpoint(checkpoint: Path, stored: torch.dtype) -> None:
-    AutoModelForCausalLM.from_pretrained(checkpoint, dtype=stored).save_pretrained(checkpoint)
+def test_auto_keeps_the_dtype_of_the_checkpoint(model_folder: Path, stored: torch.dtype) -> None:
+    AutoModelForCausalLM.from_pretrained(model_folder, dtype=stored).save_pretrained(model_folder)
 
-    assert load_model(str(checkpoint), device="cpu").model.dtype == stored
-
-
-def test_a_dtype_that_is_asked_for(checkpoint: Path) -> None:
-    assert load_model(str(checkpoint), dtype="bfloat16", device="cpu").model.dtype == torch.bfloat16
+    assert load_model(str(model_folder), device="cpu").model.dtype == stored
 
 
-def test_is_silent(checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    load_model(str(checkpoint), device="cpu")
+def test_a_dtype_that_is_asked_for(model_folder: Path) -> None:
+    assert load_model(str(model_folder), dtype="bfloat16", device="cpu").model.dtype == torch.bfloat16
+
+
+def test_is_silent(model_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_model(str(model_folder), device="cpu")
 
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_unknown_dtype(checkpoint: Path) -> None:
+def test_an_unknown_dtype(model_folder: Path) -> None:
     with pytest.raises(InputError, match="'int8' is unknown; choose one of auto, float32"):
-        load_model(str(checkpoint), dtype="int8")
+        load_model(str(model_folder), dtype="int8")
 
 
 @pytest.mark.parametrize("device", ["tpu", "", "cuda:x", "cuda:", "cuda:-1", "meta"])
@@ -116,18 +116,18 @@ def test_a_model_that_is_not_causal(
         load_model(str(tmp_path), device="cpu")
 
 
-def test_a_classifier_of_a_causal_family(checkpoint: Path, tiny_llama: PreTrainedModel) -> None:
-    LlamaForSequenceClassification(tiny_llama.config).save_pretrained(checkpoint)
+def test_a_classifier_of_a_causal_family(model_folder: Path, tiny_llama: PreTrainedModel) -> None:
+    LlamaForSequenceClassification(tiny_llama.config).save_pretrained(model_folder)
 
     with pytest.raises(InputError, match=r"LlamaForSequenceClassification.* is not a causal language model"):
-        load_model(str(checkpoint), device="cpu")
+        load_model(str(model_folder), device="cpu")
 
 
-def test_a_quantized_model(checkpoint: Path) -> None:
-    _change_config(checkpoint, quantization_config={"quant_method": "gptq", "bits": 4})
+def test_a_quantized_model(model_folder: Path) -> None:
+    _change_config(model_folder, quantization_config={"quant_method": "gptq", "bits": 4})
 
     with pytest.raises(InputError, match=r"is quantized \(gptq\)"):
-        load_model(str(checkpoint), device="cpu")
+        load_model(str(model_folder), device="cpu")
 
 
 def test_a_missing_tokenizer(tmp_path: Path, family_model: PreTrainedModel) -> None:
@@ -138,35 +138,35 @@ def test_a_missing_tokenizer(tmp_path: Path, family_model: PreTrainedModel) -> N
 
 
 @pytest.mark.parametrize("change", [{"num_hidden_layers": 3}, {"intermediate_size": 32}], ids=["missing", "shape"])
-def test_weights_that_do_not_fit_the_config(checkpoint: Path, change: dict[str, int]) -> None:
-    _change_config(checkpoint, **change)
+def test_weights_that_do_not_fit_the_config(model_folder: Path, change: dict[str, int]) -> None:
+    _change_config(model_folder, **change)
 
     with pytest.raises(InputError, match=r"is not whole: the weight 'model.layers"):
-        load_model(str(checkpoint), device="cpu")
+        load_model(str(model_folder), device="cpu")
 
 
-def test_cut_off_weights(checkpoint: Path) -> None:
-    weights = checkpoint / "model.safetensors"
+def test_cut_off_weights(model_folder: Path) -> None:
+    weights = model_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
 
     with pytest.raises(InputError, match=r"The weights of the model .* cannot be read"):
-        load_model(str(checkpoint), device="cpu")
+        load_model(str(model_folder), device="cpu")
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"model_type": "no-such-type"}'])
-def test_a_config_that_cannot_be_read(checkpoint: Path, content: str) -> None:
-    (checkpoint / "config.json").write_text(content)
+def test_a_config_that_cannot_be_read(model_folder: Path, content: str) -> None:
+    (model_folder / "config.json").write_text(content)
 
     with pytest.raises(InputError, match=r"The configuration of the model .* cannot be read"):
-        load_model(str(checkpoint), device="cpu")
+        load_model(str(model_folder), device="cpu")
 
 
-def test_code_of_the_checkpoint_needs_trust(checkpoint: Path) -> None:
-    _change_config(checkpoint, model_type="own", auto_map={"AutoConfig": "own.Config"})
-    (checkpoint / "own.py").write_text("raise RuntimeError('ran')\n")
+def test_code_of_the_checkpoint_needs_trust(model_folder: Path) -> None:
+    _change_config(model_folder, model_type="own", auto_map={"AutoConfig": "own.Config"})
+    (model_folder / "own.py").write_text("raise RuntimeError('ran')\n")
 
     with pytest.raises(InputError, match="set trust_remote_code"):
-        load_model(str(checkpoint), device="cpu")
+        load_model(str(model_folder), device="cpu")
 
 
 def _change_config(folder: Path, **values: object) -> None:

@@ -16,19 +16,19 @@ from optishear.models.source import ModelSource, resolve_model
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_a_folder_is_its_own_location(checkpoint: Path) -> None:
-    source = resolve_model(str(checkpoint))
+def test_a_folder_is_its_own_location(model_folder: Path) -> None:
+    source = resolve_model(str(model_folder))
 
-    assert source.name == str(checkpoint)
-    assert source.location == str(checkpoint)
+    assert source.name == str(model_folder)
+    assert source.location == str(model_folder)
     assert source.public_name == "tiny-llama"
     assert source.hub_id is None
     assert source.gguf is None
 
 
-def test_the_fingerprint_of_a_folder_is_that_of_its_content(checkpoint: Path, tmp_path: Path) -> None:
-    before = resolve_model(str(checkpoint)).fingerprint
-    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+def test_the_fingerprint_of_a_folder_is_that_of_its_content(model_folder: Path, tmp_path: Path) -> None:
+    before = resolve_model(str(model_folder)).fingerprint
+    copy = shutil.copytree(model_folder, tmp_path / "copy")
     (copy / "README.md").write_text("a card")
     (copy / "trainer_state.json").write_text("{}")
 
@@ -38,26 +38,26 @@ def test_the_fingerprint_of_a_folder_is_that_of_its_content(checkpoint: Path, tm
 @pytest.mark.parametrize(
     "file", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]
 )
-def test_the_fingerprint_changes_with_each_file_that_decides_the_model(checkpoint: Path, file: str) -> None:
-    before = resolve_model(str(checkpoint)).fingerprint
-    with (checkpoint / file).open("ab") as changed:
+def test_the_fingerprint_changes_with_each_file_that_decides_the_model(model_folder: Path, file: str) -> None:
+    before = resolve_model(str(model_folder)).fingerprint
+    with (model_folder / file).open("ab") as changed:
         changed.write(b" ")
 
-    assert resolve_model(str(checkpoint)).fingerprint != before
+    assert resolve_model(str(model_folder)).fingerprint != before
 
 
-def test_the_fingerprint_changes_with_a_file_name(checkpoint: Path) -> None:
-    before = resolve_model(str(checkpoint)).fingerprint
-    (checkpoint / "model.safetensors").rename(checkpoint / "other.safetensors")
+def test_the_fingerprint_changes_with_a_file_name(model_folder: Path) -> None:
+    before = resolve_model(str(model_folder)).fingerprint
+    (model_folder / "model.safetensors").rename(model_folder / "other.safetensors")
 
-    assert resolve_model(str(checkpoint)).fingerprint != before
+    assert resolve_model(str(model_folder)).fingerprint != before
 
 
-def test_a_relative_folder_gets_an_absolute_location(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(checkpoint)
+def test_a_relative_folder_gets_an_absolute_location(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(model_folder)
     source = resolve_model(".")
 
-    assert source.location == str(checkpoint)
+    assert source.location == str(model_folder)
     assert source.public_name == "tiny-llama"
 
 
@@ -114,14 +114,14 @@ def test_a_hub_model_is_pinned_to_its_commit(monkeypatch: pytest.MonkeyPatch) ->
     "error", [OfflineModeIsEnabled("offline"), ConnectionError("no route"), RuntimeError("the transport's own")]
 )
 def test_offline_the_cached_snapshot_stands_in(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(huggingface_hub, "model_info", _raise(error))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     repository = tmp_path / "hub" / "models--someone--small"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
-    snapshot = shutil.copytree(checkpoint, repository / "snapshots" / COMMIT)
+    snapshot = shutil.copytree(model_folder, repository / "snapshots" / COMMIT)
 
     source = resolve_model("someone/small")
 
@@ -205,15 +205,15 @@ def test_a_folder_with_a_gguf_only(tmp_path: Path) -> None:
         resolve_model(str(tmp_path))
 
 
-def test_a_folder_with_pickled_weights_only(checkpoint: Path) -> None:
-    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
+def test_a_folder_with_pickled_weights_only(model_folder: Path) -> None:
+    (model_folder / "model.safetensors").rename(model_folder / "pytorch_model.bin")
 
     with pytest.raises(InputError, match=r"pickle.*convert it to safetensors"):
-        resolve_model(str(checkpoint))
+        resolve_model(str(model_folder))
 
 
-def test_a_folder_without_weights(checkpoint: Path) -> None:
-    (checkpoint / "model.safetensors").unlink()
+def test_a_folder_without_weights(model_folder: Path) -> None:
+    (model_folder / "model.safetensors").unlink()
 
     with pytest.raises(InputError, match="no safetensors files"):
-        resolve_model(str(checkpoint))
+        resolve_model(str(model_folder))

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
-from transformers.modeling_utils import PreTrainedModel
+from transformers import AutoModelForCausalLM
 
 from optishear.calibration.set import CalibrationSet
 from optishear.parameters import EvaluateStage, SearchStage
@@ -25,14 +24,6 @@ from tasks.prune import CHECKPOINT, SUMMARY, prune_stage
 from tasks.search import FRONT, TRIALS, load_recipe, search_stage
 from tasks.statistics import STATISTICS, load_statistics, statistics_stage
 from tasks.store import Artifact, find
-
-
-@pytest.fixture
-def model_folder(tmp_path: Path, tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> Path:
-    folder = tmp_path / "tiny-llama"
-    tiny_llama.save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
