@@ -14,6 +14,8 @@ from optishear.pattern import Pattern
 
 # Weights whose thresholds one thread finds at a time: enough to outweigh handing them over, few enough to share.
 _WEIGHTS_PER_THREAD = 2**18
+# Finite negative numbers, and -0.0, are further below.
+_BITS_OF_MINUS_INFINITY = int(np.float32(-np.inf).view(np.int32))
 
 
 def keep_mask(scores: Tensor, pattern: Pattern, pruned_per_row: int | None = None) -> Tensor:
@@ -56,7 +58,7 @@ def _above(scores: Tensor, pruned_per_row: int, threshold: Tensor | None) -> Ten
     mask = scores > threshold
     kept = scores.shape[1] - pruned_per_row
     # A tie at the threshold prunes too many; such rows are rare, except for plain magnitude on quantized weights.
-    if int(torch.count_nonzero(mask)) == len(mask) * kept:
+    if _count(mask) == len(mask) * kept:
         return mask
     tied = (mask.sum(dim=1) != kept).nonzero().squeeze(1)
     if len(tied):
@@ -64,6 +66,11 @@ def _above(scores: Tensor, pruned_per_row: int, threshold: Tensor | None) -> Ten
         repaired = torch.ones_like(mask[tied])
         mask[tied] = repaired.scatter_(1, order[:, :pruned_per_row], False)
     return mask
+
+
+def _count(mask: Tensor) -> int:
+    # numpy counts booleans several times faster than PyTorch on a CPU.
+    return int(np.count_nonzero(mask.numpy()) if mask.device.type == "cpu" else torch.count_nonzero(mask))
 
 
 def row_thresholds(scores: list[Tensor], pruned_per_row: list[int]) -> list[Tensor | None]:
@@ -96,6 +103,12 @@ def row_thresholds(scores: list[Tensor], pruned_per_row: list[int]) -> list[Tens
 
 def _select(block: tuple[NDArray[Any], int, NDArray[Any]]) -> None:
     rows, position, found = block
+    if rows.dtype == np.float32:
+        # Bits of floats that are not negative order as integers do, which are selected more than twice as fast.
+        # Scores are not negative, but for minus infinity, whose bits are below all of theirs.
+        bits = rows.view(np.int32)
+        if bits.min() >= _BITS_OF_MINUS_INFINITY:
+            rows, found = bits, found.view(np.int32)
     found[:, 0] = np.partition(rows, position, axis=1)[:, position]
 
 

@@ -27,7 +27,6 @@ class _Layer:
     layer: PrunableLayer
     original: Tensor
     squared_norms: Tensor
-    finite: bool
     applied: tuple[MetricKey, int] | None = None
     metric: MetaMetric | PowerMetric | None = None
     ranks: Tensor | None = None
@@ -68,7 +67,6 @@ class MaskedWeights:
                 layer=layer,
                 original=layer.module.weight.detach().clone(),
                 squared_norms=statistics.of(layer.name, layer.module.in_features),
-                finite=bool(torch.isfinite(layer.module.weight).all()),
             )
             for layer in layers
         ]
@@ -172,12 +170,24 @@ class _Change:
 
     def put(self, mask: Tensor) -> None:
         """Write the masked weights to the model."""
-        weight = self.layer.layer.module.weight
-        if self.layer.finite:
-            torch.mul(self.layer.original, mask, out=weight)
-        else:
-            weight.copy_(self.layer.original.masked_fill(~mask, 0))
+        masked(self.layer.original, mask, self.layer.layer.module.weight)
         self.layer.applied, self.layer.metric = (self.key, self.count), self.metric
+
+
+def masked(original: Tensor, mask: Tensor, out: Tensor) -> None:
+    """Write a weight to ``out`` with zeros where the mask is False, whatever the weight holds there.
+
+    The bits of what is kept are taken by a bitwise and, several times faster on a CPU than a product of a 16-bit
+    float with a boolean.
+
+    Args:
+        original: [out, in], any floating dtype.
+        mask: [out, in] bool.
+        out: [out, in], of the same dtype.
+    """
+    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[original.element_size()]
+    ones_where_kept = mask.view(torch.uint8).to(integer).neg_()
+    torch.bitwise_and(original.view(integer), ones_where_kept, out=out.view(integer))
 
 
 def _batches(changes: list[_Change]) -> Iterator[list[_Change]]:

@@ -43,6 +43,14 @@ def test_groups_lose_their_lowest(scores: torch.Tensor, kept: int, group: int) -
     assert torch.equal(group_mask(scores, kept, group), expected)
 
 
+@pytest.mark.parametrize("lowest", [0.0, -0.0, -torch.inf, -1.0, -1e-30])
+def test_every_kind_of_lowest_score_goes_first(lowest: float) -> None:
+    scores = torch.rand(20, 30)
+    scores[:, ::4] = lowest
+    for pruned in (1, 5, 8, 9, 20):
+        assert torch.equal(row_mask(scores, pruned), by_sorting(scores, pruned))
+
+
 def test_many_rows_are_shared_between_threads() -> None:
     scores = torch.randn(1000, 50)
     assert torch.equal(row_mask(scores, 17), by_sorting(scores, 17))
