@@ -9,6 +9,7 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.calibrate import check_calibration, check_context
 from optishear.errors import InputError
 from optishear.evaluation.evaluate import check_evaluation
+from optishear.formats.stored import open_checkpoint, stored_format
 from optishear.models.gguf import convert_gguf
 from optishear.models.layers import prunable_layers
 from optishear.models.load import resolve_device
@@ -17,6 +18,7 @@ from optishear.models.source import ModelSource
 from optishear.parameters import (
     CalibrationParameters,
     EvaluationParameters,
+    ExportStage,
     ModelParameters,
     OutputParameters,
     Parameters,
@@ -54,6 +56,8 @@ def check(parameters: Parameters) -> None:
         check_calibration(parameters.calibration)
     if isinstance(parameters, ModelParameters):
         _check_model(parameters)
+    if isinstance(parameters, ExportStage):
+        _check_export(parameters)
     if isinstance(parameters, OutputParameters) and isinstance(parameters, SparsityParameters):
         check_replaceable(parameters.output / CHECKPOINT)
     if isinstance(parameters, TrackingParameters):
@@ -79,6 +83,19 @@ def _check_recipe(parameters: RecipeParameters) -> None:
             f"The recipe {parameters.recipe!r} is for the sparsity {recipe.sparsity}, not {given}; "
             "leave out the sparsity, or search a recipe for it."
         )
+
+
+def _check_export(parameters: ExportStage) -> None:
+    """Whether there is a checkpoint, and whether its copy has a place of its own."""
+    source, target = find_model(parameters.model), parameters.output / CHECKPOINT
+    if target.exists() and target.samefile(source.location):
+        raise InputError(
+            f"The checkpoint {parameters.model!r} would be replaced by its own export; name another output folder."
+        )
+    if source.gguf is None and source.revision is None:
+        open_checkpoint(source.location)
+    if stored_format(target) != "bitmask":
+        check_replaceable(target)
 
 
 def _check_model(parameters: ModelParameters) -> None:

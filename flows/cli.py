@@ -18,6 +18,7 @@ from optishear.parameters import (
     CalibrateStage,
     CompareStage,
     EvaluateStage,
+    ExportStage,
     OutputParameters,
     Pipeline,
     PruneStage,
@@ -132,6 +133,20 @@ COMMANDS = [
         \b
         Example:
           optishear evaluate --model pruned/model --tasks arc_easy,boolq --limit 200 --output judged
+        """,
+    ),
+    Command(
+        "export",
+        "flows.export:export",
+        ExportStage,
+        """Write a checkpoint in another format, weight for weight the same.
+
+        Writes model/ to --output. The bitmask format leaves the zeros out: a bfloat16 layer at 50 % takes 0.56 of its
+        dense bytes. Every command takes such a folder as --model; export it as dense for AutoModelForCausalLM.
+
+        \b
+        Example:
+          optishear export --model pruned/model --format bitmask --output packed
         """,
     ),
     Command(

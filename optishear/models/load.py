@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from optishear.errors import InputError
+from optishear.formats.stored import open_checkpoint, stored_format
 from optishear.models.gguf import convert_gguf
 from optishear.models.quiet import quiet_transformers
 from optishear.models.source import ModelSource, resolve_model
@@ -141,16 +143,14 @@ def _tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokeni
 
 def _weights(source: ModelSource, config: PreTrainedConfig, dtype: str, options: dict[str, Any]) -> PreTrainedModel:
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source.location,
-            config=config,
-            dtype=DTYPES[dtype],
-            use_safetensors=True,
-            # Told below with the name of the weight, rather than raised without.
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **options,
-        )
+        # Told below with the name of the weight, rather than raised without.
+        wanted = {"dtype": DTYPES[dtype], "ignore_mismatched_sizes": True, "output_loading_info": True}
+        if stored_format(source.location) == "bitmask":
+            loaded: Any = _packed_weights(source, config, wanted, options)
+        else:
+            loaded = AutoModelForCausalLM.from_pretrained(
+                source.location, config=config, use_safetensors=True, **wanted, **options
+            )
     except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable(source, "weights", error) from error
     model: PreTrainedModel = loaded[0]
@@ -162,6 +162,19 @@ def _weights(source: ModelSource, config: PreTrainedConfig, dtype: str, options:
             f"wrong shape ({len(wrong)} such weights); download or save it again."
         )
     return model
+
+
+def _packed_weights(
+    source: ModelSource, config: PreTrainedConfig, wanted: dict[str, Any], options: dict[str, Any]
+) -> Any:
+    """Model and loading report; each tensor is unpacked when transformers puts it in its place."""
+    tensors = open_checkpoint(source.location).tensors
+    with torch.device("meta"):
+        family = type(AutoModelForCausalLM.from_config(config, trust_remote_code=options["trust_remote_code"]))
+    model, loading = family.from_pretrained(None, config=config, state_dict=tensors, **wanted)
+    if (Path(source.location) / GENERATION_CONFIG_NAME).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(source.location)
+    return model, loading
 
 
 def _unreadable(source: ModelSource, part: str, error: Exception) -> InputError:

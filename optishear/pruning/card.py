@@ -1,6 +1,7 @@
 """The model card: the README.md of a pruned checkpoint, with the front matter that the Hugging Face hub reads."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import yaml
 
@@ -14,6 +15,34 @@ _KINDS = {
     "mlp_in": "MLP inputs (gate, up)",
     "mlp_out": "MLP output (down)",
 }
+_USES: dict[Literal["dense", "bitmask"], str] = {
+    "dense": "```python\n"
+    "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+    'folder = "path/to/this/folder"\n'
+    "model = AutoModelForCausalLM.from_pretrained(folder)\n"
+    "tokenizer = AutoTokenizer.from_pretrained(folder)\n```",
+    "bitmask": "The weights are packed, and transformers alone does not load them.\n\n"
+    "```python\n"
+    "import optishear\n\n"
+    'loaded = optishear.load_model("path/to/this/folder")\n'
+    "model, tokenizer = loaded.model, loaded.tokenizer\n```\n\n"
+    "`optishear export --format dense --model path/to/this/folder --output dense` writes the checkpoint that "
+    "`AutoModelForCausalLM` loads.",
+}
+_SIZES: dict[Literal["dense", "bitmask"], str] = {
+    "dense": "The zeros are stored like any other number: the files are as large as the dense model's, and ordinary "
+    "dense kernels take as long. `optishear export --format bitmask` leaves them out.",
+    "bitmask": "The zeros are left out of the files: one bit says of each weight whether it is there. In memory the "
+    "model is as large as the dense one, and ordinary dense kernels take as long.",
+}
+
+
+def card_for(card: str, format: Literal["dense", "bitmask"]) -> str:
+    """A card whose words on use and size are those of a checkpoint's format; the rest stays."""
+    for words in (_USES, _SIZES):
+        for other in words.values():
+            card = card.replace(other, words[format])
+    return card
 
 
 def model_card(
@@ -48,14 +77,8 @@ def model_card(
         "[OptiShear](https://arxiv.org/abs/2502.10735). No weight was changed otherwise, and nothing was trained.",
         _pruned(recipe, achieved_sparsity, layers),
         f"## Scores\n\n{comparison.strip()}" if comparison.strip() else "",
-        "## Use\n\n```python\n"
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'folder = "path/to/this/folder"\n'
-        "model = AutoModelForCausalLM.from_pretrained(folder)\n"
-        "tokenizer = AutoTokenizer.from_pretrained(folder)\n```",
-        "## What the sparsity is good for\n\n"
-        "The zeros are stored like any other number: the files are as large as the dense model's, and ordinary dense "
-        f"kernels take as long. {_gain(recipe)}",
+        f"## Use\n\n{_USES['dense']}",
+        f"## What the sparsity is good for\n\n{_SIZES['dense']} {_gain(recipe)}",
         f"## Recipe\n\nAlso in `recipe.yaml`, to apply to another model.\n\n```yaml\n{recipe.to_yaml().rstrip()}\n```",
         "## License\n\nThat of the base model.",
     ]
@@ -99,5 +122,5 @@ def _in_words(metric: Metric) -> str:
 
 def _gain(recipe: Recipe) -> str:
     if recipe.pattern.is_structured and (recipe.pattern.kept, recipe.pattern.group) == (2, 4):
-        return "2:4 sparse kernels on recent NVIDIA GPUs can run it faster; sparse storage is smaller."
-    return "Sparse storage or kernels for unstructured sparsity are needed to gain size or speed."
+        return "2:4 sparse kernels on recent NVIDIA GPUs can run it faster."
+    return "Kernels for unstructured sparsity are needed to gain speed."

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors import safe_open
 from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from optishear.errors import InputError
 from optishear.files import write_aside, write_text
+from optishear.formats.stored import open_checkpoint
 from optishear.models.write import write_checkpoint
 from optishear.recipe import Recipe
 
@@ -53,27 +53,20 @@ def measured_sparsity(folder: str | Path, layer_names: Iterable[str]) -> float:
     """The fraction of zeros over the weights of these layers, read from a checkpoint one tensor at a time.
 
     Args:
-        folder: a folder with safetensors files.
+        folder: a folder with safetensors files, dense or packed.
         layer_names: paths of the layers in the model, as in ``model.named_modules()``.
 
     Raises:
         InputError: if a layer has no weight there, or if it is not clear which one is its.
     """
     wanted = [f"{name}.weight" for name in layer_names]
-    files = {key: file for file in sorted(Path(folder).glob("*.safetensors")) for key in _keys(file)}
+    stored = open_checkpoint(folder).tensors
     zeros = total = 0
     for name in tqdm(wanted, desc="measure sparsity", unit="layer", delay=2, leave=False):
-        key = _stored_key(name, files, folder)
-        with safe_open(files[key], framework="pt") as stored:
-            weight = stored.get_tensor(key)
+        weight = stored[_stored_key(name, stored, folder)].read()
         zeros += int((weight == 0).sum())
         total += weight.numel()
     return zeros / total
-
-
-def _keys(file: Path) -> list[str]:
-    with safe_open(file, framework="pt") as stored:
-        return list(stored.keys())
 
 
 def _stored_key(name: str, stored: Iterable[str], folder: str | Path) -> str:

@@ -297,3 +297,48 @@ def test_a_recipe_file_brings_its_own_sparsity(
              "--output", settings["output"]]
         )  # fmt: skip
     assert "is for the sparsity 0.3, not 0.5" in capsys.readouterr().err
+
+
+def test_export_packs_and_goes_back(
+    home: Path, model_folder: Path, text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "proj" in name:
+                parameter[:, ::2] = 0
+    model.save_pretrained(model_folder)
+    packed, dense = tmp_path / "packed", tmp_path / "dense"
+    for _ in range(2):  # the second time over what the first has laid out
+        main(["export", "--model", str(model_folder), "--format", "bitmask", "--output", str(packed)])
+    assert "Exported as bitmask: 60.5 kB of weights." in capsys.readouterr().out
+    main(["export", "--model", str(packed / "model"), "--format", "dense", "--output", str(dense)])
+    assert [path.name for path in dense.iterdir()] == ["model"]
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert (dense / "model" / name).read_bytes() == (model_folder / name).read_bytes()
+    assert (packed / "model" / "bitmask.safetensors").stat().st_size < (
+        model_folder / "model.safetensors"
+    ).stat().st_size
+
+    # Every command takes it as it takes the dense one.
+    judged = []
+    for folder in (model_folder, packed / "model"):
+        main(
+            ["evaluate", "--model", str(folder), "--evaluation-text", str(text_file), "--window-length", "64",
+             "--windows", "2", "--output", str(tmp_path / "judged")]
+        )  # fmt: skip
+        judged.append(json.loads((tmp_path / "judged" / "metrics.json").read_text())["evaluation"])
+    assert judged[0] == judged[1]
+    assert judged[0]["sparsity"] == 0.5
+
+
+def test_an_export_never_replaces_what_it_reads(
+    model_folder: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "output").mkdir()
+    model_folder.rename(tmp_path / "output" / "model")
+    with pytest.raises(SystemExit) as caught:
+        main(["export", "--model", str(tmp_path / "output" / "model"), "--output", str(tmp_path / "output")])
+    assert caught.value.code == 2
+    assert "would be replaced by its own export" in capsys.readouterr().err
+    assert (tmp_path / "output" / "model" / "model.safetensors").is_file()

@@ -1,0 +1,116 @@
+"""A checkpoint in one format → the same checkpoint in another, one tensor in memory at a time."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Never
+
+import torch
+from tqdm import tqdm
+
+from optishear.files import write_text
+from optishear.formats.bitmask import is_smaller_packed, pack
+from optishear.formats.safetensors_writer import Entry, safetensors_writer
+from optishear.formats.stored import (
+    BITS,
+    LAYOUT,
+    STEMS,
+    VALUES,
+    Format,
+    StoredCheckpoint,
+    StoredTensor,
+    open_checkpoint,
+)
+from optishear.pruning.card import card_for
+from optishear.pruning.checkpoint import CARD_FILE
+
+_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot"}
+
+
+def export_checkpoint(source: str | Path, output: Path, format: Format) -> None:
+    """Write a checkpoint's weights in a format, and copy whatever else it holds.
+
+    In the bitmask format, a tensor of two or more dimensions is packed where that makes it smaller; the others stay
+    as they are.
+
+    Args:
+        source: a folder with a checkpoint, in either format.
+        output: the folder to make.
+        format: ``dense``, which transformers loads, or ``bitmask``, which ``optishear.load_model`` loads.
+
+    Raises:
+        InputError: if the source is no checkpoint, or damaged.
+    """
+    source = Path(source)
+    checkpoint = open_checkpoint(source)
+    output.mkdir(parents=True)
+    _copy_rest(source, output, format)
+    write = _write_packed if format == "bitmask" else _write_dense
+    names = _file_names(checkpoint, format)
+    with tqdm(total=len(checkpoint.tensors), desc=f"export {format}", unit="tensor", delay=2, leave=False) as bar:
+        for name, tensors in zip(names, checkpoint.files.values(), strict=True):
+            write(output / name, tensors, bar)
+            (output / name).chmod((output / "config.json").stat().st_mode)
+    if format == "dense" and len(names) > 1:
+        _write_index(output, checkpoint, names)
+
+
+def _file_names(checkpoint: StoredCheckpoint, format: Format) -> list[str]:
+    stem, count = STEMS[format], len(checkpoint.files)
+    if count == 1:
+        return [f"{stem}.safetensors"]
+    return [f"{stem}-{index:05d}-of-{count:05d}.safetensors" for index in range(1, count + 1)]
+
+
+def _write_dense(path: Path, tensors: list[StoredTensor], bar: "tqdm[Never]") -> None:
+    entries = {tensor.name: Entry(tensor.dtype, tensor.shape) for tensor in tensors}
+    with safetensors_writer(path, entries, {"format": "pt"}) as writer:
+        for tensor in tensors:
+            writer.write(tensor.name, tensor.read())
+            bar.update()
+
+
+def _write_packed(path: Path, tensors: list[StoredTensor], bar: "tqdm[Never]") -> None:
+    """The header says where everything lies, so what is kept of each tensor is counted first."""
+    entries: dict[str, Entry] = {}
+    shapes: dict[str, list[int]] = {}
+    for tensor in tensors:
+        weight = tensor.read()
+        if weight.ndim >= 2 and weight.is_floating_point() and is_smaller_packed(weight):
+            packed = pack(weight)
+            entries[tensor.name + BITS] = Entry(torch.uint8, tuple(packed.bits.shape))
+            entries[tensor.name + VALUES] = Entry(weight.dtype, tuple(packed.values.shape))
+            shapes[tensor.name] = list(weight.shape)
+        else:
+            entries[tensor.name] = Entry(weight.dtype, tuple(weight.shape))
+    metadata = {"format": "pt", "layout": LAYOUT, "shapes": json.dumps(shapes)}
+    with safetensors_writer(path, entries, metadata) as writer:
+        for tensor in tensors:
+            weight = tensor.read()
+            if tensor.name in shapes:
+                packed = pack(weight)
+                writer.write(tensor.name + BITS, packed.bits)
+                writer.write(tensor.name + VALUES, packed.values)
+            else:
+                writer.write(tensor.name, weight)
+            bar.update()
+
+
+def _write_index(output: Path, checkpoint: StoredCheckpoint, names: list[str]) -> None:
+    placed = zip(names, checkpoint.files.values(), strict=True)
+    weights = {tensor.name: name for name, tensors in placed for tensor in tensors}
+    total = sum(Entry(tensor.dtype, tensor.shape).nbytes for tensor in checkpoint.tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weights.items()))}
+    write_text(output / "model.safetensors.index.json", json.dumps(index, indent=2) + "\n")
+
+
+def _copy_rest(source: Path, output: Path, format: Format) -> None:
+    for file in sorted(source.iterdir()):
+        if not file.is_file() or file.name.startswith(".") or file.suffix in _WEIGHTS:
+            continue
+        if file.name.endswith(".index.json"):
+            continue
+        if file.name == CARD_FILE:
+            write_text(output / CARD_FILE, card_for(file.read_text(encoding="utf-8"), format))
+        else:
+            shutil.copyfile(file, output / file.name)

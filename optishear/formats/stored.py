@@ -1,0 +1,153 @@
+"""A checkpoint on disk, dense or packed, as tensors by name that are read when they are asked for."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from optishear.errors import InputError
+from optishear.formats.bitmask import Bitmask, unpack
+
+Format = Literal["dense", "bitmask"]
+# Other names than transformers looks for, so that it says that there are no weights. It would ignore the packed ones
+# with no more than a warning, and start the model at random.
+STEMS: dict[Format, str] = {"dense": "model", "bitmask": "bitmask"}
+LAYOUT = "optishear-bitmask-1"
+BITS, VALUES = ".bitmask", ".values"
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file, not read yet.
+
+    Has what transformers wants of a tensor in a lazily loaded state dict: ``dtype``, ``is_floating_point()`` and
+    ``[...]``.
+
+    Attributes:
+        file: the safetensors file.
+        name: the tensor's name in the checkpoint.
+        packed_shape: its shape where it is stored as a bitmask; ``None`` where it is stored as it is.
+    """
+
+    file: Path
+    name: str
+    packed_shape: tuple[int, ...] | None
+
+    def read(self) -> Tensor:
+        """The tensor as it is in the dense checkpoint, on the CPU.
+
+        Raises:
+            InputError: if what is stored is damaged.
+        """
+        with safe_open(self.file, framework="pt") as stored:
+            if self.packed_shape is None:
+                tensor: Tensor = stored.get_tensor(self.name)
+                return tensor
+            return unpack(
+                Bitmask(stored.get_tensor(self.name + BITS), stored.get_tensor(self.name + VALUES)), self.packed_shape
+            )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the dense tensor."""
+        name = self.name if self.packed_shape is None else self.name + VALUES
+        with safe_open(self.file, framework="pt") as stored:
+            empty: Tensor = stored.get_slice(name)[:0]
+        return empty.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the dense tensor."""
+        if self.packed_shape is not None:
+            return self.packed_shape
+        with safe_open(self.file, framework="pt") as stored:
+            return tuple(stored.get_slice(self.name).get_shape())
+
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is one of floating point."""
+        return self.dtype.is_floating_point
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return self.read()[index]
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """The weights of a checkpoint.
+
+    Attributes:
+        format: how they are stored.
+        files: for each file, in order, its tensors.
+    """
+
+    format: Format
+    files: dict[Path, list[StoredTensor]]
+
+    @property
+    def tensors(self) -> dict[str, StoredTensor]:
+        """All tensors by name."""
+        return {tensor.name: tensor for tensors in self.files.values() for tensor in tensors}
+
+    @property
+    def disk_bytes(self) -> int:
+        """Size of the weight files in bytes."""
+        return sum(file.stat().st_size for file in self.files)
+
+
+def stored_format(folder: str | Path) -> Format | None:
+    """How a folder stores its weights; ``None`` if it holds none under the names that are known."""
+    for name in STEMS:
+        if _files(Path(folder), name):
+            return name
+    return None
+
+
+def open_checkpoint(folder: str | Path) -> StoredCheckpoint:
+    """Find the tensors of a checkpoint; only headers are read.
+
+    Raises:
+        InputError: if the folder has no safetensors weights, or a file cannot be read.
+    """
+    folder = Path(folder)
+    found = stored_format(folder)
+    if found is None:
+        raise InputError(
+            f"The folder {str(folder)!r} has no model.safetensors, no model.safetensors.index.json and no "
+            "bitmask.safetensors; give a checkpoint's folder."
+        )
+    return StoredCheckpoint(found, {file: _tensors(file) for file in _files(folder, found)})
+
+
+def _files(folder: Path, name: Format) -> Sequence[Path]:
+    """One file, or those of the index; a packed checkpoint needs no index, since its files' names are its own."""
+    single = folder / f"{STEMS[name]}.safetensors"
+    if single.is_file():
+        return [single]
+    if name == "bitmask":
+        return sorted(folder.glob(f"{STEMS[name]}-*-of-*.safetensors"))
+    index = folder / f"{STEMS[name]}.safetensors.index.json"
+    if not index.is_file():
+        return []
+    try:
+        weights: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return sorted({folder / file for file in weights.values()})
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise InputError(f"The index {str(index)!r} cannot be read; download the checkpoint again.") from None
+
+
+def _tensors(file: Path) -> list[StoredTensor]:
+    try:
+        with safe_open(file, framework="pt") as stored:
+            metadata: dict[str, str] = stored.metadata() or {}
+            names = list(stored.keys())
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"The file {str(file)!r} cannot be read ({error}); download or write it again.") from None
+    shapes: dict[str, list[int]] = json.loads(metadata["shapes"]) if metadata.get("layout") == LAYOUT else {}
+    parts = {name + part for name in shapes for part in (BITS, VALUES)}
+    plain = [StoredTensor(file, name, None) for name in names if name not in parts]
+    return plain + [StoredTensor(file, name, tuple(shape)) for name, shape in shapes.items()]
