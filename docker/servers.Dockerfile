@@ -1,0 +1,23 @@
+# The Prefect server and the MLflow server, both over PostgreSQL. Neither needs PyTorch or the project's code.
+#   docker build --file docker/servers.Dockerfile .
+
+FROM python:3.11-slim-bookworm
+
+# Given to pip as they are, for example another index.
+ARG PIP_ARGUMENTS=""
+
+# Named volumes take their owner from this folder.
+RUN useradd --uid 10001 --user-group --create-home optishear \
+    && install --directory --owner=optishear --group=optishear /var/lib/mlflow
+
+# What the extras `pipeline` and `servers` of pyproject.toml name.
+# hadolint ignore=SC2086
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=constraints.txt,target=/tmp/constraints.txt \
+    pip install ${PIP_ARGUMENTS} -c /tmp/constraints.txt prefect fastapi mlflow "psycopg[binary]"
+
+ENV PYTHONUNBUFFERED=1
+
+WORKDIR /var/lib/mlflow
+
+USER 10001
