@@ -10,7 +10,7 @@ from tasks.evaluate import evaluate_stage, forget_failures
 from tasks.jsonfile import write_json
 from tasks.register import register
 from tasks.results import collect_metrics, readable
-from tasks.tracking import tracked_run
+from tasks.runs import tracked_run
 
 METRICS = "metrics.json"
 

@@ -23,7 +23,7 @@ from tasks.results import collect_metrics, without_cached
 from tasks.search import FRONT, RECIPE, TRIALS
 from tasks.statistics import STATISTICS
 from tasks.store import Artifact
-from tasks.tracking import TrackedRun
+from tasks.tracked import TrackedRun
 
 METRICS = "metrics.json"
 

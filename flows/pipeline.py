@@ -7,9 +7,9 @@ from flows.judgement import conclude, prune_and_judge
 from flows.layout import output_folder
 from optishear.parameters import Pipeline
 from tasks.calibrate import calibrate_stage
+from tasks.runs import tracked_run
 from tasks.search import load_recipe, search_stage
 from tasks.statistics import statistics_stage
-from tasks.tracking import tracked_run
 
 
 @flow(name="pipeline")

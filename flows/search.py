@@ -9,9 +9,9 @@ from optishear.parameters import SearchStage
 from tasks.calibrate import CALIBRATION, calibrate_stage
 from tasks.register import register
 from tasks.results import collect_metrics
+from tasks.runs import tracked_run
 from tasks.search import FRONT, RECIPE, TRIALS, search_stage
 from tasks.statistics import STATISTICS, statistics_stage
-from tasks.tracking import tracked_run
 
 
 @flow(name="search")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flows.environment import uses_embedded_prefect
-from tasks.tracking import TrackedRun, public_uri
+from tasks.tracked import TrackedRun
+from tasks.tracking import public_uri
 
 
 def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = None) -> str:

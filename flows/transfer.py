@@ -8,8 +8,8 @@ from flows.layout import output_folder
 from optishear.parameters import TransferStage
 from optishear.recipe import find_recipe
 from tasks.calibrate import calibrate_stage
+from tasks.runs import tracked_run
 from tasks.statistics import statistics_stage
-from tasks.tracking import tracked_run
 
 
 @flow(name="transfer")

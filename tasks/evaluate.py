@@ -1,8 +1,10 @@
 """Stage 5: judge a model, ``evaluation.json``."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +15,7 @@ from optishear.models.layers import prunable_layers
 from optishear.parameters import EvaluateStage
 from optishear.pruning.apply import apply_recipe
 from optishear.recipe import Recipe
+from optishear.report.measures import as_number
 from tasks.jsonfile import write_json
 from tasks.keys import digest, folder_digest, model_digest, text_digest
 from tasks.model_cache import shared_model, take_model
@@ -65,6 +68,16 @@ def fraction_of_zeros(model: nn.Module) -> float | None:
     return zeros / sum(weight.numel() for weight in weights)
 
 
+def flat_scores(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
+    """The finite numbers of an evaluation under names such as ``perplexity`` and ``boolq/acc``."""
+    flat = {name: as_number(evaluation.get(name)) for name in ("perplexity", "sparsity")}
+    for task, scores in (evaluation.get("tasks") or {}).items():
+        for measure, score in scores.items():
+            if isinstance(score, dict):  # a task that failed holds the reason instead
+                flat[f"{task}/{measure}"] = as_number(score["value"])
+    return {name: value for name, value in flat.items() if value is not None and math.isfinite(value)}
+
+
 def forget_failures(judged: Iterable[Artifact]) -> None:
     """Let evaluations in which a task failed be made again at the next run; once their results are laid out."""
     for artifact in judged:
@@ -79,4 +92,5 @@ evaluate_stage = Stage(
     parameters=("window_length", "windows", "tasks", "limit", "fewshot", "batch_size", "seed", "dtype"),
     inputs=_inputs,
     write=_write,
+    scores=lambda judged: flat_scores(judged.read_json(EVALUATION)),
 )

@@ -14,14 +14,14 @@ _SECONDS_BETWEEN_UPDATES = 2.0
 logger = logging.getLogger("optishear.stages")
 
 
-def show_progress(trials: int | None) -> Callable[[Sized], None] | None:
-    """A function to call with all trials so far; ``None`` outside of a task run.
+def show_progress(trials: int | None) -> Callable[[Sized], None]:
+    """A function to call with all trials so far; it does nothing outside of a task run.
 
     Args:
         trials: how many there will be; the search's default where not given.
     """
     if TaskRunContext.get() is None:
-        return None
+        return lambda _: None
     total = trials or DEFAULT_TRIALS
     shown: list[UUID] = []
     updated = 0.0

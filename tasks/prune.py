@@ -39,4 +39,11 @@ def _write(outputs: Path, parameters: ModelParameters, recipe: Recipe, statistic
     write_json(outputs / SUMMARY, {"achieved_sparsity": achieved, "layers": summary.layers})
 
 
-prune_stage = Stage(name="prune", version=1, parameters=("dtype",), inputs=_inputs, write=_write)
+prune_stage = Stage(
+    name="prune",
+    version=1,
+    parameters=("dtype",),
+    inputs=_inputs,
+    write=_write,
+    scores=lambda pruned: {"achieved_sparsity": pruned.read_json(SUMMARY)["achieved_sparsity"]},
+)

@@ -7,7 +7,8 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.tracking import TrackedRun
+from tasks.evaluate import flat_scores
+from tasks.tracked import TrackedRun
 
 
 @task(name="register", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
@@ -34,13 +35,8 @@ def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     """The numbers of ``metrics.json`` under names such as ``pruned/perplexity`` and ``seconds/search``."""
     flat: dict[str, float | None] = {"achieved_sparsity": metrics.get("achieved_sparsity")}
     for model in ("dense", "wanda", "pruned", "evaluation"):
-        judged = metrics.get(model) or {}
-        for name in ("perplexity", "sparsity"):
-            flat[f"{model}/{name}"] = judged.get(name)
-        for task_name, scores in (judged.get("tasks") or {}).items():
-            for measure, score in scores.items():
-                if isinstance(score, dict):  # a task that failed holds the reason instead
-                    flat[f"{model}/{task_name}/{measure}"] = score["value"]
+        scores = flat_scores(metrics.get(model) or {})
+        flat |= {f"{model}/{name}": value for name, value in scores.items()}
     for stage, cost in (metrics.get("stages") or {}).items():
         flat[f"seconds/{stage}"] = cost["seconds"]
         flat[f"peak_memory_bytes/{stage}"] = cost["peak_memory_bytes"]

@@ -10,11 +10,13 @@ from optishear.parameters import SearchParameters, SearchStage
 from optishear.pattern import parse_pattern
 from optishear.recipe import Recipe
 from optishear.searching.search import run_search
+from optishear.searching.trials import Trial
 from tasks.calibrate import CALIBRATION, load_calibration
 from tasks.keys import digest, model_digest, text_digest
 from tasks.model_cache import shared_model
 from tasks.progress import show_progress
 from tasks.provenance import provenance, public_source
+from tasks.search_metrics import search_metrics
 from tasks.stage import Stage
 from tasks.statistics import STATISTICS, load_statistics
 from tasks.store import Artifact
@@ -45,7 +47,7 @@ def _named(parameters: SearchStage) -> dict[str, str]:
 
 
 def _write(outputs: Path, parameters: SearchStage, calibration: Artifact, statistics: Artifact) -> None:
-    with shared_model(parameters) as loaded:
+    with shared_model(parameters) as loaded, search_metrics() as log_best:
         calibrations = {"": load_calibration(calibration)}
         for name, source in _named(parameters).items():
             calibrations[name] = calibrate(
@@ -56,6 +58,12 @@ def _write(outputs: Path, parameters: SearchStage, calibration: Artifact, statis
                 sequence_length=parameters.sequence_length,
                 seed=parameters.seed,
             )
+        show = show_progress(parameters.trials)
+
+        def tell(trials: list[Trial]) -> None:
+            show(trials)
+            log_best(trials)
+
         result = run_search(
             loaded.model,
             calibrations,
@@ -65,7 +73,7 @@ def _write(outputs: Path, parameters: SearchStage, calibration: Artifact, statis
             seed=parameters.seed,
             ledger=_ledger(_inputs(parameters, calibration, statistics), parameters.dtype),
             origin={**provenance(parameters), "calibration": public_source(parameters.calibration)},
-            on_generation=show_progress(parameters.trials),
+            on_generation=tell,
         )
     pq.write_table(result.trials, outputs / TRIALS)
     result.recipe.save(outputs / RECIPE)
@@ -87,5 +95,10 @@ def _ledger(inputs: dict[str, str], dtype: str) -> Path:
 _MATTER = tuple(sorted(set(SearchParameters.model_fields) - {"search_calibrations", "memory_budget"}))
 
 search_stage = Stage(
-    name="search", version=VERSION, parameters=(*_MATTER, "sparsity", "seed", "dtype"), inputs=_inputs, write=_write
+    name="search",
+    version=VERSION,
+    parameters=(*_MATTER, "sparsity", "seed", "dtype"),
+    inputs=_inputs,
+    write=_write,
+    scores=lambda found: load_recipe(found).objectives,
 )

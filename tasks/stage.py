@@ -1,7 +1,7 @@
 """A stage: a function that writes files, made into a cached Prefect task."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Concatenate, Generic, ParamSpec, TypeVar
@@ -13,6 +13,7 @@ from tasks import store
 from tasks.keys import chosen, content_key
 from tasks.model_cache import release_model
 from tasks.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
+from tasks.stage_runs import stage_run, system_metrics
 from tasks.store import Artifact, Request
 
 Group = TypeVar("Group", bound=Parameters)
@@ -31,6 +32,7 @@ class Stage(Generic[Group, Inputs]):
         inputs: digests of what it reads, from the same arguments; part of the key.
         write: writes the artifact's files to the folder that it is given first.
         label: what to call a run of it, where one flow has several.
+        scores: numbers of an artifact that its MLflow run shows.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Stage(Generic[Group, Inputs]):
     inputs: Callable[Concatenate[Group, Inputs], dict[str, str]]
     write: Callable[Concatenate[Path, Group, Inputs], None]
     label: str = ""
+    scores: Callable[[Artifact], Mapping[str, float | None]] = lambda _: {}
 
     def labelled(self, label: str) -> "Stage[Group, Inputs]":
         """The same stage under another name in the Prefect UI."""
@@ -56,7 +59,8 @@ class Stage(Generic[Group, Inputs]):
 
         def write(outputs: Path) -> None:
             try:
-                self.write(outputs, parameters, *args, **kwargs)
+                with system_metrics():
+                    self.write(outputs, parameters, *args, **kwargs)
             except BaseException:
                 # A failed stage may have left the shared model half-changed.
                 release_model()
@@ -83,10 +87,16 @@ class Stage(Generic[Group, Inputs]):
             retry_condition_fn=retry_condition,
         )
         logger.info("%s: %s", name, "nothing to compute, kept from an earlier run" if kept else "started")
-        task(parameters, *args, **kwargs)
-        artifact = store.find(request.stage, request.key)
-        if artifact is None:
-            raise RuntimeError(f"The artifact {request.key} was made and is gone again; is another process cleaning?")
-        if not kept:
-            logger.info("%s: done in %.1f s", name, artifact.seconds)
-        return artifact.model_copy(update={"cached": kept is not None})
+        with stage_run(name, request) as run:
+            task(parameters, *args, **kwargs)
+            artifact = store.find(request.stage, request.key)
+            if artifact is None:
+                raise RuntimeError(
+                    f"The artifact {request.key} was made and is gone again; is another process cleaning?"
+                )
+            if not kept:
+                logger.info("%s: done in %.1f s", name, artifact.seconds)
+            artifact = artifact.model_copy(update={"cached": kept is not None})
+            if run is not None:
+                run.finish(artifact, self.scores(artifact))
+        return artifact

@@ -107,6 +107,7 @@ class SearchRun:
                 told = []
                 for genome in asked:
                     if self._spent(plan, begin, first):
+                        self._tell_generation()
                         return self._promoted(genomes, first)
                     trial = self._evaluate(space.decode(genome), plan)
                     genomes[trial.number] = genome
@@ -114,8 +115,7 @@ class SearchRun:
                     bar.update(len(self.trials) - first - bar.n)
                 algorithm.tell(asked, np.array(told))
                 idle = idle + 1 if len(self.trials) == before else 0
-                if self._on_generation is not None:
-                    self._on_generation(self.trials)
+                self._tell_generation()
         return self._promoted(genomes, first)
 
     def _descend(self, plan: Round, space: Space) -> list[Genome]:
@@ -129,6 +129,7 @@ class SearchRun:
             for step in range(steps + 1):
                 candidate = space.candidate(space.fixed_metrics, descent.ratios.tolist(), exact=True)
                 spent += self._evaluate(candidate, plan).seconds
+                self._tell_generation()
                 progress = max(step / steps, spent / plan.seconds if plan.seconds else 0.0)
                 if progress >= 1:
                     break
@@ -137,8 +138,6 @@ class SearchRun:
                 spent += seconds
                 descent.step(space.group_means(costs), progress)
                 bar.update()
-                if self._on_generation is not None:
-                    self._on_generation(self.trials)
         best = best_first(self.trials[first:])[: self._parameters.population // 2]
         return [space.encode_ratios(trial.candidate) for trial in best]
 
@@ -180,6 +179,10 @@ class SearchRun:
 
     def _best_metrics(self) -> dict[str, AnyMetric]:
         return choose(self.last_round(), self._pattern).trial.candidate.metrics
+
+    def _tell_generation(self) -> None:
+        if self._on_generation is not None:
+            self._on_generation(self.trials)
 
     def _spent(self, plan: Round, begin: int, first: int) -> bool:
         """Whether a round's budget is used up: trials from ``first`` on, seconds with the named metrics before them."""

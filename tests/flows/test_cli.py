@@ -120,7 +120,8 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     assert {path: path.read_bytes() for path in first} == first
 
     client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
-    (run,) = client.search_runs([client.get_experiment_by_name("optishear").experiment_id])
+    runs = client.search_runs([client.get_experiment_by_name("optishear").experiment_id])
+    (run,) = [each for each in runs if "mlflow.parentRunId" not in each.data.tags]
     assert run.info.status == "FINISHED"
     assert run.data.params["sparsity"] == "0.5"
     assert run.data.params["sequence_length"] == "32"
@@ -136,6 +137,20 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
         "trials.parquet",
     }
     assert len(client.get_metric_history(run.info.run_id, "seconds/search")) == 1
+    children = {each.info.run_name: each for each in runs if each is not run}
+    assert set(children) == {
+        "calibrate", "statistics", "search", "evaluate dense", "evaluate wanda", "prune", "evaluate pruned", "report",
+    }  # fmt: skip
+    assert len(runs) == 1 + len(children)
+    for child in children.values():
+        assert child.data.tags["mlflow.parentRunId"] == run.info.run_id
+        assert child.data.tags["cached"] == "true"
+        assert child.data.metrics["seconds"] > 0
+    assert children["evaluate pruned"].data.metrics["perplexity"] == metrics["pruned"]["perplexity"]
+    assert children["search"].data.params["trials"] == "24"
+    best = client.get_metric_history(children["search"].info.run_id, "best/kl/2_sequences")
+    assert min(point.value for point in best) == metrics["search"]["objectives"]["kl"]
+    assert len({point.step for point in best}) == len(best)
 
 
 def test_compare_searches_with_each_algorithm_and_seed(

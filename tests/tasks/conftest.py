@@ -1,0 +1,29 @@
+"""An MLflow database, and parameters of a flow that is tracked in it."""
+
+from pathlib import Path
+
+import pytest
+
+from optishear.parameters import Pipeline
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One database for all tests, as making one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """What looks like a model, to be told from another one."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+@pytest.fixture
+def tracked_parameters(database: str, model: Path, request: pytest.FixtureRequest) -> Pipeline:
+    """A pipeline in an experiment of the test's own."""
+    return Pipeline(model=str(model), tracking_uri=database, experiment=request.node.name)
