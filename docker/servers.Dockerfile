@@ -10,11 +10,11 @@ ARG PIP_ARGUMENTS=""
 RUN useradd --uid 10001 --user-group --create-home optishear \
     && install --directory --owner=optishear --group=optishear /var/lib/mlflow
 
-# What the extras `pipeline` and `servers` of pyproject.toml name.
+# What they need themselves is in the versions that constraints.txt knows to work together.
 # hadolint ignore=SC2086
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=constraints.txt,target=/tmp/constraints.txt \
-    pip install ${PIP_ARGUMENTS} -c /tmp/constraints.txt prefect fastapi mlflow "psycopg[binary]"
+    pip install ${PIP_ARGUMENTS} -c /tmp/constraints.txt prefect mlflow "psycopg[binary]"
 
 ENV PYTHONUNBUFFERED=1
 

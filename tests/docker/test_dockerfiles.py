@@ -110,13 +110,14 @@ def test_what_is_copied_is_there_and_let_in(path: Path) -> None:
     assert all((ROOT / source).exists() for source in let_in)
 
 
-def test_the_servers_image_has_what_the_extras_name() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    named = {re.match(r"[\w-]+", item)[0] for extra in ("pipeline", "servers") for item in extras[extra]}
+def test_the_servers_image_has_pinned_versions_of_what_the_services_use(services: Services) -> None:
     path = ROOT / "docker" / "servers.Dockerfile"
     [arguments] = [value for step, value in instructions(path) if step == "RUN" and "pip install" in value]
     _, _, listed = arguments.partition("-c /tmp/constraints.txt ")
     packages = {package.partition("[")[0] for package in shlex.split(listed)}
-    assert packages == named - {"optishear"}
+    programs = {service["command"][0] for service in services.values() if service["image"] == "optishear-servers"}
+    [driver] = re.findall(r"postgresql\+(\w+)://", str(services["mlflow"]["command"]))
+    assert packages == programs | {driver}
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
-    assert packages | {"asyncpg"} <= pinned
+    # Prefect brings its driver.
+    assert packages | {services["prefect"]["environment"]["PREFECT_SERVER_DATABASE_DRIVER"].partition("+")[2]} <= pinned
