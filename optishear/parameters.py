@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from optishear.errors import InputError
 from optishear.pattern import parse_pattern
@@ -69,7 +69,11 @@ Algorithm = Literal["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evo
 class SearchParameters(Parameters):
     """What is searched, how, and for how long."""
 
-    algorithm: Algorithm = Field("nsga3", description="Search algorithm.")
+    algorithm: Algorithm = Field(
+        "nsga3",
+        description="Search algorithm; exhaustive tries every distinct metric of the meta space, and sets metric_space "
+        "to meta and metric_scope to model where they are not given.",
+    )
     trials: Positive | None = Field(None, description="Stop after this many candidates; 300 where no budget is given.")
     budget: str | None = Field(None, description="Stop after this much search time: 90s, 10m or 2h.")
     population: Annotated[int, Field(ge=4)] = Field(24, description="Candidates per generation.")
@@ -122,6 +126,14 @@ class SearchParameters(Parameters):
     memory_budget: Annotated[float, Field(gt=0)] | None = Field(
         None, description="GiB that the search may keep in rank caches; a quarter of the free memory where not given."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _enumerable(cls, values: Any) -> Any:
+        """Every distinct metric can be tried where the whole model has one of the finite space."""
+        if isinstance(values, dict) and values.get("algorithm") == "exhaustive":
+            return {"metric_space": "meta", "metric_scope": "model", **values}
+        return values
 
     @field_validator("ratio_levels")
     @classmethod

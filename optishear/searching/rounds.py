@@ -53,7 +53,8 @@ def plan_rounds(parameters: SearchParameters, stages: tuple[str, ...]) -> list[R
     """Rounds of each stage: each judges on twice the sequences of the one before, for the same time.
 
     Few tokens for all candidates and many for the best, as EvoPress does (arXiv 2410.14649, section 3): a rough
-    measurement is enough to drop a bad candidate. The descent is one round on all sequences, the sweep one on half.
+    measurement is enough to drop a bad candidate. The descent is one round on all sequences, the sweep one on half; an
+    exhaustive search is one on all, since a metric that was dropped early would not have been compared.
 
     Args:
         parameters: the budget and the number of rounds; ``DEFAULT_TRIALS`` where neither trials nor time is given,
@@ -68,6 +69,8 @@ def plan_rounds(parameters: SearchParameters, stages: tuple[str, ...]) -> list[R
     rounds: list[Round] = []
     for stage, share in SHARES[stages].items():
         stage_sizes = {"descent": sizes[-1:], "sweep": sizes[-2:][:1]}.get(stage, sizes)
+        if stage == "metric" and parameters.algorithm == "exhaustive":
+            stage_sizes = sizes[-1:]
         inverse = sum(1 / size for size in stage_sizes)
         for size in stage_sizes:
             trials = None if total_trials is None else max(1, round(total_trials * share / size / inverse))

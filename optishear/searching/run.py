@@ -98,7 +98,7 @@ class SearchRun:
             space, start, len(self._objective_names()), self._parameters.population, self._seed + plan.index
         )
         idle = 0
-        with self._bar(plan) as bar:
+        with self._bar(plan, algorithm.expected) as bar:
             while idle < PATIENCE:
                 asked = algorithm.ask()
                 if not asked:
@@ -191,8 +191,9 @@ class SearchRun:
         return plan.seconds is not None and sum(trial.seconds for trial in self.trials[begin:]) >= plan.seconds
 
     @contextmanager
-    def _bar(self, plan: Round) -> "Iterator[tqdm[Any]]":
+    def _bar(self, plan: Round, expected: int | None = None) -> "Iterator[tqdm[Any]]":
+        limits = [limit for limit in (plan.trials, expected) if limit is not None]
         label = f"search {plan.stage} ({plan.sequences} sequences)"
         bar: tqdm[Any]
-        with tqdm(total=plan.trials, desc=label, unit="trial", disable=not self._progress) as bar:
+        with tqdm(total=min(limits, default=None), desc=label, unit="trial", disable=not self._progress) as bar:
             yield bar

@@ -14,7 +14,12 @@ class Algorithm(Protocol):
     An algorithm sees genomes and objective vectors, never a model. It must be deterministic for its seed: a
     search that was killed is continued by asking and telling again from the start, with every value that was
     already measured taken from the ledger.
+
+    Attributes:
+        expected: how many genomes it will ask for, where it ends by itself; ``None`` where it goes on for ever.
     """
+
+    expected: int | None
 
     def ask(self) -> list[Genome]:
         """The next genomes to evaluate; an empty list when there is nothing left to try."""

@@ -19,6 +19,8 @@ from optishear.searching.space import Genome, Space
 class Evolutionary:
     """A pymoo genetic algorithm behind the interface of ``base.Algorithm``."""
 
+    expected: int | None = None
+
     def __init__(self, algorithm: Any, space: Space, objectives: int, seed: int) -> None:
         algorithm.setup(GenomeProblem(space, objectives), termination=NoTermination(), seed=seed, verbose=False)
         self._algorithm = algorithm

@@ -10,6 +10,8 @@ from optishear.searching.space import Genome, Space
 class EvoPress:
     """One parent, ``population`` mutated offspring; the best on the first objective is the next parent."""
 
+    expected: int | None = None
+
     def __init__(self, space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> None:
         self._problem = GenomeProblem(space, objectives)
         self._start = start

@@ -17,6 +17,7 @@ class Drawn:
         self._waiting = list(start)
         self._population = population
         self._points = points
+        self.expected: int | None = len(start) if points is None else None
 
     def ask(self) -> list[Genome]:
         """The next batch."""

@@ -29,6 +29,7 @@ META_PRESETS: list[AnyMetric] = [
     MetaMetric(weight_coefficient="relative_sum"),
     MetaMetric(weight_coefficient="relative_sum", activation_operation="sqrt"),
 ]
+SWEEPS = 2
 
 
 class Sweep:
@@ -42,6 +43,7 @@ class Sweep:
         # In the order of definition, attention first: there the best metrics differ most from one another.
         self._scopes = range(len(space.metric_scopes))
         self._first = [*start, *self._presets]
+        self.expected: int | None = len(self._first) + SWEEPS * len(self._scopes) * len(self._presets)
         self._asked = 0
         self._best: Genome | None = None
         self._value = float("inf")
@@ -50,7 +52,7 @@ class Sweep:
         """The presets of the next scope; nothing after two sweeps."""
         if self._best is None:
             return self._first
-        if self._asked == 2 * len(self._scopes):
+        if self._asked == SWEEPS * len(self._scopes):
             return []
         scope = self._scopes[self._asked % len(self._scopes)]
         self._asked += 1

@@ -12,6 +12,8 @@ from optishear.searching.space import Genome, Space
 class TreeParzen:
     """Optuna's TPE sampler, asked and told."""
 
+    expected: int | None = None
+
     def __init__(self, space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> None:
         """Make a study in memory.
 
