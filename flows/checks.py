@@ -8,7 +8,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibrate import check_calibration, check_context
 from optishear.errors import InputError
-from optishear.evaluation.evaluate import check_evaluation
+from optishear.evaluation.evaluate import NO_TEXT, check_evaluation
 from optishear.formats.stored import open_checkpoint, stored_format
 from optishear.models.gguf import convert_gguf
 from optishear.models.layers import prunable_layers
@@ -106,7 +106,7 @@ def _check_model(parameters: ModelParameters) -> None:
         return
     if isinstance(parameters, CalibrationParameters):
         check_context(model, "sequence_length", parameters.sequence_length)
-    if isinstance(parameters, EvaluationParameters):
+    if isinstance(parameters, EvaluationParameters) and parameters.evaluation_text != NO_TEXT:
         check_context(model, "window_length", parameters.window_length)
     if isinstance(parameters, StatisticsStage):
         layers = prunable_layers(model)

@@ -104,12 +104,12 @@ def conclude(
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
-    text = metrics["dense"]["settings"]["text"]
+    perplexity, text = metrics["dense"]["perplexity"], metrics["dense"]["settings"]["text"]
     cached = all(cost["cached"] for cost in metrics["stages"].values())
     made = "Nothing had to be computed again." if cached else "Done."
     return (
         f"{made} {metrics['achieved_sparsity']:.2%} of the weights in the decoder layers of {metrics['model']} are "
-        f"zero. Perplexity is on the text {text}."
+        f"zero." + (f" Perplexity is on the text {text}." if perplexity is not None else "")
     )
 
 

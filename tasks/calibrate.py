@@ -4,8 +4,9 @@ from pathlib import Path
 
 from optishear.calibration.calibrate import calibrate
 from optishear.calibration.set import CalibrationSet
+from optishear.calibration.text import text_digest
 from optishear.parameters import CalibrateStage
-from tasks.keys import model_digest, text_digest
+from tasks.keys import model_digest
 from tasks.model_cache import shared_model
 from tasks.provenance import provenance
 from tasks.stage import Stage

@@ -1,41 +1,78 @@
-"""Stage 5: judge a model, ``evaluation.json``."""
+"""Stage 5: judge a model, ``evaluation.json`` and ``examples.parquet``.
 
+Each score is kept on its own, by the content of the model and of what it is asked: one more task costs that task alone,
+a task that failed is all that is tried again, and what was judged before a kill stays judged.
+"""
+
+import functools
+import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import torch
+from pydantic import BaseModel
 from torch import nn
+from transformers import PreTrainedTokenizerBase
+from transformers.modeling_utils import PreTrainedModel
 
+from optishear.calibration.text import text_digest
 from optishear.errors import InputError
 from optishear.evaluation.evaluate import evaluate
+from optishear.evaluation.examples import examples_table
+from optishear.evaluation.part import Load, Part, Result
+from optishear.evaluation.task_files import suites_of
 from optishear.models.layers import prunable_layers
 from optishear.parameters import EvaluateStage
 from optishear.pruning.apply import apply_recipe
 from optishear.recipe import Recipe
 from optishear.report.measures import as_number
 from tasks.jsonfile import write_json
-from tasks.keys import digest, folder_digest, model_digest, text_digest
+from tasks.keys import content_key, digest, folder_digest, model_digest
 from tasks.model_cache import shared_model, take_model
 from tasks.stage import Stage
 from tasks.statistics import STATISTICS, load_statistics
-from tasks.store import Artifact, forget
+from tasks.store import Artifact, Request, forget, make_once
 
 EVALUATION = "evaluation.json"
+EXAMPLES = "examples.parquet"
+VERSION = 2
+_SCORE = "score.json"
+_SCORE_VERSION = 1
+logger = logging.getLogger("optishear.stages")
+
+
+class Sparsity(BaseModel):
+    """The fraction of zeros over the weights of the prunable layers; ``None`` where a model has no such layers."""
+
+    value: float | None
+
+
+def _model_inputs(parameters: EvaluateStage, recipe: Recipe | None, statistics: Artifact | None) -> dict[str, str]:
+    inputs = {"model": model_digest(parameters)}
+    if recipe is not None and statistics is not None:
+        inputs["recipe"] = digest(recipe.model_dump(mode="json"))
+        inputs["statistics"] = statistics.digest(STATISTICS)
+    return inputs
 
 
 def _inputs(
     parameters: EvaluateStage, recipe: Recipe | None = None, statistics: Artifact | None = None
 ) -> dict[str, str]:
-    inputs = {"model": model_digest(parameters), "text": text_digest(parameters.evaluation_text)}
-    if parameters.tasks:
+    inputs = _model_inputs(parameters, recipe, statistics)
+    inputs["text"] = text_digest(parameters.evaluation_text)
+    suites = suites_of(parameters)
+    if suites:
+        inputs["suites"] = digest(
+            [parameters.suite and Path(parameters.suite).stem, *(suite.model_dump() for suite in suites)]
+        )
         inputs["task_files"] = folder_digest(parameters.include_path)
         inputs["lm_eval"] = version("lm-eval")
-    if recipe is not None and statistics is not None:
-        inputs["recipe"] = digest(recipe.model_dump(mode="json"))
-        inputs["statistics"] = statistics.digest(STATISTICS)
     return inputs
 
 
@@ -46,15 +83,56 @@ def _write(
     statistics: Artifact | None = None,
 ) -> None:
     """With a recipe, the model is pruned by it in memory first."""
-    if recipe is None or statistics is None:
-        with shared_model(parameters) as loaded:
-            evaluation = evaluate(loaded.model, loaded.tokenizer, parameters, seed=parameters.seed)
-            sparsity = fraction_of_zeros(loaded.model)
-    else:
-        loaded = take_model(parameters)
-        sparsity = apply_recipe(loaded.model, recipe, load_statistics(statistics), progress=True).achieved_sparsity
-        evaluation = evaluate(loaded.model, loaded.tokenizer, parameters, seed=parameters.seed)
-    write_json(outputs / EVALUATION, {**evaluation.model_dump(), "sparsity": sparsity})
+    keep = _Kept(_model_inputs(parameters, recipe, statistics), parameters.dtype)
+    with _judged_model(parameters, recipe, statistics) as load:
+        judged = evaluate(load, parameters, seed=parameters.seed, keep=keep)
+        sparsity = keep(Part("sparsity", {}, Sparsity, lambda: Sparsity(value=fraction_of_zeros(load()[0]))))
+    write_json(outputs / EVALUATION, {**judged.evaluation.model_dump(), "sparsity": sparsity.value})
+    pq.write_table(examples_table(judged.examples), outputs / EXAMPLES)
+
+
+@contextmanager
+def _judged_model(parameters: EvaluateStage, recipe: Recipe | None, statistics: Artifact | None) -> Iterator[Load]:
+    """The model to judge, loaded and pruned when it is first asked for."""
+    with ExitStack() as lent:
+
+        @functools.cache
+        def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+            if recipe is None or statistics is None:
+                loaded = lent.enter_context(shared_model(parameters))
+            else:
+                loaded = take_model(parameters)
+                apply_recipe(loaded.model, recipe, load_statistics(statistics), progress=True)
+            return loaded.model, loaded.tokenizer
+
+        yield load
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Gives a part of an evaluation from the store, where it is there.
+
+    Attributes:
+        model: digests of what makes up the judged model.
+        dtype: its working precision.
+    """
+
+    model: Mapping[str, str]
+    dtype: str
+
+    def __call__(self, part: Part[Result]) -> Result:
+        """The part's result; a part that fails is not kept."""
+        parameters = {"dtype": self.dtype}
+        inputs = {**self.model, "part": digest([part.result.__name__, part.identity])}
+        key = content_key("score", _SCORE_VERSION, parameters, inputs)
+
+        def write(outputs: Path) -> None:
+            measured = part.measure()
+            write_json(outputs / _SCORE, measured.model_dump(mode="json"))
+            logger.info("  %s: judged", part.name)
+
+        artifact = make_once(Request("score", _SCORE_VERSION, key, parameters, inputs), write)
+        return part.result.model_validate(artifact.read_json(_SCORE))
 
 
 @torch.no_grad()
@@ -79,7 +157,10 @@ def flat_scores(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def forget_failures(judged: Iterable[Artifact]) -> None:
-    """Let evaluations in which a task failed be made again at the next run; once their results are laid out."""
+    """Let evaluations in which a task failed be made again at the next run; once their results are laid out.
+
+    The scores that did not fail stay.
+    """
     for artifact in judged:
         tasks = artifact.read_json(EVALUATION)["tasks"]
         if any("error" in scores for scores in tasks.values()):
@@ -88,8 +169,8 @@ def forget_failures(judged: Iterable[Artifact]) -> None:
 
 evaluate_stage = Stage(
     name="evaluate",
-    version=1,
-    parameters=("window_length", "windows", "tasks", "limit", "fewshot", "batch_size", "seed", "dtype"),
+    version=VERSION,
+    parameters=("window_length", "windows", "limit", "fewshot", "batch_size", "max_length", "seed", "dtype"),
     inputs=_inputs,
     write=_write,
     scores=lambda judged: flat_scores(judged.read_json(EVALUATION)),

@@ -5,7 +5,6 @@ What never takes part: the device, paths, where results are laid out or register
 
 import hashlib
 import json
-import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,15 +35,6 @@ def chosen(parameters: BaseModel, names: Iterable[str]) -> dict[str, Any]:
 def model_digest(parameters: ModelParameters) -> str:
     """The content of the dense model."""
     return find_model(parameters.model).fingerprint
-
-
-def text_digest(source: str) -> str:
-    """The content of a text source: a file's bytes; a data set's name; the standard library's version."""
-    if Path(source).is_file():
-        return digest_of_file(Path(source))
-    if source == "python-docs":
-        return f"python-docs {platform.python_version()}"
-    return source
 
 
 def folder_digest(folder: Path | None) -> str:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from optishear.evaluation.differences import differences
+from optishear.evaluation.examples import Examples, read_examples
 from optishear.parameters import Parameters
 from optishear.recipe import Recipe
-from tasks.evaluate import EVALUATION
+from tasks.evaluate import EVALUATION, EXAMPLES
 from tasks.prune import SUMMARY
 from tasks.search import RECIPE, TRIALS
 from tasks.store import Artifact
@@ -31,6 +33,13 @@ def collect_metrics(
         "calibration": values.get("calibration"),
         **{model: artifact.read_json(EVALUATION) for model, artifact in judged.items()},
     }
+    if "pruned" in judged:
+        # The pruned model less each of the others.
+        metrics["differences"] = {
+            other: differences(metrics["pruned"], metrics[other], _examples(judged["pruned"]), _examples(judged[other]))
+            for other in ("wanda", "dense")
+            if other in judged
+        }
     if "prune" in stages:
         metrics["achieved_sparsity"] = stages["prune"][0].read_json(SUMMARY)["achieved_sparsity"]
     metrics["stages"] = {name: _cost(artifacts) for name, artifacts in stages.items()}
@@ -51,7 +60,9 @@ def without_cached(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def readable(evaluation: Mapping[str, Any]) -> str:
     """One model's scores, a line each."""
     settings = evaluation["settings"]
-    lines = [f"perplexity on {settings['text']}: {evaluation['perplexity']}"]
+    lines = []
+    if evaluation["perplexity"] is not None:
+        lines.append(f"perplexity on {settings['text']}: {evaluation['perplexity']}")
     for task, scores in evaluation["tasks"].items():
         if "error" in scores:
             lines.append(f"{task} failed: {scores['error']}")
@@ -60,6 +71,10 @@ def readable(evaluation: Mapping[str, Any]) -> str:
             error = score.get("stderr")
             lines.append(f"{task} {measure}: {score['value']:.4f}" + (f" ± {error:.4f}" if error is not None else ""))
     return "\n".join(lines)
+
+
+def _examples(judged: Artifact) -> dict[tuple[str, str], Examples]:
+    return read_examples(pq.read_table(judged.path(EXAMPLES)))
 
 
 def _cost(artifacts: list[Artifact]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from optishear.calibration.calibrate import calibrate
+from optishear.calibration.text import text_digest
 from optishear.home import home_folder
 from optishear.parameters import SearchParameters, SearchStage
 from optishear.pattern import parse_pattern
@@ -12,7 +13,7 @@ from optishear.recipe import Recipe
 from optishear.searching.search import run_search
 from optishear.searching.trials import Trial
 from tasks.calibrate import CALIBRATION, load_calibration
-from tasks.keys import digest, model_digest, text_digest
+from tasks.keys import digest, model_digest
 from tasks.model_cache import shared_model
 from tasks.progress import show_progress
 from tasks.provenance import provenance, public_source

@@ -7,16 +7,17 @@ from urllib.parse import urlsplit, urlunsplit
 
 from mlflow.tracking import MlflowClient
 
+from optishear.calibration.text import text_digest
 from optishear.errors import InputError
 from optishear.files import ensure_writable
 from optishear.home import home_folder
 from optishear.parameters import EvaluateStage, SearchStage, TrackingParameters, TransferStage
-from tasks.keys import digest, folder_digest, text_digest
+from tasks.keys import digest, folder_digest
 from tasks.sources import find_model
 
 # Where and on what a run ran, which is no part of what it made. A tracking address may hold a password, too.
 PLACES = {"device", "output", "memory_budget", "experiment", "tracking_uri"}
-_TEXTS = {"calibration", "evaluation_text", "recipe"}
+_TEXTS = {"calibration", "evaluation_text", "recipe", "suite"}
 
 TrackedParameters = SearchStage | EvaluateStage | TransferStage
 
@@ -53,7 +54,7 @@ def run_key(kind: str, parameters: TrackedParameters) -> str:
     sources = {"model": find_model(parameters.model).fingerprint}
     values = parameters.model_dump(mode="json", exclude=PLACES)
     for name in _TEXTS & set(values):
-        sources[name] = text_digest(values.pop(name))
+        sources[name] = text_digest(values.pop(name) or "")
     for item in values.pop("search_calibrations", []):
         name, source = item.split("=", 1)
         sources[f"search calibration {name}"] = text_digest(source)

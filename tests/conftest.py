@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, processors
 from transformers import PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
+from task_folder import TaskFolder
 from tiny import FAMILIES, tiny_model
 
 # Tests neither see nor change what the user keeps.
@@ -25,6 +26,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("OPTISHEAR_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def task_folder(tmp_path: Path) -> TaskFolder:
+    """An empty folder for task files, beside its data."""
+    return TaskFolder(tmp_path / "tasks")
 
 
 @pytest.fixture(params=sorted(FAMILIES))

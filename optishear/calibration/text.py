@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from optishear.errors import InputError
+from optishear.models.digest import digest_of_file
 
 PYTHON_DOCS = "python-docs"
 HUB = "hub:"
@@ -53,6 +55,13 @@ def check_source(source: str) -> None:
         _hub_name(source)
     else:
         next(read_documents(source))
+
+
+def text_digest(source: str) -> str:
+    """The content of a text source: a file's bytes; a data set's name; the standard library's version."""
+    if Path(source).is_file():
+        return digest_of_file(Path(source))
+    return f"{PYTHON_DOCS} {platform.python_version()}" if source == PYTHON_DOCS else source
 
 
 def _local_reader(source: str) -> Callable[[Path], Iterator[Any]]:

@@ -1,31 +1,35 @@
-"""Benchmark tasks through the Language Model Evaluation Harness (lm-eval), on a model that is already in memory."""
+"""Benchmark tasks through the Language Model Evaluation Harness (lm-eval), on a model that is already in memory.
+
+With equal settings the scores are those of lm-eval's own command line: the requests, the order within a task, the
+model class, the seeds and the standard errors are lm-eval's. Its defaults are the defaults here, too.
+"""
 
 import copy
-import difflib
 import functools
-import io
-import logging
+import hashlib
+import json
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, field_validator
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from typing_extensions import TypedDict
 
-from optishear.errors import InputError
+from optishear.evaluation.examples import Examples
+from optishear.evaluation.part import Keep, Load, Part, measure_anew
+from optishear.evaluation.task_files import load_tasks, quiet_harness, reason
+from optishear.files import sha256_of_file
 
-if TYPE_CHECKING:
-    from lm_eval.tasks import TaskManager
-
-# Rolling perplexities and truncated prompts change with the context, so it is the same for every model.
-CONTEXT = 2048
-# The harness draws 100,000 resamples for metrics without a closed form, minutes of Python for a digit nobody reads.
-_RESAMPLES = 1000
+# Parts of a task's configuration that only say where its data is; the data itself takes part in the identity.
+_PLACES = {"dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset"}
 
 
 class Measure(TypedDict):
@@ -39,99 +43,170 @@ class Measure(TypedDict):
 TaskResult = dict[str, Measure | str]
 
 
-def check_tasks(tasks: list[str], include_path: Path | None = None) -> None:
-    """Load every task with its data, so that what is wrong shows before a model is loaded.
+class Seeds(BaseModel):
+    """The seeds of Python's, NumPy's and PyTorch's generators and of the few-shot examples.
 
-    Args:
-        tasks: names of tasks, groups or tags.
-        include_path: folder with task files of the user's own.
-
-    Raises:
-        InputError: naming the folder that is missing, the unknown task (with the closest names), or the task that
-            cannot be loaded, because of its file, a missing package or data that cannot be reached.
+    lm-eval's own, each with ``seed`` added: those of its command line for the seed 0.
     """
-    if include_path is not None and not Path(include_path).is_dir():
-        raise InputError(f"There is no folder {str(include_path)!r} with task files; give one that exists.")
-    if not tasks:
-        return
-    with _quiet():
-        manager = _manager(tasks, include_path)
-        for name in tqdm(tasks, desc="checking tasks"):
-            _load(name, manager)
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    python: int
+    numpy: int
+    torch: int
+    fewshot: int
+
+    @classmethod
+    def of(cls, seed: int) -> "Seeds":
+        """The four seeds for one."""
+        return cls(python=seed, numpy=1234 + seed, torch=1234 + seed, fewshot=1234 + seed)
+
+    def set(self) -> None:
+        """Set the generators; the few-shot examples have one of their own."""
+        random.seed(self.python)
+        np.random.seed(self.numpy % 2**32)
+        torch.manual_seed(self.torch)
+
+
+class TaskSettings(BaseModel):
+    """What a task's scores hold for.
+
+    Attributes:
+        examples: number of examples that were judged.
+        fewshot: examples in the prompt.
+        max_length: tokens of context.
+        version: of the task, as its file has it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    examples: int
+    fewshot: int
+    max_length: int
+    version: str
+
+
+class TaskRun(BaseModel):
+    """What the harness measured on one task.
+
+    Attributes:
+        raw: its metrics as it names them (``acc,none``).
+        settings: what they hold for.
+        examples: by metric, where a metric is made of one number per example.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    raw: dict[str, Any]
+    settings: TaskSettings
+    examples: dict[str, Examples]
+
+    @field_validator("raw")
+    @classmethod
+    def _numbers(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """JSON has no NaN and no infinity; they are written as text."""
+        return {key: float(value) if value in ("nan", "inf", "-inf") else value for key, value in raw.items()}
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """The scores on all tasks.
+
+    Attributes:
+        results: for every task and group a dict of metrics, or ``{"error": reason}``.
+        settings: for every task what they hold for.
+        examples: by task and metric.
+    """
+
+    results: dict[str, TaskResult] = field(default_factory=dict)
+    settings: dict[str, TaskSettings] = field(default_factory=dict)
+    examples: dict[tuple[str, str], Examples] = field(default_factory=dict)
 
 
 def run_tasks(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    tasks: list[str],
+    load: Load,
+    tasks: Sequence[str],
     *,
     include_path: Path | None = None,
     limit: int | None = None,
     fewshot: int | None = None,
-    batch_size: int = 8,
+    batch_size: int = 1,
+    max_length: int | None = None,
     seed: int = 0,
-) -> dict[str, TaskResult]:
-    """Judge a model on tasks, one after the other, with a context of at most 2,048 tokens.
+    keep: Keep = measure_anew,
+) -> TaskScores:
+    """Judge a model on tasks, one after the other.
 
     Args:
+        load: gives the model and its tokenizer.
         tasks: names of tasks, groups or tags; a group's own score comes before those of its tasks.
         include_path: folder with task files of the user's own.
         limit: examples per task; all where not given.
         fewshot: examples shown in the prompt; each task's own number where not given. As in lm-eval, a task whose
             file sets 0 keeps it.
         batch_size: sequences per forward pass.
+        max_length: tokens of context; the model's own where not given.
         seed: of the few-shot examples and of sampled answers.
+        keep: may give a task's result from before.
 
     Returns:
-        For every task and group a dict of metrics (``acc``, ``exact_match/strict-match``), or ``{"error": reason}``
-        for one that failed; the others are judged all the same.
+        The scores; a task that fails leaves the others theirs.
 
     Raises:
         InputError: as ``check_tasks``.
         torch.OutOfMemoryError: if the device's memory is full.
     """
     if not tasks:
-        return {}
+        return TaskScores()
     from lm_eval.api.group import Group
-    from lm_eval.models.huggingface import HFLM
 
-    # Its pool of processes for resampling would fork this one, threads and all.
-    os.environ.setdefault("DISABLE_MULTIPROC", "1")
-    results: dict[str, TaskResult] = {}
-    raw: dict[str, dict[str, Any]] = {}
-    with _quiet():
-        manager = _manager(tasks, include_path)
-        loaded = [item for name in tasks for item in _load(name, manager)]
-        # Order: each group, then its members; and whatever two requests share only once.
-        items = {name: item for top in loaded for name, item in _with_members(top)}
-        # The harness sets a padding token where there is none, which the checkpoint's tokenizer must not get.
-        tokenizer = copy.deepcopy(tokenizer)
-        longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or CONTEXT
-        context = min(longest, CONTEXT)
-        judged = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=context)
-        leaves = {name: item for name, item in items.items() if not isinstance(item, Group)}
-        with tqdm(leaves.items(), desc="tasks") as progress:
-            for name, task in progress:
-                progress.set_postfix_str(name)
-                try:
-                    raw[name] = _run(judged, task, limit, fewshot, seed)
-                    results[name] = clean(raw[name])
-                except (torch.OutOfMemoryError, MemoryError):
-                    raise
-                except Exception as error:
-                    results[name] = {"error": _reason(error)}
-        for name, group in items.items():
-            if isinstance(group, Group) and group.has_aggregation:
-                failed = [task.task_name for task in group.get_all_tasks() if task.task_name not in raw]
-                results[name] = (
-                    {"error": f"{len(failed)} of its tasks failed: {', '.join(failed)}"}
-                    if failed
-                    else clean(dict(group.aggregate(raw)))
-                )
-    return {name: results[name] for name in items if name in results}
+    items = load_tasks(list(tasks), include_path)
+    settings = {"limit": limit, "fewshot": fewshot, "batch_size": batch_size, "max_length": max_length, "seed": seed}
+    code = _digest_of_code(include_path)
+
+    @functools.cache
+    def judged() -> Any:
+        return _harness_model(load, batch_size, max_length)
+
+    runs: dict[str, TaskRun] = {}
+    failures: dict[str, str] = {}
+    with tqdm([item for item in items.values() if not isinstance(item, Group)], desc="tasks") as progress:
+        for task in progress:
+            name = task.task_name
+            progress.set_postfix_str(name)
+            try:
+                with quiet_harness():
+                    _prepare(task, fewshot)
+                    identity = {"task": _identity(task, limit), "code": code, **settings, "lm_eval": version("lm-eval")}
+                    measure = functools.partial(_run, judged, task, limit, Seeds.of(seed))
+                    runs[name] = keep(Part(f"task {name}", identity, TaskRun, measure))
+            except (torch.OutOfMemoryError, MemoryError):
+                raise
+            except Exception as error:
+                failures[name] = reason(error)
+    return TaskScores(
+        results={
+            name: _group_result(item, runs)
+            if isinstance(item, Group)
+            else {"error": failures[name]}
+            if name in failures
+            else clean(runs[name].raw)
+            for name, item in items.items()
+            if not isinstance(item, Group) or item.has_aggregation
+        },
+        settings={name: run.settings for name, run in runs.items()},
+        examples={(name, metric): some for name, run in runs.items() for metric, some in run.examples.items()},
+    )
 
 
-def clean(raw: dict[str, Any]) -> TaskResult:
+def _group_result(group: Any, runs: Mapping[str, TaskRun]) -> TaskResult:
+    failed = [task.task_name for task in group.get_all_tasks() if task.task_name not in runs]
+    if failed:
+        return {"error": f"{len(failed)} of its tasks failed: {', '.join(failed)}"}
+    return clean(dict(group.aggregate({name: run.raw for name, run in runs.items()})))
+
+
+def clean(raw: Mapping[str, Any]) -> TaskResult:
     """The harness's flat metrics (``acc,none``, ``acc_stderr,none``) as name to value and standard error.
 
     The filter's name is kept where it is not ``none``: ``exact_match,strict-match`` is ``exact_match/strict-match``.
@@ -141,9 +216,13 @@ def clean(raw: dict[str, Any]) -> TaskResult:
         metric, comma, filtered = key.partition(",")
         number = _number(value)
         if comma and number is not None and not metric.endswith("_stderr"):
-            name = metric if filtered == "none" else f"{metric}/{filtered}"
-            measures[name] = {"value": number, "stderr": _number(raw.get(f"{metric}_stderr,{filtered}"))}
+            stderr = _number(raw.get(f"{metric}_stderr,{filtered}"))
+            measures[_metric_name(metric, filtered)] = {"value": number, "stderr": stderr}
     return measures
+
+
+def _metric_name(metric: str, filtered: str) -> str:
+    return metric if filtered == "none" else f"{metric}/{filtered}"
 
 
 def _number(value: Any) -> float | None:
@@ -154,108 +233,87 @@ def _number(value: Any) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _run(judged: Any, task: Any, limit: int | None, fewshot: int | None, seed: int) -> dict[str, Any]:
-    from lm_eval.evaluator import evaluate
+def _harness_model(load: Load, batch_size: int, max_length: int | None) -> Any:
+    from lm_eval.models.huggingface import HFLM
 
+    # Its pool of processes for resampling would fork this one, threads and all; the resamples are the same.
+    os.environ.setdefault("DISABLE_MULTIPROC", "1")
+    model, tokenizer = load()
+    # The harness sets a padding token where there is none, which the checkpoint's tokenizer must not get.
+    return HFLM(
+        pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size, max_length=max_length or None
+    )
+
+
+def _prepare(task: Any, fewshot: int | None) -> None:
+    """Set the number of examples in the prompt, as lm-eval does."""
     own = task.get_config("num_fewshot")
     if own is None or (fewshot is not None and own != 0):
         task.set_config("num_fewshot", fewshot or 0)
-    task.set_fewshot_seed(seed)
+
+
+def _run(judged: Any, task: Any, limit: int | None, seeds: Seeds) -> TaskRun:
+    from lm_eval.evaluator import evaluate
+
+    model = judged()
     # Each task starts from the same state, so that its result does not depend on the tasks before it.
-    set_seed(seed)
+    seeds.set()
+    task.set_fewshot_seed(seeds.fewshot)
+    name = task.task_name
     # simple_evaluate() would list every installed package in each task's results, which takes seconds.
-    results = evaluate(
-        judged,
-        {"tasks": {task.task_name: task}, "groups": {}, "group_map": {}},
-        limit=limit,
-        bootstrap_iters=_RESAMPLES,
-        log_samples=False,
+    results = evaluate(model, {"tasks": {name: task}, "groups": {}, "group_map": {}}, limit=limit, log_samples=True)
+    raw = dict(results["results"][name])
+    return TaskRun(
+        raw=raw,
+        settings=TaskSettings(
+            examples=raw["sample_len"],
+            fewshot=results["n-shot"][name],
+            max_length=model.max_length,
+            version=str(results["versions"][name]),
+        ),
+        examples=_examples(task, results["samples"][name]),
     )
-    return dict(results["results"][task.task_name])
 
 
-def _with_members(item: Any) -> Iterator[tuple[str, Any]]:
-    """A task, or a group followed by all groups and tasks in it."""
-    from lm_eval.api.group import Group
+def _examples(task: Any, samples: list[dict[str, Any]]) -> dict[str, Examples]:
+    """One number per example, for the metrics that are their mean or a perplexity."""
+    from lm_eval.api import metrics
 
-    if isinstance(item, Group):
-        yield item.name, item
-        for member in item:
-            yield from _with_members(member)
-    else:
-        yield item.task_name, item
-
-
-def _load(name: str, manager: "TaskManager") -> list[Any]:
-    """The group, the task or, for a tag, the tasks that a name stands for.
-
-    Raises:
-        InputError: if there is none, or one cannot be loaded.
-    """
-    if name not in manager.task_index:
-        close = difflib.get_close_matches(name, manager.all_tasks, n=3)
-        mend = f"did you mean {' or '.join(close)}?" if close else "name one of lm-eval's, or a folder with your own."
-        raise InputError(f"There is no task {name!r}; {mend}")
-    try:
-        loaded = manager.load([name])
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
-        raise InputError(
-            f"The task {name!r} cannot be loaded ({_reason(error)}); see that its file is right and its data "
-            "can be reached, or leave it out."
-        ) from None
-    for task in loaded["tasks"].values():
-        if getattr(task, "UNSAFE_CODE", False) or getattr(task, "MULTIMODAL", False):
-            needs = "runs code that the model wrote" if getattr(task, "UNSAFE_CODE", False) else "needs images or sound"
-            raise InputError(f"The task {task.task_name!r} {needs}, which is not supported; leave it out.")
-    groups = loaded.get("groups", {})
-    return [groups[name]] if name in groups else list(loaded["tasks"].values())
+    found: dict[str, Examples] = {}
+    for metric, aggregate in task.aggregation().items():
+        for filtered in dict.fromkeys(sample["filter"] for sample in samples):
+            values = [sample[metric] for sample in samples if sample["filter"] == filtered and metric in sample]
+            name = _metric_name(metric, filtered)
+            if aggregate is metrics.weighted_perplexity:
+                found[name] = Examples(
+                    values=[-likelihood for likelihood, _ in values],
+                    weights=[weight for _, weight in values],
+                    logarithmic=True,
+                )
+            elif aggregate is metrics.perplexity:
+                found[name] = Examples(
+                    values=[-likelihood for likelihood in values], weights=[1.0] * len(values), logarithmic=True
+                )
+            elif aggregate is metrics.mean and values:
+                found[name] = Examples(values=[float(value) for value in values], weights=[1.0] * len(values))
+    return found
 
 
-def _manager(tasks: list[str], include_path: Path | None) -> "TaskManager":
-    """The index of the user's own task files where these are enough, else with those that lm-eval ships.
-
-    Reading the 14,000 that it ships takes many seconds.
-    """
-    from lm_eval.tasks import TaskManager
-
-    if include_path is not None:
-        own = TaskManager(include_path=str(include_path), include_defaults=False)
-        if all(_complete(name, own) for name in tasks):
-            return own
-    return _shipped_and_own(include_path)
+def _identity(task: Any, limit: int | None) -> dict[str, str]:
+    """Digests of what a task asks: its configuration, functions as source, and its documents."""
+    config = {key: value for key, value in task.dump_config().items() if key not in _PLACES}
+    documents = [document for _, document in task.doc_iterator(limit=limit)]
+    shown = list(task.fewshot_docs()) if task.get_config("num_fewshot") else []
+    return {"config": _digest(config), "documents": _digest(documents), "fewshot_documents": _digest(shown)}
 
 
-def _complete(name: Any, manager: "TaskManager") -> bool:
-    """Whether a task and, for a group, all its members are in the index."""
-    entry = manager.task_index.get(name) if isinstance(name, str) else None
-    if entry is None:
-        return False
-    members = (entry.cfg or {}).get("task")
-    return all(_complete(member, manager) for member in members) if isinstance(members, list) else True
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-@functools.lru_cache(maxsize=1)
-def _shipped_and_own(include_path: Path | None) -> "TaskManager":
-    from lm_eval.tasks import TaskManager
-
-    return TaskManager(include_path=None if include_path is None else str(include_path))
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back the harness's log and prints; progress bars, which go to standard error, stay."""
-    logger = logging.getLogger("lm_eval")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
+def _digest_of_code(include_path: Path | None) -> str:
+    """The Python files beside the task files, whose functions the tasks may call."""
+    if include_path is None:
+        return ""
+    files = sorted(Path(include_path).rglob("*.py"))
+    return _digest({file.relative_to(include_path).as_posix(): sha256_of_file(file) for file in files})

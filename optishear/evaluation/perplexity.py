@@ -50,20 +50,26 @@ def perplexity(model: PreTrainedModel, windows: Tensor, batch_size: int = 8) -> 
         batch_size: windows per forward pass at most; fewer where their logits would not fit in memory.
 
     Returns:
-        exp of the mean negative log-likelihood in nats; infinite where that overflows, not a number where the
-        model's outputs are none.
+        exp of the mean of ``window_losses``; infinite where that overflows, not a number where the model's outputs
+        are none.
     """
-    vocabulary = model.config.get_text_config().vocab_size
-    batch_size = max(1, min(batch_size, _LOGITS_PER_PASS // (windows.shape[1] * vocabulary)))
-    total = 0.0
-    with tqdm(total=len(windows), unit="window", desc="perplexity") as progress:
-        for batch in windows.split(batch_size):
-            total += _losses(model, batch.to(model.device)).sum().item()
-            progress.update(len(batch))
+    losses = window_losses(model, windows, batch_size)
     try:
-        return math.exp(total / len(windows))
+        return math.exp(sum(losses) / len(losses))
     except OverflowError:
         return math.inf
+
+
+def window_losses(model: PreTrainedModel, windows: Tensor, batch_size: int = 8) -> list[float]:
+    """Mean negative log-likelihood of each window in nats; the arguments are those of ``perplexity``."""
+    vocabulary = model.config.get_text_config().vocab_size
+    batch_size = max(1, min(batch_size, _LOGITS_PER_PASS // (windows.shape[1] * vocabulary)))
+    losses: list[float] = []
+    with tqdm(total=len(windows), unit="window", desc="perplexity") as progress:
+        for batch in windows.split(batch_size):
+            losses += _losses(model, batch.to(model.device)).tolist()
+            progress.update(len(batch))
+    return losses
 
 
 @torch.inference_mode()

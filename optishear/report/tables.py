@@ -22,18 +22,19 @@ class ScoreRow:
 def score_rows(metrics: Mapping[str, Any]) -> list[ScoreRow]:
     """Perplexity, tasks and sparsity of dense, Wanda and pruned."""
     perplexity = perplexities(metrics)
+    noise: Mapping[str, Any] = (metrics.get("differences") or {}).get("wanda") or {}
     rows = [
         ScoreRow(
             "perplexity (lower is better)",
             tuple(number(perplexity[model]) for model in MODELS),
-            _relative(perplexity["pruned"], perplexity["wanda"]),
+            _relative(perplexity["pruned"], perplexity["wanda"]) + _noisy(noise.get("perplexity")),
         )
     ]
     rows += [
         ScoreRow(
             measure.name,
             tuple(_with_error(measure, model) for model in MODELS),
-            _difference(measure.values["pruned"], measure.values["wanda"]),
+            _change(measure) + _noisy(((noise.get("tasks") or {}).get(measure.task) or {}).get(measure.metric)),
         )
         for measure in task_measures(metrics)
     ]
@@ -60,6 +61,10 @@ def settings_words(metrics: Mapping[str, Any]) -> str:
     if evaluation.get("tasks"):
         limit = f"the first {settings['limit']} examples" if settings.get("limit") else "all examples"
         sentences.append(f"Tasks on {limit} of each, ± one standard error.")
+    if metrics.get("differences"):
+        sentences.append(
+            "Within noise: nearer than 1.96 standard errors of the difference, taken on the same examples."
+        )
     return " ".join(sentences)
 
 
@@ -106,6 +111,15 @@ def _relative(value: float | None, reference: float | None) -> str:
         return ""
     change = value / reference - 1
     return f"{change:+.1%}".replace("%", " %").replace("-", "−")
+
+
+def _change(measure: Measure) -> str:
+    change = _relative if "perplexity" in measure.metric else _difference
+    return change(measure.values["pruned"], measure.values["wanda"])
+
+
+def _noisy(difference: Mapping[str, Any] | None) -> str:
+    return ", within noise" if difference is not None and difference["within_noise"] else ""
 
 
 def _difference(value: float | None, reference: float | None) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from optishear.evaluation.differences import NOISE
 from optishear.pattern import Pattern
 from optishear.report.measures import MODELS, TITLES, as_number, perplexities, task_measures
 from optishear.report.words import number, percent, sparsity_words
@@ -39,6 +40,9 @@ def verdict(metrics: Mapping[str, Any], pattern: Pattern) -> Verdict:
     """
     perplexity = perplexities(metrics)
     outcome, conclusion = _conclusion(perplexity["dense"], perplexity["wanda"], perplexity["pruned"])
+    noise = ((metrics.get("differences") or {}).get("wanda") or {}).get("perplexity")
+    if outcome in ("better", "worse") and noise is not None and noise["within_noise"]:
+        outcome, conclusion = "level", "the difference is within the noise of the text, so the two are level"
     sentence = f"{sparsity_words(pattern)}: {_numbers(perplexity)}: {conclusion}."
     return Verdict(outcome, sentence, tuple(filter(None, (_on_sparsity(metrics, pattern), _on_tasks(metrics)))))
 
@@ -105,15 +109,32 @@ def _on_sparsity(metrics: Mapping[str, Any], pattern: Pattern) -> str:
 
 
 def _on_tasks(metrics: Mapping[str, Any]) -> str:
-    """The mean accuracy over the tasks that all three models were judged on."""
-    rows = [
-        [value for model in MODELS if (value := measure.values[model]) is not None and math.isfinite(value)]
+    """The mean accuracy over the tasks that all three models were judged on, and whether it differs from Wanda's."""
+    # A group's own score would count its tasks a second time.
+    leaves = ((metrics.get("pruned") or {}).get("settings") or {}).get("tasks") or {}
+    complete = [
+        measure
         for measure in task_measures(metrics)
-        if measure.metric.split(",")[0] == "acc"
+        if measure.metric == "acc"
+        and (not leaves or measure.task in leaves)
+        and all(value is not None and math.isfinite(value) for value in measure.values.values())
     ]
-    complete = [row for row in rows if len(row) == len(MODELS)]
     if not complete:
         return ""
-    means = {model: sum(row[index] for row in complete) / len(complete) for index, model in enumerate(MODELS)}
+    means = {model: sum(measure.values[model] or 0.0 for measure in complete) / len(complete) for model in MODELS}
     words = ", ".join(f"{number(means[model])} {TITLES[model]}" for model in reversed(MODELS))
-    return f"Mean accuracy over {len(complete)} task{'' if len(complete) == 1 else 's'}: {words}."
+    noise = _noise_of_mean(metrics, [measure.task for measure in complete])
+    judged = ""
+    if noise is not None:
+        within = abs(means["pruned"] - means["wanda"]) <= NOISE * noise
+        judged = f"; pruned and Wanda differ by {'less' if within else 'more'} than the noise"
+    return f"Mean accuracy over {len(complete)} task{'' if len(complete) == 1 else 's'}: {words}{judged}."
+
+
+def _noise_of_mean(metrics: Mapping[str, Any], tasks: list[str]) -> float | None:
+    """Standard error of the mean over tasks of pruned less Wanda; the tasks' examples are independent."""
+    compared = ((metrics.get("differences") or {}).get("wanda") or {}).get("tasks") or {}
+    found = [(compared.get(task) or {}).get("acc") for task in tasks]
+    if any(each is None for each in found):
+        return None
+    return math.hypot(*(each["stderr"] for each in found if each is not None)) / len(found)

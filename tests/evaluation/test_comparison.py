@@ -26,9 +26,15 @@ METRICS: dict[str, Any] = {
 def test_the_table_has_a_row_for_each_model_and_measure() -> None:
     table = comparison_table(METRICS)
     assert table.schema.equals(
-        pa.schema([("model", "string"), ("measure", "string"), ("value", "float64"), ("stderr", "float64")])
-    )
-    assert [tuple(row.values()) for row in table.to_pylist()] == [
+        pa.schema(
+            [
+                ("model", "string"), ("measure", "string"), ("value", "float64"), ("stderr", "float64"),
+                ("difference", "float64"), ("difference_stderr", "float64"), ("within_noise", "bool"),
+            ]
+        )
+    )  # fmt: skip
+    assert table["difference"].null_count == table["within_noise"].null_count == table.num_rows
+    assert [tuple(row.values())[:4] for row in table.to_pylist()] == [
         ("dense", "perplexity", 22.881, None),
         ("dense", "sparsity", 0.0, None),
         ("dense", "boolq/acc", 0.6, 0.0126),
@@ -42,14 +48,36 @@ def test_the_table_has_a_row_for_each_model_and_measure() -> None:
 
 def test_markdown_has_a_column_for_each_model() -> None:
     assert markdown(METRICS).splitlines() == [
-        "| measure | dense | wanda | pruned |",
-        "| --- | ---: | ---: | ---: |",
-        "| perplexity | 22.88 | 47.81 | inf |",
-        "| sparsity | 0.000 | 0.500 | 0.500 |",
-        "| boolq/acc | 0.600 ± 0.013 | failed | – |",
-        "| gsm8k/exact_match/strict-match | 0.100 | – | – |",
-        "| rte | – | failed | failed |",
+        "| measure | dense | wanda | pruned | pruned − wanda |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| perplexity | 22.88 | 47.81 | inf |  |",
+        "| sparsity | 0.000 | 0.500 | 0.500 |  |",
+        "| boolq/acc | 0.600 ± 0.013 | failed | – |  |",
+        "| gsm8k/exact_match/strict-match | 0.100 | – | – |  |",
+        "| rte | – | failed | failed |  |",
     ]
+
+
+def test_a_difference_says_when_it_is_within_the_noise() -> None:
+    def evaluation(perplexity: float, acc: float) -> dict[str, Any]:
+        return {"perplexity": perplexity, "tasks": {"boolq": {"acc": {"value": acc, "stderr": 0.03}}}}
+
+    noise = {"value": -0.1, "stderr": 0.02, "within_noise": False}
+    metrics = {
+        "wanda": evaluation(50.0, 0.6),
+        "pruned": evaluation(45.0, 0.58),
+        "differences": {
+            "wanda": {"perplexity": noise, "tasks": {"boolq": {"acc": {**noise, "value": -0.02, "within_noise": True}}}}
+        },
+    }
+    assert markdown(metrics).splitlines()[2:] == [
+        "| perplexity | 50.00 | 45.00 | −10.0 % |",
+        "| boolq/acc | 0.600 ± 0.030 | 0.580 ± 0.030 | −0.020 (within noise) |",
+    ]
+    rows = {(row["model"], row["measure"]): row for row in comparison_table(metrics).to_pylist()}
+    assert rows["pruned", "boolq/acc"]["within_noise"] is True
+    assert rows["pruned", "perplexity"]["difference"] == -0.1
+    assert rows["wanda", "perplexity"]["difference"] is None
 
 
 def test_models_that_are_missing_are_left_out() -> None:
@@ -60,9 +88,8 @@ def test_models_that_are_missing_are_left_out() -> None:
 
 def test_an_evaluation_without_tasks_or_perplexity_has_fewer_rows() -> None:
     metrics = {"dense": {"perplexity": None, "tasks": None}, "pruned": {"perplexity": 3.0}}
-    assert comparison_table(metrics).to_pylist() == [
-        {"model": "pruned", "measure": "perplexity", "value": 3.0, "stderr": None}
-    ]
+    (row,) = comparison_table(metrics).to_pylist()
+    assert (row["model"], row["measure"], row["value"], row["stderr"]) == ("pruned", "perplexity", 3.0, None)
     assert markdown(metrics).splitlines()[2:] == ["| perplexity | – | 3.00 |"]
 
 

@@ -1,3 +1,4 @@
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,7 @@ from optishear.evaluation.evaluate import Evaluation, check_evaluation, evaluate
 from optishear.evaluation.harness import run_tasks
 from optishear.evaluation.perplexity import perplexity, text_windows
 from optishear.parameters import EvaluationParameters
-
-from .conftest import TaskFolder
+from task_folder import TaskFolder
 
 
 def test_an_evaluation_holds_scores_and_settings(
@@ -26,20 +26,26 @@ def test_an_evaluation_holds_scores_and_settings(
         limit=4,
         batch_size=2,
     )
-    evaluation = evaluate(tiny_llama, tiny_tokenizer, parameters, seed=5)
+    evaluation = evaluate(lambda: (tiny_llama, tiny_tokenizer), parameters, seed=5).evaluation
     windows = evaluation_windows(tiny_tokenizer, parameters)
     assert evaluation.perplexity == perplexity(tiny_llama, windows, 2)
-    assert evaluation.tasks == run_tasks(
-        tiny_llama, tiny_tokenizer, ["parity"], include_path=task_folder.path, limit=4, batch_size=2
+    assert (
+        evaluation.tasks
+        == run_tasks(
+            lambda: (tiny_llama, tiny_tokenizer), ["parity"], include_path=task_folder.path, limit=4, batch_size=2
+        ).results
     )
     assert evaluation.settings.model_dump() == {
         "text": "python-docs",
         "window_length": 32,
         "windows": 3,
+        "suite": None,
         "limit": 4,
         "fewshot": None,
         "batch_size": 2,
-        "seed": 5,
+        "seeds": {"python": 5, "numpy": 1239, "torch": 1239, "fewshot": 1239},
+        "lm_eval": version("lm-eval"),
+        "tasks": {"parity": {"examples": 4, "fewshot": 0, "max_length": 256, "version": "Yaml"}},
     }
 
 
@@ -52,10 +58,13 @@ def test_an_evaluation_survives_json() -> None:
                 "text": "python-docs",
                 "window_length": 8,
                 "windows": 1,
+                "suite": None,
                 "limit": None,
                 "fewshot": None,
                 "batch_size": 8,
-                "seed": 0,
+                "seeds": {"python": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234},
+                "lm_eval": None,
+                "tasks": {},
             },
         }
     )
@@ -85,7 +94,7 @@ def test_windows_longer_than_the_context_are_refused(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     with pytest.raises(InputError, match="window_length cannot be 1024: the model's context is 256 tokens"):
-        evaluate(tiny_llama, tiny_tokenizer, EvaluationParameters())
+        evaluate(lambda: (tiny_llama, tiny_tokenizer), EvaluationParameters())
 
 
 def test_the_check_refuses_text_and_tasks_that_are_not_there(task_folder: TaskFolder) -> None:

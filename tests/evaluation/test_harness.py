@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError
-from optishear.evaluation import harness
-from optishear.evaluation.harness import check_tasks, clean, run_tasks
-
-from .conftest import QUESTIONS, TaskFolder
+from optishear.evaluation import task_files
+from optishear.evaluation.harness import TaskResult, clean, run_tasks
+from optishear.evaluation.task_files import check_tasks
+from task_folder import QUESTIONS, TaskFolder
 
 SHARED = Path(os.environ.get("OPTISHEAR_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
@@ -25,10 +25,16 @@ def only_own_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     from lm_eval.tasks import TaskManager
 
     monkeypatch.setattr(
-        harness,
+        task_files,
         "_shipped_and_own",
         lambda path: TaskManager(include_path=path and str(path), include_defaults=False),
     )
+
+
+def judged(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tasks: list[str], **settings: Any
+) -> dict[str, TaskResult]:
+    return run_tasks(lambda: (model, tokenizer), tasks, **settings).results
 
 
 def right_answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[bool]:
@@ -51,7 +57,7 @@ def test_accuracy_is_the_share_of_right_answers(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, task_folder: TaskFolder
 ) -> None:
     right = right_answers(tiny_llama, tiny_tokenizer)
-    results = run_tasks(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path)
+    results = judged(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path)
     share = sum(right) / len(right)
     assert results == {
         "parity": {
@@ -68,7 +74,7 @@ def test_a_limit_judges_the_first_examples(
 ) -> None:
     right = right_answers(tiny_llama, tiny_tokenizer)[:5]
     assert 0 < sum(right) < 5
-    results = run_tasks(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path, limit=5)
+    results = judged(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path, limit=5)
     assert results["parity"]["acc"]["value"] == pytest.approx(sum(right) / 5)  # type: ignore[index]
 
 
@@ -88,16 +94,16 @@ def test_fewshot_replaces_the_tasks_own_number_except_for_zero(
 
     prompts: list[str] = []
 
-    def evaluate(judged: Any, loaded: Any, **_: Any) -> dict[str, Any]:
+    def evaluate(model: Any, loaded: Any, **_: Any) -> dict[str, Any]:
         (task,) = loaded["tasks"].values()
         task.build_all_requests(limit=1)
         prompts.append(task.instances[0].args[0])
-        return {"results": {task.task_name: {}}}
+        raise RuntimeError("enough seen")
 
     monkeypatch.setattr(lm_eval.evaluator, "evaluate", evaluate)
     settings = {} if own is None else {"num_fewshot": own}
     task_folder.add("parity", fewshot_split="test", **settings)
-    run_tasks(tiny_llama, tiny_tokenizer, ["parity"], include_path=task_folder.path, fewshot=asked)
+    judged(tiny_llama, tiny_tokenizer, ["parity"], include_path=task_folder.path, fewshot=asked)
     assert prompts[0].count("is") == used + 1
 
 
@@ -108,7 +114,7 @@ def test_a_group_has_a_score_and_so_have_its_tasks(
     aggregate = [{"metric": "acc", "weight_by_size": False}]
     task_folder.write("both", {"group": "both", "task": members, "aggregate_metric_list": aggregate})
     # Asked for twice: in the group and by itself.
-    results = run_tasks(tiny_llama, tiny_tokenizer, ["both", "second"], include_path=task_folder.path)
+    results = judged(tiny_llama, tiny_tokenizer, ["both", "second"], include_path=task_folder.path)
     assert list(results) == ["both", "first", "second"]
     values = [result["acc"]["value"] for result in results.values()]  # type: ignore[index]
     assert values[0] == pytest.approx((values[1] + values[2]) / 2)
@@ -119,7 +125,10 @@ def test_a_tag_stands_for_its_tasks(
 ) -> None:
     task_folder.add("first", tag="numbers")
     task_folder.add("second", tag="numbers")
-    assert set(run_tasks(tiny_llama, tiny_tokenizer, ["numbers"], include_path=task_folder.path)) == {"first", "second"}
+    assert set(judged(tiny_llama, tiny_tokenizer, ["numbers"], include_path=task_folder.path)) == {
+        "first",
+        "second",
+    }
 
 
 def test_a_task_that_fails_leaves_the_others_their_results(
@@ -128,7 +137,7 @@ def test_a_task_that_fails_leaves_the_others_their_results(
     members = [task_folder.add_failing("broken", "KeyError('answer')"), task_folder.add("parity")]
     aggregate = [{"metric": "acc", "weight_by_size": False}]
     task_folder.write("both", {"group": "both", "task": members, "aggregate_metric_list": aggregate})
-    results = run_tasks(tiny_llama, tiny_tokenizer, ["both"], include_path=task_folder.path)
+    results = judged(tiny_llama, tiny_tokenizer, ["both"], include_path=task_folder.path)
     assert results["broken"] == {"error": "KeyError: 'answer'"}
     assert results["both"] == {"error": "1 of its tasks failed: broken"}
     assert set(results["parity"]) == {"acc"}
@@ -139,14 +148,14 @@ def test_full_memory_is_not_a_failed_task(
 ) -> None:
     task = task_folder.add_failing("large", "torch.OutOfMemoryError('CUDA out of memory')")
     with pytest.raises(torch.OutOfMemoryError):
-        run_tasks(tiny_llama, tiny_tokenizer, [task], include_path=task_folder.path)
+        judged(tiny_llama, tiny_tokenizer, [task], include_path=task_folder.path)
 
 
 def test_the_tokenizer_keeps_having_no_padding_token(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, task_folder: TaskFolder
 ) -> None:
     tiny_tokenizer.pad_token = None
-    run_tasks(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path)
+    judged(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path)
     assert tiny_tokenizer.pad_token is None
 
 
@@ -158,12 +167,20 @@ def test_only_progress_is_printed(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(harness, "_RESAMPLES", 10)
+    import lm_eval.api.metrics
+
+    resample = lm_eval.api.metrics._bootstrap_internal_no_mp
+    monkeypatch.setattr(
+        lm_eval.api.metrics, "_bootstrap_internal_no_mp", lambda f, xs, iters: resample(f, xs, iters=10)
+    )
     level = logging.getLogger("lm_eval").level
     # f1 has no closed form of its standard error: the harness prints while it resamples.
     metrics = [{"metric": "f1", "aggregation": "f1"}]
-    results = run_tasks(
-        tiny_llama, tiny_tokenizer, [task_folder.add("parity", metric_list=metrics)], include_path=task_folder.path
+    results = judged(
+        tiny_llama,
+        tiny_tokenizer,
+        [task_folder.add("parity", metric_list=metrics)],
+        include_path=task_folder.path,
     )
     assert isinstance(results["parity"]["f1"]["stderr"], float)  # type: ignore[index]
     assert capsys.readouterr().out == ""
@@ -172,7 +189,7 @@ def test_only_progress_is_printed(
 
 
 def test_no_tasks_have_no_results(tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    assert run_tasks(tiny_llama, tiny_tokenizer, []) == {}
+    assert judged(tiny_llama, tiny_tokenizer, []) == {}
 
 
 def test_metric_names_lose_an_empty_filter_and_keep_another() -> None:
@@ -249,8 +266,8 @@ def test_a_group_with_a_member_elsewhere_is_looked_for_in_all_tasks(
 ) -> None:
     task_folder.write("both", {"group": "both", "task": [task_folder.add("parity"), "hellaswag"]})
     asked: list[Path | None] = []
-    everything = harness._shipped_and_own
-    monkeypatch.setattr(harness, "_shipped_and_own", lambda path: asked.append(path) or everything(path))
+    everything = task_files._shipped_and_own
+    monkeypatch.setattr(task_files, "_shipped_and_own", lambda path: asked.append(path) or everything(path))
     with pytest.raises(InputError):
         check_tasks(["both"], task_folder.path)
     assert asked == [task_folder.path]
@@ -279,8 +296,13 @@ def test_the_papers_tasks_run_offline(tiny_llama: PreTrainedModel, tiny_tokenize
     # An answer to gsm8k takes as many tokens as the tiny model's own context.
     tiny_llama.config.max_position_embeddings = 2048
     check_tasks(["local_zero_shot7", "local_gsm8k"], folder)
-    results = run_tasks(
-        tiny_llama, tiny_tokenizer, ["local_zero_shot7", "local_gsm8k"], include_path=folder, limit=2, fewshot=0
+    results = judged(
+        tiny_llama,
+        tiny_tokenizer,
+        ["local_zero_shot7", "local_gsm8k"],
+        include_path=folder,
+        limit=2,
+        fewshot=0,
     )
     assert set(results["local_gsm8k"]) == {"exact_match/strict-match", "exact_match/flexible-extract"}
     assert [name for name, result in results.items() if "error" in result] == []

@@ -120,7 +120,7 @@ def make_evaluation(perplexity: float | None, accuracy: float | None, sparsity: 
             "limit": 1000,
             "fewshot": None,
             "batch_size": 8,
-            "seed": 0,
+            "seeds": {"python": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234},
         },
     }
 

@@ -81,3 +81,35 @@ def test_mean_accuracy_is_over_the_tasks_that_all_three_have() -> None:
     metrics = make_metrics()
     del metrics["wanda"]["tasks"]["local_arc_easy"]
     assert verdict(metrics, HALF).remarks == ("Mean accuracy over 1 task: 0.577 pruned, 0.564 Wanda, 0.612 dense.",)
+
+
+def difference(stderr: float, within_noise: bool) -> dict[str, Any]:
+    return {"value": -0.08, "stderr": stderr, "paired": True, "logarithmic": False, "within_noise": within_noise}
+
+
+def test_a_difference_within_the_noise_is_level() -> None:
+    metrics = make_metrics(tasks=False)
+    metrics["differences"] = {"wanda": {"perplexity": difference(0.1, True), "tasks": {}}}
+    result = verdict(metrics, HALF)
+    assert result.outcome == "level"
+    assert result.sentence.endswith("the difference is within the noise of the text, so the two are level.")
+    metrics["differences"] = {"wanda": {"perplexity": difference(0.01, False), "tasks": {}}}
+    assert verdict(metrics, HALF).outcome == "better"
+
+
+@pytest.mark.parametrize(("stderr", "word"), [(0.02, "less"), (0.005, "more")])
+def test_the_mean_accuracy_says_whether_it_is_noise(stderr: float, word: str) -> None:
+    # Both tasks differ by 0.013; the noise of their mean is 1.96 * stderr / sqrt(2).
+    metrics = make_metrics()
+    noise = {task: {"acc": difference(stderr, True)} for task in ("local_boolq", "local_arc_easy")}
+    metrics["differences"] = {"wanda": {"perplexity": None, "tasks": noise}}
+    (remark,) = verdict(metrics, HALF).remarks
+    assert remark.endswith(f"; pruned and Wanda differ by {word} than the noise.")
+
+
+def test_a_group_does_not_count_beside_its_tasks() -> None:
+    metrics = make_metrics()
+    for model in ("dense", "wanda", "pruned"):
+        metrics[model]["tasks"]["group"] = {"acc": {"value": 0.9, "stderr": 0.01}}
+    metrics["pruned"]["settings"]["tasks"] = {"local_boolq": {}, "local_arc_easy": {}}
+    assert verdict(metrics, HALF).remarks[0].startswith("Mean accuracy over 2 tasks: 0.522 pruned")

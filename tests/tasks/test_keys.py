@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from optishear.calibration.text import text_digest
 from optishear.parameters import StatisticsStage
-from tasks.keys import chosen, content_key, folder_digest, text_digest
+from tasks.keys import chosen, content_key, folder_digest
 
 
 def test_a_key_depends_on_stage_version_parameters_and_inputs() -> None:

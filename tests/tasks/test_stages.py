@@ -1,11 +1,11 @@
 """The stages over the library, on a tiny model: what they read, what they write, and what they leave alone."""
 
-import json
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,11 +14,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from optishear.calibration.set import CalibrationSet
+from optishear.evaluation import harness
+from optishear.evaluation.examples import read_examples
 from optishear.parameters import EvaluateStage, SearchStage
 from optishear.recipe import Recipe, named_recipe
+from task_folder import TaskFolder
 from tasks import model_cache
 from tasks.calibrate import CALIBRATION, calibrate_stage, load_calibration
-from tasks.evaluate import EVALUATION, evaluate_stage, forget_failures
+from tasks.evaluate import EVALUATION, EXAMPLES, evaluate_stage, forget_failures
 from tasks.model_cache import release_model, shared_model, take_model
 from tasks.prune import CHECKPOINT, SUMMARY, prune_stage
 from tasks.search import FRONT, TRIALS, load_recipe, search_stage
@@ -167,14 +170,76 @@ def test_keys_know_content_and_neither_device_nor_path(
     assert calibrate_stage.request(elsewhere).key != blocks.key
 
 
-def test_an_evaluation_with_a_failed_task_is_made_again(judge: EvaluateStage) -> None:
-    whole = evaluate_stage.make(judge)
-    forget_failures([whole])
-    assert find("evaluate", whole.key) is not None
-    path = whole.path(EVALUATION)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "tasks": {"boolq": {"error": "no data"}}}))
-    forget_failures([whole])
-    assert find("evaluate", whole.key) is None
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tasks that were run, in order."""
+    names: list[str] = []
+    run = harness._run
+
+    def noting(model: Any, task: Any, *rest: Any) -> harness.TaskRun:
+        names.append(task.task_name)
+        return run(model, task, *rest)
+
+    monkeypatch.setattr(harness, "_run", noting)
+    return names
+
+
+def test_one_more_task_costs_that_task_alone(
+    judge: EvaluateStage, task_folder: TaskFolder, asked: list[str], loads: list[str]
+) -> None:
+    parity = judge.model_copy(update={"tasks": [task_folder.add("parity")], "include_path": task_folder.path})
+    first = evaluate_stage.make(parity).read_json(EVALUATION)
+    members = ["parity", task_folder.add("second", doc_to_text="Now {{question}}")]
+    aggregate = [{"metric": "acc", "weight_by_size": False}]
+    task_folder.write("both", {"group": "both", "task": members, "aggregate_metric_list": aggregate})
+    more = evaluate_stage.make(parity.model_copy(update={"tasks": ["both"]})).read_json(EVALUATION)
+    assert asked == ["parity", "second"]
+    assert more["tasks"]["parity"] == first["tasks"]["parity"]
+    assert list(more["tasks"]) == ["both", "parity", "second"]
+    assert more["perplexity"] == first["perplexity"]
+    # What is kept needs no model; other settings, other data or another dtype do.
+    release_model()
+    evaluate_stage.make(parity.model_copy(update={"tasks": ["second", "parity"]}))
+    assert len(loads) == 1
+    evaluate_stage.make(parity.model_copy(update={"limit": 3}))
+    task_folder.data.write_text(task_folder.data.read_text().replace("1 is", "one is"))
+    evaluate_stage.make(parity)
+    assert asked == ["parity", "second", "parity", "parity"]
+
+
+def test_only_a_failed_task_is_tried_again(judge: EvaluateStage, task_folder: TaskFolder, asked: list[str]) -> None:
+    tasks = [task_folder.add_failing("broken", "KeyError('answer')"), task_folder.add("parity")]
+    parameters = judge.model_copy(update={"tasks": tasks, "include_path": task_folder.path})
+    failed = evaluate_stage.make(parameters)
+    tasks_judged = failed.read_json(EVALUATION)["tasks"]
+    assert tasks_judged["broken"] == {"error": "KeyError: 'answer'"}
+    forget_failures([failed])
+    assert find("evaluate", failed.key) is None
+    task_folder.add("broken", doc_to_text="Mended {{question}}")
+    mended = evaluate_stage.make(parameters)
+    assert asked == ["broken", "parity", "broken"]
+    assert mended.read_json(EVALUATION)["tasks"]["parity"] == tasks_judged["parity"]
+    assert "acc" in mended.read_json(EVALUATION)["tasks"]["broken"]
+    forget_failures([mended])
+    assert find("evaluate", mended.key) is not None
+
+
+def test_the_examples_of_an_evaluation_give_its_scores(judge: EvaluateStage, task_folder: TaskFolder) -> None:
+    parameters = judge.model_copy(update={"tasks": [task_folder.add("parity")], "include_path": task_folder.path})
+    artifact = evaluate_stage.make(parameters)
+    evaluation = artifact.read_json(EVALUATION)
+    examples = read_examples(pq.read_table(artifact.path(EXAMPLES)))
+    assert examples["", "perplexity"].score == pytest.approx(evaluation["perplexity"])
+    assert examples["parity", "acc"].score == pytest.approx(evaluation["tasks"]["parity"]["acc"]["value"])
+
+
+def test_the_perplexity_can_be_left_out(judge: EvaluateStage, task_folder: TaskFolder) -> None:
+    changes = {"evaluation_text": "none", "tasks": [task_folder.add("parity")], "include_path": task_folder.path}
+    evaluation = evaluate_stage.make(judge.model_copy(update=changes)).read_json(EVALUATION)
+    assert evaluation["perplexity"] is None
+    assert evaluation["sparsity"] == 0
+    assert evaluation["settings"]["windows"] is None
+    assert "acc" in evaluation["tasks"]["parity"]
 
 
 # Slow enough to be killed in the middle.

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
 import yaml
 
 QUESTIONS = [{"question": f"{number} is", "choices": ["even", "odd"], "answer": number % 2} for number in range(12)]
@@ -23,6 +22,7 @@ class TaskFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        path.mkdir()
         self.data = path / "questions.jsonl"
         self.data.write_text("\n".join(json.dumps(question) for question in QUESTIONS), encoding="utf-8")
 
@@ -45,9 +45,3 @@ class TaskFolder:
         with (self.path / f"{name}.yaml").open("a", encoding="utf-8") as file:
             file.write(f"process_results: !function {name}_utils.fail\n")
         return name
-
-
-@pytest.fixture
-def task_folder(tmp_path: Path) -> TaskFolder:
-    """An empty folder for task files, beside its data."""
-    return TaskFolder(tmp_path)

@@ -1,0 +1,71 @@
+"""Suites: a name for a list of benchmark tasks. Each is a YAML file, and so is one of the user's own."""
+
+import difflib
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from optishear.errors import InputError
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+class Suite(BaseModel):
+    """A list of tasks that are judged with the same number of examples in the prompt.
+
+    Attributes:
+        description: what it is for, in a line.
+        tasks: names of lm-eval tasks, groups or tags.
+        fewshot: examples in the prompt, unless the user asks for another number; each task's own where not given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str = ""
+    tasks: list[str] = Field(min_length=1)
+    fewshot: int | None = Field(None, ge=0)
+
+
+def shipped_suites() -> list[str]:
+    """The names of the suites that ship."""
+    names = [Path(file.name) for file in files("optishear.evaluation").joinpath("suites").iterdir()]
+    return sorted(name.stem for name in names if name.suffix in _SUFFIXES)
+
+
+def find_suite(suite: str) -> Suite:
+    """A suite by the name of one that ships, or from a YAML file.
+
+    Raises:
+        InputError: if it is neither, or the file is no suite.
+    """
+    if Path(suite).suffix in _SUFFIXES:
+        path = Path(suite)
+        if not path.is_file():
+            raise InputError(f"There is no suite file {suite!r}; name one that exists, or {_choices()}.")
+        return _read(path.read_bytes(), suite)
+    if suite not in shipped_suites():
+        close = difflib.get_close_matches(suite, shipped_suites(), n=1)
+        mend = f"did you mean {close[0]}?" if close else f"name {_choices()}, or a YAML file."
+        raise InputError(f"There is no suite {suite!r}; {mend}")
+    return _read(files("optishear.evaluation").joinpath("suites", f"{suite}.yaml").read_bytes(), suite)
+
+
+def _choices() -> str:
+    return "one of " + ", ".join(shipped_suites())
+
+
+def _read(content: bytes, name: str) -> Suite:
+    try:
+        return Suite.model_validate(yaml.safe_load(content))
+    except yaml.YAMLError as error:
+        raise InputError(f"The suite {name!r} is not YAML ({str(error).splitlines()[0]}).") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "content"
+        reason = first["msg"][0].lower() + first["msg"][1:]
+        raise InputError(
+            f"The suite {name!r} has a wrong {key} ({reason}); it is a mapping with tasks, and if wanted fewshot and "
+            "description."
+        ) from None

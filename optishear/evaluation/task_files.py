@@ -1,0 +1,190 @@
+"""Names → benchmark tasks: lm-eval's own and those in a folder of the user's."""
+
+import difflib
+import functools
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm import tqdm
+
+from optishear.errors import InputError
+from optishear.evaluation.suite import Suite, find_suite
+from optishear.parameters import EvaluationParameters
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+
+# What a task file of the user's own is called that stands in for one of lm-eval's.
+LOCAL = "local_"
+
+
+def suites_of(parameters: EvaluationParameters) -> list[Suite]:
+    """The tasks to judge on: the suite's, then those given by name, each list with its few-shot examples.
+
+    A suite's task is taken from ``include_path`` where that has one of its name, or of its name after ``local_``.
+
+    Raises:
+        InputError: if there is no such suite.
+    """
+    suites = []
+    if parameters.suite is not None:
+        suite = find_suite(parameters.suite)
+        fewshot = suite.fewshot if parameters.fewshot is None else parameters.fewshot
+        own = _own_names(parameters.include_path)
+        names = [f"{LOCAL}{name}" if name not in own and f"{LOCAL}{name}" in own else name for name in suite.tasks]
+        suites.append(Suite(description=suite.description, tasks=names, fewshot=fewshot))
+    named = [name for name in parameters.tasks if not any(name in suite.tasks for suite in suites)]
+    return [*suites, Suite(tasks=named, fewshot=parameters.fewshot)] if named else suites
+
+
+def check_tasks(tasks: list[str], include_path: Path | None = None) -> None:
+    """Load every task with its data, so that what is wrong shows before a model is loaded.
+
+    Args:
+        tasks: names of tasks, groups or tags.
+        include_path: folder with task files of the user's own.
+
+    Raises:
+        InputError: naming the folder that is missing, the unknown task (with the closest names), or the task that
+            cannot be loaded, because of its file, a missing package or data that cannot be reached.
+    """
+    check_folder(include_path)
+    if tasks:
+        _check(tuple(tasks), include_path)
+
+
+def check_folder(include_path: Path | None) -> None:
+    """Whether the folder with task files is there.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if include_path is not None and not Path(include_path).is_dir():
+        raise InputError(f"There is no folder {str(include_path)!r} with task files; give one that exists.")
+
+
+# One flow checks its parameters, and again those of each flow that it is made of; the data takes seconds to read.
+@functools.lru_cache(maxsize=8)
+def _check(tasks: tuple[str, ...], include_path: Path | None) -> None:
+    with quiet_harness():
+        manager = _manager(tasks, include_path)
+        for name in tqdm(tasks, desc="checking tasks"):
+            _load(name, manager)
+
+
+def load_tasks(tasks: list[str], include_path: Path | None = None) -> dict[str, Any]:
+    """lm-eval's ``Task`` and ``Group`` objects by name: each group, then its members; what is asked for twice, once.
+
+    Raises:
+        InputError: as ``check_tasks``.
+    """
+    with quiet_harness():
+        manager = _manager(tuple(tasks), include_path)
+        loaded = [item for name in tasks for item in _load(name, manager)]
+    return {name: item for top in loaded for name, item in _with_members(top)}
+
+
+def _with_members(item: Any) -> Iterator[tuple[str, Any]]:
+    """A task, or a group followed by all groups and tasks in it."""
+    from lm_eval.api.group import Group
+
+    if isinstance(item, Group):
+        yield item.name, item
+        for member in item:
+            yield from _with_members(member)
+    else:
+        yield item.task_name, item
+
+
+def _load(name: str, manager: "TaskManager") -> list[Any]:
+    """The group, the task or, for a tag, the tasks that a name stands for.
+
+    Raises:
+        InputError: if there is none, or one cannot be loaded.
+    """
+    if name not in manager.task_index:
+        close = difflib.get_close_matches(name, manager.all_tasks, n=3)
+        mend = f"did you mean {' or '.join(close)}?" if close else "name one of lm-eval's, or a folder with your own."
+        raise InputError(f"There is no task {name!r}; {mend}")
+    try:
+        loaded = manager.load([name])
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The task {name!r} cannot be loaded ({reason(error)}); see that its file is right and its data "
+            "can be reached, or leave it out."
+        ) from None
+    for task in loaded["tasks"].values():
+        if getattr(task, "UNSAFE_CODE", False) or getattr(task, "MULTIMODAL", False):
+            needs = "runs code that the model wrote" if getattr(task, "UNSAFE_CODE", False) else "needs images or sound"
+            raise InputError(f"The task {task.task_name!r} {needs}, which is not supported; leave it out.")
+    groups = loaded.get("groups", {})
+    return [groups[name]] if name in groups else list(loaded["tasks"].values())
+
+
+def _manager(tasks: tuple[str, ...], include_path: Path | None) -> "TaskManager":
+    """The index of the user's own task files where these are enough, else with those that lm-eval ships.
+
+    Reading the 14,000 that it ships takes many seconds.
+    """
+    if include_path is not None:
+        own = _own(include_path)
+        if all(_complete(name, own) for name in tasks):
+            return own
+    return _shipped_and_own(include_path)
+
+
+def _complete(name: Any, manager: "TaskManager") -> bool:
+    """Whether a task and, for a group, all its members are in the index."""
+    entry = manager.task_index.get(name) if isinstance(name, str) else None
+    if entry is None:
+        return False
+    members = (entry.cfg or {}).get("task")
+    return all(_complete(member, manager) for member in members) if isinstance(members, list) else True
+
+
+def _own_names(include_path: Path | None) -> set[str]:
+    """The tasks, groups and tags in a folder."""
+    check_folder(include_path)
+    if include_path is None:
+        return set()
+    with quiet_harness():
+        return set(_own(include_path).task_index)
+
+
+def _own(include_path: Path) -> "TaskManager":
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=str(include_path), include_defaults=False)
+
+
+@functools.lru_cache(maxsize=1)
+def _shipped_and_own(include_path: Path | None) -> "TaskManager":
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=None if include_path is None else str(include_path))
+
+
+def reason(error: Exception) -> str:
+    """An error in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+
+
+@contextmanager
+def quiet_harness() -> Iterator[None]:
+    """Hold back the harness's log and prints; progress bars, which go to standard error, stay."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
