@@ -119,7 +119,7 @@ def make_evaluation(perplexity: float | None, accuracy: float | None, sparsity: 
             "windows": 16,
             "limit": 1000,
             "fewshot": None,
-            "batch_size": 8,
+            "batch_size": 1,
             "seeds": {"python": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234},
         },
     }
