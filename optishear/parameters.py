@@ -211,7 +211,10 @@ class OutputParameters(Parameters):
 class RecipeParameters(Parameters):
     """A recipe to apply."""
 
-    recipe: str = Field("wanda", description="A recipe file, or the name of one that ships: magnitude, wanda, ria.")
+    recipe: str = Field(
+        "wanda",
+        description="A recipe file, or the name of a published one: magnitude, wanda, ria, pruner_zero.",
+    )
 
 
 class ExportParameters(Parameters):
