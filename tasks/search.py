@@ -25,7 +25,7 @@ from tasks.store import Artifact
 TRIALS = "trials.parquet"
 RECIPE = "recipe.yaml"
 FRONT = "front"
-VERSION = 3
+VERSION = 4
 
 
 def load_recipe(artifact: Artifact) -> Recipe:

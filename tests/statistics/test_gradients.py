@@ -64,6 +64,6 @@ def test_pruner_zero_prunes_the_lowest_scores_of_each_row() -> None:
 def test_without_gradients_nothing_is_pruned() -> None:
     model = tiny_model()
     statistics = collect_statistics(model, CALIBRATION, progress=False)
-    with pytest.raises(InputError, match="hold no gradients for model.layers.0"):
+    with pytest.raises(InputError, match="hold no gradients for model"):
         apply_recipe(model, named_recipe("pruner_zero", 0.5), statistics)
     assert all((layer.module.weight != 0).all() for layer in prunable_layers(model))
