@@ -19,6 +19,7 @@ _HEADINGS = [
     "Calibration",
     "Search",
     "Evaluation",
+    "Matrix",
     "Tracking",
     "General",
 ]

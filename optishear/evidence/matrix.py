@@ -56,7 +56,13 @@ class Matrix:
         return self.values.get((row, column))
 
 
-def matrix_table(names: tuple[str, str], measure: str, matrix: Matrix, relatives: Mapping[str, Matrix]) -> pa.Table:
+def matrix_table(
+    names: tuple[str, str],
+    measure: str,
+    matrix: Matrix,
+    relatives: Mapping[str, Matrix],
+    more: Mapping[str, Mapping[Cell, float]] | None = None,
+) -> pa.Table:
     """One row per cell: the two names, the value, its multiples of the references, and why it is missing.
 
     Args:
@@ -64,6 +70,7 @@ def matrix_table(names: tuple[str, str], measure: str, matrix: Matrix, relatives
         measure: what the values are, the third.
         matrix: the values.
         relatives: by column name, matrices over the same columns; a row that one lacks has nulls there.
+        more: further values of the cells, by column name.
     """
     cells = [(row, column) for row in matrix.rows for column in matrix.columns]
     columns: dict[str, pa.Array] = {
@@ -73,6 +80,8 @@ def matrix_table(names: tuple[str, str], measure: str, matrix: Matrix, relatives
     }
     for name, relative in relatives.items():
         columns[name] = pa.array([relative.values.get(cell) for cell in cells], pa.float64())
+    for name, values in (more or {}).items():
+        columns[name] = pa.array([values.get(cell) for cell in cells], pa.float64())
     columns["failure"] = pa.array([matrix.failures.get(cell) for cell in cells], pa.string())
     return pa.table(columns)
 

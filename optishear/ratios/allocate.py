@@ -1,6 +1,6 @@
 """Layer ratios by the name of the method that gives them."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -10,13 +10,14 @@ from optishear.ratios.owl import owl_ratios
 from optishear.sparsity import exact_ratios
 from optishear.statistics.statistics import Statistics
 
-RatioMethod = Literal["uniform", "owl", "alphapruning"]
+RatioMethod = Literal["owl", "alphapruning"]
+RATIO_METHODS: tuple[RatioMethod, ...] = get_args(RatioMethod)
 
 
 def allocate(
     method: RatioMethod, layers: list[PrunableLayer], statistics: Statistics, sparsity: float
 ) -> dict[str, list[float]]:
-    """A method's ratios as a recipe has them (``Recipe.sparsity_ratios``); none for ``uniform``.
+    """A method's ratios as a recipe has them (``Recipe.sparsity_ratios``).
 
     They are shifted by one common amount where that is needed to meet the target over all weights.
 
@@ -26,8 +27,6 @@ def allocate(
         statistics: taken on the dense model.
         sparsity: the target.
     """
-    if method == "uniform":
-        return {}
     wished = owl_ratios(layers, statistics, sparsity) if method == "owl" else alphapruning_ratios(layers, sparsity)
     sizes = torch.zeros_like(wished)
     for layer in layers:

@@ -49,7 +49,7 @@ def test_ratios_span_twice_the_reach_and_keep_the_mean() -> None:
 def test_layers_alike_are_pruned_alike() -> None:
     layers, statistics = layers_of([ONE], [ONE])
     assert owl_ratios(layers, statistics, 0.5).tolist() == [0.5, 0.5]
-    assert allocate("uniform", layers, statistics, 0.5) == {}
+    assert allocate("owl", layers, statistics, 0.5)["all"] == pytest.approx([0.5, 0.5])
 
 
 def test_ratios_beyond_what_can_be_pruned_are_clipped_and_made_up_for() -> None:
