@@ -20,6 +20,9 @@ _DEFAULTS = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "optishear",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # A stage goes on without MLflow: it must not wait minutes for a server that is away, as MLflow's own limits would.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
     # On a busy machine the first start, which makes the database, takes longer than Prefect's own 20 s.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",

@@ -6,9 +6,10 @@ from flows.checks import check
 from flows.layout import output_folder
 from flows.summary import where
 from optishear.parameters import EvaluateStage
+from tasks.datasets import dataset_inputs
 from tasks.evaluate import evaluate_stage, forget_failures
 from tasks.jsonfile import write_json
-from tasks.register import register
+from tasks.register import Evidence, register
 from tasks.results import collect_metrics, readable
 from tasks.runs import tracked_run
 
@@ -22,10 +23,12 @@ def evaluate(parameters: EvaluateStage) -> str:
         check(parameters)
         with tracked_run("evaluate", parameters) as run:
             judged = evaluate_stage(parameters)
-            metrics = collect_metrics(parameters, {"evaluate": [judged]}, {"evaluation": judged})
+            stages = {"evaluate": [judged]}
+            metrics = collect_metrics(parameters, stages, {"evaluation": judged})
             write_json(output / METRICS, metrics)
             forget_failures([judged])
-            register(run, metrics, {}, {"": [output / METRICS]})
+            inputs = dataset_inputs(stages, evaluation_text=parameters.evaluation_text)
+            register(run, metrics, Evidence(inputs=inputs, files={"": [output / METRICS]}))
     return f"{readable(metrics['evaluation'])}\n\n{where(output, {'metrics': METRICS}, run)}"
 
 

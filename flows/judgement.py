@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
 
 from flows.layout import lay_out
@@ -13,11 +14,12 @@ from flows.summary import where
 from optishear.parameters import EvaluateStage, Pipeline, TransferStage
 from optishear.recipe import Recipe, named_recipe
 from tasks.calibrate import CALIBRATION
+from tasks.datasets import dataset_inputs
 from tasks.evaluate import evaluate_stage, forget_failures
 from tasks.jsonfile import write_json
 from tasks.model_cache import release_model
 from tasks.prune import CHECKPOINT, prune_stage
-from tasks.register import register
+from tasks.register import Evidence, register, register_model
 from tasks.report import CARD, COMPARISON, COMPARISON_TEXT, FIGURES, REPORT, report_stage
 from tasks.results import collect_metrics, without_cached
 from tasks.search import FRONT, RECIPE, TRIALS
@@ -26,6 +28,7 @@ from tasks.store import Artifact
 from tasks.tracked import TrackedRun
 
 METRICS = "metrics.json"
+COMPARISON_TABLE = "comparison.json"
 
 
 def prune_and_judge(
@@ -69,8 +72,8 @@ def conclude(
     Returns:
         The summary for a person.
     """
-    made = {name: [artifact] for name, artifact in stages.items()}
-    metrics = collect_metrics(parameters, {**made, "evaluate": list(judged.values())}, judged)
+    made = {**{name: [artifact] for name, artifact in stages.items()}, "evaluate": list(judged.values())}
+    metrics = collect_metrics(parameters, made, judged)
     found = stages.get("search")
     report = report_stage(parameters, without_cached(metrics), recipe, stages["prune"], found)
     files = {
@@ -89,18 +92,30 @@ def conclude(
     forget_failures(judged.values())
     table = report.path(COMPARISON_TEXT).read_text(encoding="utf-8").strip()
     figures = sorted(report.path(FIGURES).iterdir())
+    registered = register_model(run, parameters, recipe, stages["prune"], judged, metrics, table)
+    metrics["registered"] = registered.model_dump(exclude={"checkpoint"})
+    write_json(output / METRICS, metrics)
+    names = [name for name in (RECIPE, REPORT, METRICS, COMPARISON, TRIALS) if (output / name).exists()]
     register(
         run,
         metrics,
-        {"checkpoint": str((output / CHECKPOINT).absolute()), "mlflow.note.content": table},
-        {
-            "": [output / name for name in (RECIPE, REPORT, METRICS, COMPARISON, TRIALS) if (output / name).exists()],
-            FIGURES: figures,
-        },
+        Evidence(
+            tags={
+                "checkpoint": str((output / CHECKPOINT).absolute()),
+                "registered_model": registered.name,
+                "model_version": registered.version,
+                "promotion": registered.reason,
+                "mlflow.note.content": f"{table}\n\n{registered.reason}",
+            },
+            inputs=dataset_inputs(made, parameters.calibration, parameters.evaluation_text),
+            tables={COMPARISON_TABLE: pq.read_table(report.path(COMPARISON))},
+            files={"": [output / name for name in names], FIGURES: figures},
+        ),
     )
-    _show_in_prefect(table, figures, run)
+    _show_in_prefect(f"{table}\n\n{registered.reason}", figures, run)
     shown = {"report": REPORT, "model": CHECKPOINT, "recipe": RECIPE, "metrics": METRICS}
-    return f"{_headline(metrics)}\n\n{table}\n\n{where(output, shown, run)}"
+    version = f"Registered as version {registered.version} of {registered.name}. {registered.reason}"
+    return f"{_headline(metrics)}\n\n{table}\n\n{version}\n\n{where(output, shown, run)}"
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:

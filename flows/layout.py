@@ -1,14 +1,11 @@
 """How results are laid out in the output folder."""
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from optishear.files import ensure_writable, write_aside
-
-_BIG = {".safetensors", ".parquet"}
+from optishear.files import ensure_writable, link_or_copy, write_aside
 
 
 @contextmanager
@@ -41,14 +38,6 @@ def lay_out(output: Path, files: Mapping[str, Path]) -> None:
     for name, source in files.items():
         with write_aside(output / name) as aside:
             if source.is_dir():
-                shutil.copytree(source, aside, copy_function=_link_or_copy)
+                shutil.copytree(source, aside, copy_function=link_or_copy)
             else:
-                _link_or_copy(source, aside)
-
-
-def _link_or_copy(source: str | Path, target: str | Path) -> None:
-    if Path(source).suffix in _BIG:
-        with suppress(OSError):  # another device, or a file system without hard links
-            os.link(source, target)
-            return
-    shutil.copyfile(source, target)
+                link_or_copy(source, aside)

@@ -19,7 +19,6 @@ _HEADINGS = [
     "Calibration",
     "Search",
     "Evaluation",
-    "Matrix",
     "Tracking",
     "General",
 ]

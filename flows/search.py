@@ -7,7 +7,8 @@ from flows.layout import lay_out, output_folder
 from flows.summary import where
 from optishear.parameters import SearchStage
 from tasks.calibrate import CALIBRATION, calibrate_stage
-from tasks.register import register
+from tasks.datasets import dataset_inputs
+from tasks.register import Evidence, register
 from tasks.results import collect_metrics
 from tasks.runs import tracked_run
 from tasks.search import FRONT, RECIPE, TRIALS, search_stage
@@ -23,9 +24,8 @@ def search(parameters: SearchStage) -> str:
             blocks = calibrate_stage(parameters)
             observed = statistics_stage(parameters, blocks)
             found = search_stage(parameters, blocks, observed)
-            metrics = collect_metrics(
-                parameters, {"calibrate": [blocks], "statistics": [observed], "search": [found]}, judged={}
-            )
+            stages = {"calibrate": [blocks], "statistics": [observed], "search": [found]}
+            metrics = collect_metrics(parameters, stages, judged={})
             lay_out(
                 output,
                 {
@@ -36,7 +36,8 @@ def search(parameters: SearchStage) -> str:
                     RECIPE: found.path(RECIPE),
                 },
             )
-            register(run, metrics, {}, {"": [output / RECIPE, output / TRIALS]})
+            inputs = dataset_inputs(stages, parameters.calibration)
+            register(run, metrics, Evidence(inputs=inputs, files={"": [output / RECIPE, output / TRIALS]}))
     return where(output, {"recipe": RECIPE, "trials": TRIALS, "other recipes": FRONT}, run)
 
 

@@ -5,10 +5,12 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from optishear.errors import InputError
+
+_BIG = {".safetensors", ".parquet"}
 
 
 @contextmanager
@@ -57,6 +59,15 @@ def ensure_writable(folder: Path) -> Path:
             f"The folder {str(folder)!r} cannot be written ({error.strerror or error}); name one that you may write to."
         ) from None
     return folder
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Make a big file a hard link, where the file system allows it, and a small one a copy, free to be edited."""
+    if Path(source).suffix in _BIG:
+        with suppress(OSError):  # another device, or a file system without hard links
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ Each field is at the same time a key of the YAML file, a flag of the command lin
 of the groups below; the pipeline's is made of all of them.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -152,7 +153,11 @@ class SearchParameters(Parameters):
     @field_validator("search_calibrations")
     @classmethod
     def _named(cls, value: list[str]) -> list[str]:
-        return named_sources(value)
+        for item in value:
+            name, separator, source = item.partition("=")
+            if not (separator and name and source):
+                raise ValueError(f"{item!r} is not NAME=SOURCE, such as math=gsm8k.jsonl")
+        return value
 
 
 class EvaluationParameters(Parameters):
@@ -198,6 +203,32 @@ class TrackingParameters(Parameters):
     )
 
 
+class RegistryParameters(Parameters):
+    """What the pruned model is registered as, and what makes it the champion. Never part of a cache key."""
+
+    registered_model: str | None = Field(
+        None,
+        description="Name to register the pruned model under, with the sparsity behind it; the dense model's where not "
+        "given.",
+    )
+    champion_max_perplexity_increase: Annotated[float, Field(ge=0)] | None = Field(
+        None,
+        description="Percent that a champion's perplexity may be over the dense model's; no limit where not given.",
+    )
+    champion_max_task_drop: Annotated[float, Field(ge=0)] | None = Field(
+        None,
+        description="Points that a champion's mean over the tasks may be under the dense model's; no limit where not "
+        "given.",
+    )
+
+    @field_validator("registered_model")
+    @classmethod
+    def _valid_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[\w. -]*\w[\w. -]*", value):
+            raise ValueError("use letters, digits, spaces, dots, dashes and underscores")
+        return value
+
+
 class OutputParameters(Parameters):
     """Where the results are laid out."""
 
@@ -207,10 +238,7 @@ class OutputParameters(Parameters):
 class RecipeParameters(Parameters):
     """A recipe to apply."""
 
-    recipe: str = Field(
-        "wanda",
-        description="A recipe file, or the name of a published one: magnitude, wanda, ria, pruner_zero.",
-    )
+    recipe: str = Field("wanda", description="A recipe file, or the name of one that ships: magnitude, wanda, ria.")
 
 
 class ExportParameters(Parameters):
@@ -224,16 +252,6 @@ class ExportParameters(Parameters):
         "bitmask",
         description="dense: what transformers loads; bitmask: one bit for each weight, and the weights that are not "
         "zero.",
-    )
-
-
-class MatrixParameters(Parameters):
-    """How the cells of a matrix are measured."""
-
-    parallel_cells: Positive = Field(
-        1,
-        description="Cells under way at a time: their stages run side by side on workers, one after the other in this "
-        "process.",
     )
 
 
@@ -279,72 +297,14 @@ class ExportStage(OutputParameters, ExportParameters):
     """Write a checkpoint in another format."""
 
 
-class TransferStage(RecipeParameters, SparsityParameters, EvaluationParameters, StatisticsStage, TrackingParameters):
+class TransferStage(
+    RecipeParameters, SparsityParameters, EvaluationParameters, StatisticsStage, TrackingParameters, RegistryParameters
+):
     """Apply a recipe found elsewhere to this model, and judge it beside this model's own Wanda."""
 
 
-MetricChoice = Literal["magnitude", "wanda", "ria", "pruner_zero", "recipe"]
-RatioChoice = Literal["owl", "alphapruning", "searched"]
-
-
-class TransplantStage(RecipeParameters, EvaluationParameters, StatisticsStage, TrackingParameters, MatrixParameters):
-    """Combine a recipe's layer ratios with other metrics, beside other methods' ratios."""
-
-    pruning_metrics: list[MetricChoice] = Field(
-        ["magnitude", "wanda", "ria", "pruner_zero", "recipe"],
-        min_length=1,
-        description="Pruning metrics: magnitude, wanda, ria, pruner_zero, or recipe for the recipe's own.",
-    )
-    layer_ratios: list[RatioChoice] = Field(
-        ["owl", "alphapruning", "searched"],
-        min_length=1,
-        description="Layer ratios beside uniform: owl, alphapruning, or searched for the recipe's.",
-    )
-
-
-class Pipeline(EvaluationParameters, SearchStage):
+class Pipeline(EvaluationParameters, SearchStage, RegistryParameters):
     """Everything, from the dense model to its pruned, judged and registered version."""
-
-
-class CrossModelStage(Pipeline, MatrixParameters):
-    """Apply the recipe found on each of several models to every other one."""
-
-    other_models: list[str] = Field(
-        [],
-        description="More models beside the first, as for model, or NAME=MODEL for a name of its own in the tables.",
-    )
-    universal: bool = Field(
-        False, description="Also search one recipe for all models at once, and judge it beside each one's own."
-    )
-
-
-class CrossTaskStage(SearchStage, MatrixParameters):
-    """Apply the recipe found on each of several calibration texts, and judge it on every other text."""
-
-    other_calibrations: list[str] = Field(
-        [], description="More texts beside the first, as NAME=SOURCE, each to search on and to judge on."
-    )
-    judged_sequences: Positive = Field(
-        32, description="Sequences of each text, beside those calibrated on, that recipes are judged on."
-    )
-
-    @field_validator("other_calibrations")
-    @classmethod
-    def _named_texts(cls, value: list[str]) -> list[str]:
-        return named_sources(value)
-
-
-def named_sources(items: list[str]) -> list[str]:
-    """The items, all of which are NAME=SOURCE.
-
-    Raises:
-        ValueError: naming the first that is not.
-    """
-    for item in items:
-        name, separator, source = item.partition("=")
-        if not (separator and name and source):
-            raise ValueError(f"{item!r} is not NAME=SOURCE, such as math=gsm8k.jsonl")
-    return items
 
 
 def seconds_of(duration: str) -> float:

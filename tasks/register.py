@@ -1,34 +1,107 @@
-"""Stage 6: hand a finished run's numbers and files to MLflow."""
+"""Stage 6: hand a finished run's numbers and files, and the pruned model, to MLflow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from mlflow.entities import DatasetInput
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from optishear.parameters import Pipeline, TransferStage
+from optishear.recipe import Recipe
+from tasks.champion import judgement
 from tasks.evaluate import flat_scores
+from tasks.keys import digest
+from tasks.registry import Registered, register_version, registered_name
+from tasks.sources import find_model
+from tasks.store import Artifact
 from tasks.tracked import TrackedRun
 
 
-@task(name="register", retries=3, retry_delay_seconds=5, cache_policy=NO_CACHE, persist_result=False)
-def register(
-    run: TrackedRun, metrics: Mapping[str, Any], tags: Mapping[str, str], files: Mapping[str, list[Path]]
-) -> None:
-    """Log params, metrics, tags and files. It may be repeated: nothing is logged twice.
+@dataclass(frozen=True)
+class Evidence:
+    """What belongs to a run's numbers.
+
+    Attributes:
+        tags: by name.
+        inputs: the data sets that were read.
+        tables: by the file's name.
+        files: for each folder of the run's artifacts ("" is the top), what to put there.
+    """
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    inputs: Sequence[DatasetInput] = ()
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+
+
+# A server that is started again takes a minute.
+_IN_MLFLOW: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": [5, 30, 120],
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+}
+
+
+@task(name="register", **_IN_MLFLOW)
+def register(run: TrackedRun, metrics: Mapping[str, Any], evidence: Evidence) -> None:
+    """Log params, metrics, and what belongs to them. It may be repeated: nothing is logged twice.
 
     Args:
         run: the MLflow run.
         metrics: the content of ``metrics.json``.
-        tags: by name.
-        files: for each folder of the run's artifacts ("" is the top), what to put there.
+        evidence: what belongs to them.
     """
     run.log_parameters(metrics["parameters"])
     run.log_metrics(flat_metrics(metrics))
-    run.log_tags(tags)
-    for folder, paths in files.items():
+    run.log_tags(evidence.tags)
+    run.log_inputs(evidence.inputs)
+    for name, table in evidence.tables.items():
+        run.log_table(table, name)
+    for folder, paths in evidence.files.items():
         for path in paths:
             run.log_file(path, folder)
+
+
+@task(name="register model", **_IN_MLFLOW)
+def register_model(
+    run: TrackedRun,
+    parameters: Pipeline | TransferStage,
+    recipe: Recipe,
+    checkpoint: Artifact,
+    judged: Mapping[str, Artifact],
+    metrics: Mapping[str, Any],
+    description: str,
+) -> Registered:
+    """Register the checkpoint as a version, and decide whether it is the champion. It may be repeated.
+
+    Args:
+        run: the MLflow run.
+        parameters: of the flow.
+        recipe: what the model was pruned by.
+        checkpoint: the pruned one.
+        judged: the evaluations of ``dense``, ``wanda`` and ``pruned``.
+        metrics: the content of ``metrics.json``.
+        description: Markdown for the version's page.
+    """
+    source = find_model(parameters.model)
+    name = registered_name(parameters.registered_model, source.public_name, recipe.sparsity)
+    dense = judged["dense"]
+    windows = metrics["dense"]["settings"]
+    settings = digest([dense.inputs["model"], dense.inputs["text"], windows["window_length"], windows["windows"]])
+    tags = {
+        "base_model": source.public_name,
+        "base_model_digest": source.fingerprint,
+        "pattern": "N:M" if recipe.pattern.is_structured else "unstructured",
+        "sparsity": recipe.sparsity,
+        "achieved_sparsity": repr(metrics["achieved_sparsity"]),
+        "recipe_hash": checkpoint.inputs["recipe"],
+    }
+    return register_version(run, name, checkpoint, judgement(metrics, settings), parameters, tags, description)
 
 
 def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:

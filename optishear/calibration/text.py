@@ -52,7 +52,7 @@ def check_source(source: str) -> None:
         InputError: naming the source and what is wrong with it.
     """
     if source.startswith(HUB):
-        _hub_name(source)
+        hub_name(source)
     else:
         next(read_documents(source))
 
@@ -148,7 +148,12 @@ def _shuffled(documents: Iterator[str], seed: int) -> Iterator[str]:
     yield from buffer
 
 
-def _hub_name(source: str) -> tuple[str, str | None]:
+def hub_name(source: str) -> tuple[str, str | None]:
+    """The data set and its configuration, of ``hub:NAME[/CONFIG]``.
+
+    Raises:
+        InputError: if it is not written so.
+    """
     parts = source.removeprefix(HUB).split("/")
     if not all(parts) or len(parts) > 3:
         raise InputError(f"The text {source!r} is not hub:NAME[/CONFIG], such as hub:allenai/c4/en.")
@@ -156,7 +161,7 @@ def _hub_name(source: str) -> tuple[str, str | None]:
 
 
 def _hub_documents(source: str, seed: int | None, splits: tuple[str, ...]) -> Iterator[str]:
-    name, config = _hub_name(source)
+    name, config = hub_name(source)
     # Slow to import, and needed by no other source.
     import datasets
 

@@ -129,6 +129,7 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     assert run.data.metrics["achieved_sparsity"] == metrics["achieved_sparsity"]
     assert run.data.tags["checkpoint"] == str(output / "model")
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "comparison.json",
         "comparison.parquet",
         "figures",
         "metrics.json",
@@ -137,6 +138,26 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
         "trials.parquet",
     }
     assert len(client.get_metric_history(run.info.run_id, "seconds/search")) == 1
+    inputs = {each.tags[0].value: each.dataset for each in run.inputs.dataset_inputs}
+    assert {context: dataset.name for context, dataset in inputs.items()} == {
+        "calibration": "text.txt", "evaluation": "text.txt",
+    }  # fmt: skip
+    assert all(len(dataset.digest) == 32 for dataset in inputs.values())
+
+    # The model is a version, without a copy, and the champion, since there was none.
+    registered = metrics["registered"]
+    assert registered == again["registered"]
+    assert (registered["name"], registered["version"], registered["champion"]) == ("tiny-llama-0.5", "1", True)
+    assert registered["reason"] in shown
+    assert run.data.tags["promotion"] == registered["reason"]
+    (version,) = client.search_model_versions("name = 'tiny-llama-0.5'")
+    assert version.run_id == run.info.run_id
+    assert float(version.tags["perplexity"]) == metrics["pruned"]["perplexity"]
+    assert version.tags["base_model"] == "tiny-llama"
+    assert version.tags["pattern"] == "unstructured"
+    assert version.tags["sparsity"] == "0.5"
+    checkpoint = Path(version.source.removeprefix("file://"))
+    assert (checkpoint / "model.safetensors").samefile(output / "model" / "model.safetensors")
     children = {each.info.run_name: each for each in runs if each is not run}
     assert set(children) == {
         "calibrate", "statistics", "search", "evaluate dense", "evaluate wanda", "prune", "evaluate pruned", "report",
@@ -256,6 +277,7 @@ def empty(tmp_path: Path) -> Path:
         ({"device": "cuda:99"}, "cuda:99"),
         ({"output": "{tmp}/empty.txt/output"}, "cannot be written"),
         ({"tracking_uri": "nowhere://"}, "cannot be used"),
+        ({"champion_max_task_drop": 1}, "no tasks are judged; give tasks or a suite"),
         ({"trails": 3}, "There is no parameter 'trails'"),
     ],
     ids=lambda value: next(iter(value)) + str(next(iter(value.values())))[-16:] if isinstance(value, dict) else "",

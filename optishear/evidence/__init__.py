@@ -1,1 +1,0 @@
-"""Matrices of evidence: what one thing is worth in place of another, cell by cell."""

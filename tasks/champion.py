@@ -1,0 +1,161 @@
+"""Champion and challenger: whether tonight's model takes the place of the best one so far."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optishear.parameters import RegistryParameters
+from optishear.report.measures import perplexities, task_measures
+
+# What a task is judged by: the first of these that it has.
+_MAIN_METRICS = ("acc", "exact_match", "f1", "acc_norm")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a model's promotion depends on.
+
+    Attributes:
+        perplexity: of the model.
+        dense_perplexity: of the dense model on the same text.
+        task_drop: the mean score over the tasks of the dense model less the model's, in points (hundredths);
+            ``None`` where no task was judged for both.
+        settings: digest of the dense model and of what it was judged on; perplexities compare only where it is equal.
+        failed_tasks: tasks without a score for one of the two models.
+    """
+
+    perplexity: float
+    dense_perplexity: float
+    task_drop: float | None
+    settings: str
+    failed_tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model that is the champion now."""
+
+    version: str
+    perplexity: float
+    settings: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a model is promoted, and why, in a sentence."""
+
+    promoted: bool
+    reason: str
+
+
+def judgement(metrics: Mapping[str, Any], settings: str) -> Judgement:
+    """What ``metrics.json`` says of the pruned model; not a number where it says nothing."""
+    perplexity = perplexities(metrics)
+    pruned, dense = perplexity["pruned"], perplexity["dense"]
+    return Judgement(
+        perplexity=math.nan if pruned is None else pruned,
+        dense_perplexity=math.nan if dense is None else dense,
+        task_drop=_task_drop(metrics),
+        settings=settings,
+        failed_tasks=_failed_tasks(metrics),
+    )
+
+
+def decide(
+    challenger: Judgement, limits: RegistryParameters, champion: Champion | None, reigns: bool = False
+) -> Decision:
+    """Promote a model that is within the limits and no worse than the champion.
+
+    A champion that is judged anew stays it until another one takes its place, whatever comes out.
+
+    Args:
+        challenger: of the model.
+        limits: those of ``champion_max_perplexity_increase`` and ``champion_max_task_drop`` that are given.
+        champion: the present one, if there is one and it is another model.
+        reigns: whether the model is the champion itself.
+    """
+    obstacle = _beyond_limits(challenger, limits) or _behind(challenger, champion)
+    over = f"perplexity {challenger.perplexity:.6g}, {_over_dense(challenger)}"
+    if reigns:
+        return Decision(True, f"Still the champion{f', although {obstacle}' if obstacle else f': {over}'}.")
+    if obstacle:
+        return Decision(False, f"Not promoted: {obstacle}.")
+    if champion is None:
+        return Decision(True, f"Promoted: {over}; there was no champion.")
+    before = f"version {champion.version}, the champion before, had {champion.perplexity:.6g}"
+    return Decision(True, f"Promoted: {over}; {before}.")
+
+
+def _beyond_limits(challenger: Judgement, limits: RegistryParameters) -> str:
+    if math.isnan(challenger.perplexity):
+        return "it has no perplexity"
+    if math.isinf(challenger.perplexity):
+        return "its perplexity is infinite"
+    most = limits.champion_max_perplexity_increase
+    # Not a number where the dense model's is none, and then not within any limit.
+    if most is not None and not _increase(challenger) <= most:
+        return (
+            f"perplexity {challenger.perplexity:.6g} is {_over_dense(challenger)}, and "
+            f"champion_max_perplexity_increase allows {most:g} %"
+        )
+    drop = limits.champion_max_task_drop
+    if drop is None:
+        return ""
+    if challenger.failed_tasks:
+        return f"champion_max_task_drop is given, but there is no score on {', '.join(challenger.failed_tasks)}"
+    if challenger.task_drop is None:
+        return "champion_max_task_drop is given, but no task was judged for both the dense and the pruned model"
+    if not challenger.task_drop <= drop:
+        return (
+            f"the mean over the tasks is {challenger.task_drop:.4g} points under the dense model's, and "
+            f"champion_max_task_drop allows {drop:g}"
+        )
+    return ""
+
+
+def _behind(challenger: Judgement, champion: Champion | None) -> str:
+    if champion is None:
+        return ""
+    if champion.settings != challenger.settings:
+        return (
+            f"the champion, version {champion.version}, was judged on another text, other windows or another dense "
+            "model, so the two do not compare; judge the champion's run in the same way, or remove its alias"
+        )
+    if challenger.perplexity > champion.perplexity:
+        return (
+            f"perplexity {challenger.perplexity:.6g} is above the {champion.perplexity:.6g} of the champion, "
+            f"version {champion.version}"
+        )
+    return ""
+
+
+def _increase(judged: Judgement) -> float:
+    """Percent over the dense model's perplexity."""
+    return 100 * (judged.perplexity / judged.dense_perplexity - 1)
+
+
+def _over_dense(judged: Judgement) -> str:
+    increase = _increase(judged)
+    if not math.isfinite(increase):
+        return f"the dense model's is {judged.dense_perplexity}"
+    words = "over" if increase >= 0 else "under"
+    return f"{abs(increase):.4g} % {words} the dense model's {judged.dense_perplexity:.6g}"
+
+
+def _task_drop(metrics: Mapping[str, Any]) -> float | None:
+    """Dense less pruned, over the tasks that both were judged on, in points."""
+    drops: dict[str, float] = {}
+    measures = task_measures(metrics)
+    for name in _MAIN_METRICS:
+        for measure in measures:
+            dense, pruned = measure.values["dense"], measure.values["pruned"]
+            if measure.metric.split("/")[0] != name or dense is None or pruned is None:
+                continue
+            drops.setdefault(measure.task, dense - pruned)
+    return 100 * sum(drops.values()) / len(drops) if drops else None
+
+
+def _failed_tasks(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    judged = [(metrics.get(model) or {}).get("tasks") or {} for model in ("dense", "pruned")]
+    return tuple(dict.fromkeys(task for tasks in judged for task, scores in tasks.items() if "error" in scores))
