@@ -17,6 +17,8 @@ from optishear.models.quiet import quiet_transformers
 from optishear.models.source import ModelSource
 from optishear.parameters import (
     CalibrationParameters,
+    CrossModelStage,
+    CrossTaskStage,
     EvaluationParameters,
     ExportStage,
     ModelParameters,
@@ -28,14 +30,16 @@ from optishear.parameters import (
     SparsityParameters,
     StatisticsStage,
     TrackingParameters,
+    TransplantStage,
 )
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import check_pattern
 from optishear.pruning.checkpoint import check_replaceable
 from optishear.recipe import find_recipe
 from optishear.sparsity import layer_ratios
+from tasks.provenance import public_source
 from tasks.prune import CHECKPOINT
-from tasks.sources import find_model
+from tasks.sources import find_model, models_by_name
 from tasks.tracking import connect
 
 
@@ -49,22 +53,59 @@ def check(parameters: Parameters) -> None:
         resolve_device(parameters.device)
     if isinstance(parameters, RecipeParameters):
         _check_recipe(parameters)
+    if isinstance(parameters, TransplantStage):
+        _check_transplant(parameters)
     if isinstance(parameters, SearchStage):
         _check_search(parameters)
     if isinstance(parameters, EvaluationParameters):
         check_evaluation(parameters)
     if isinstance(parameters, CalibrationParameters):
         check_calibration(parameters.calibration)
-    if isinstance(parameters, ModelParameters):
+    if isinstance(parameters, CrossModelStage):
+        for model in models_by_name(parameters).values():
+            _check_model(parameters.model_copy(update={"model": model}))
+    elif isinstance(parameters, ModelParameters):
         _check_model(parameters)
     if isinstance(parameters, ExportStage):
         _check_export(parameters)
+    if isinstance(parameters, CrossTaskStage):
+        for source in texts_by_name(parameters).values():
+            check_calibration(source)
     if isinstance(parameters, OutputParameters) and isinstance(parameters, SparsityParameters):
         check_replaceable(parameters.output / CHECKPOINT)
     if isinstance(parameters, RegistryParameters) and isinstance(parameters, EvaluationParameters):
         _check_limits(parameters, bool(parameters.tasks or parameters.suite))
     if isinstance(parameters, TrackingParameters):
         connect(parameters)
+
+
+def texts_by_name(parameters: CrossTaskStage) -> dict[str, str]:
+    """The texts of a matrix, by the names that they have in it.
+
+    Raises:
+        InputError: if there are fewer than two, or two of one name.
+    """
+    first = parameters.calibration
+    others = (item.partition("=") for item in parameters.other_calibrations)
+    named = [(public_source(first), first), *((name, source) for name, _, source in others)]
+    texts = dict(named)
+    if len(texts) < len(named):
+        raise InputError(f"Two of the texts {', '.join(name for name, _ in named)} have one name; rename one.")
+    if len(texts) < 2:
+        raise InputError("A matrix over texts needs at least two; name the others in other_calibrations.")
+    return texts
+
+
+def _check_transplant(parameters: TransplantStage) -> None:
+    """Whether the recipe has ratios that can be carried to another metric."""
+    recipe = find_recipe(parameters.recipe, "0.5")
+    if recipe.pattern.is_structured:
+        raise InputError(
+            f"The recipe {parameters.recipe!r} is for {recipe.sparsity}, which fixes the sparsity of every layer; "
+            "give one for a fraction, such as 0.5."
+        )
+    if not recipe.sparsity_ratios:
+        raise InputError(f"The recipe {parameters.recipe!r} has no sparsity ratios; give one that a search found.")
 
 
 def _check_limits(parameters: RegistryParameters, judges_tasks: bool) -> None:

@@ -13,10 +13,12 @@ import click
 from flows.cache import cache
 from flows.environment import make_home, quiet_console
 from flows.options import GroupCommand, given_values, options_of
-from optishear.errors import InputError
+from optishear.errors import IncompleteError, InputError
 from optishear.parameters import (
     CalibrateStage,
     CompareStage,
+    CrossModelStage,
+    CrossTaskStage,
     EvaluateStage,
     ExportStage,
     OutputParameters,
@@ -25,6 +27,7 @@ from optishear.parameters import (
     SearchStage,
     StatisticsStage,
     TransferStage,
+    TransplantStage,
     read_parameters,
 )
 
@@ -162,6 +165,49 @@ COMMANDS = [
           optishear transfer --recipe found/recipe.yaml --model HuggingFaceTB/SmolLM2-360M --output transferred
         """,
     ),
+    Command(
+        "transplant",
+        "flows.transplant:transplant",
+        TransplantStage,
+        """Combine a recipe's layer ratios with other metrics, beside uniform, OWL and AlphaPruning ratios.
+
+        Writes transplant.parquet (one row for each metric and ratios) and transplant.png to --output. Every cell is
+        kept; one that failed is made alone when the same command is given again.
+
+        \b
+        Example:
+          optishear transplant --recipe found/recipe.yaml --model HuggingFaceTB/SmolLM2-135M --output transplanted
+        """,
+    ),
+    Command(
+        "cross-task",
+        "flows.cross_task:cross_task",
+        CrossTaskStage,
+        """Search on each of several texts, and judge each recipe on every other text.
+
+        Writes cross-task.parquet (one row for each pair), and heat maps against Wanda and against each text's own
+        recipe, to --output. The texts that recipes are judged on are held back from the search.
+
+        \b
+        Example:
+          optishear cross-task --calibration self --other-calibrations c4=c4.jsonl,math=gsm8k.jsonl --output crossed
+        """,
+    ),
+    Command(
+        "cross-model",
+        "flows.cross_model:cross_model",
+        CrossModelStage,
+        """Search on each of several models, and apply each recipe to every other model.
+
+        Writes cross-model.parquet (one row for each pair), and heat maps against each model's Wanda and against its
+        own recipe, to --output. With --universal, one recipe is searched for all models at once and judged beside
+        them. Models of any sizes and families: layer ratios are mapped by relative depth.
+
+        \b
+        Example:
+          optishear cross-model --model HuggingFaceTB/SmolLM2-135M --other-models Qwen/Qwen3-0.6B --output crossed
+        """,
+    ),
 ]
 
 
@@ -231,6 +277,9 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
+    except IncompleteError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

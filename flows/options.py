@@ -19,7 +19,9 @@ _HEADINGS = [
     "Calibration",
     "Search",
     "Evaluation",
+    "Matrix",
     "Tracking",
+    "Registry",
     "General",
 ]
 

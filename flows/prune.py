@@ -8,9 +8,10 @@ from flows.summary import where
 from optishear.parameters import PruneStage
 from optishear.recipe import find_recipe
 from tasks.calibrate import CALIBRATION, calibrate_stage
+from tasks.gradients import observe
 from tasks.prune import CHECKPOINT, SUMMARY, prune_stage
 from tasks.search import RECIPE
-from tasks.statistics import STATISTICS, statistics_stage
+from tasks.statistics import STATISTICS
 
 
 @flow(name="prune")
@@ -20,7 +21,7 @@ def prune(parameters: PruneStage) -> str:
         check(parameters)
         recipe = find_recipe(parameters.recipe, parameters.sparsity)
         blocks = calibrate_stage(parameters)
-        observed = statistics_stage(parameters, blocks)
+        observed = observe(parameters, blocks, recipe)
         pruned = prune_stage(parameters, recipe, observed)
         lay_out(
             output,

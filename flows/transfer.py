@@ -8,8 +8,8 @@ from flows.layout import output_folder
 from optishear.parameters import TransferStage
 from optishear.recipe import find_recipe
 from tasks.calibrate import calibrate_stage
+from tasks.gradients import observe
 from tasks.runs import tracked_run
-from tasks.statistics import statistics_stage
 
 
 @flow(name="transfer")
@@ -20,7 +20,7 @@ def transfer(parameters: TransferStage) -> str:
         with tracked_run("transfer", parameters) as run:
             recipe = find_recipe(parameters.recipe, parameters.sparsity)
             blocks = calibrate_stage(parameters)
-            observed = statistics_stage(parameters, blocks)
+            observed = observe(parameters, blocks, recipe)
             checkpoint, judged = prune_and_judge(parameters, recipe, observed)
             stages = {"calibrate": blocks, "statistics": observed, "prune": checkpoint}
             return conclude(parameters, output, run, recipe, stages, judged)

@@ -1,4 +1,4 @@
-"""The one exception that means "the caller gave something unusable"."""
+"""Exceptions that end a command with a sentence rather than a traceback."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,11 @@ class InputError(ValueError):
 
     Raised before any expensive work. The command line prints the sentence alone and exits with 2; the
     tasks never retry it, because the same input fails the same way.
+    """
+
+
+class IncompleteError(RuntimeError):
+    """Some parts of what was asked failed; the others' results are laid out, and another run makes only these.
+
+    The command line prints the sentence alone and exits with 1.
     """

@@ -153,11 +153,7 @@ class SearchParameters(Parameters):
     @field_validator("search_calibrations")
     @classmethod
     def _named(cls, value: list[str]) -> list[str]:
-        for item in value:
-            name, separator, source = item.partition("=")
-            if not (separator and name and source):
-                raise ValueError(f"{item!r} is not NAME=SOURCE, such as math=gsm8k.jsonl")
-        return value
+        return named_sources(value)
 
 
 class EvaluationParameters(Parameters):
@@ -238,7 +234,10 @@ class OutputParameters(Parameters):
 class RecipeParameters(Parameters):
     """A recipe to apply."""
 
-    recipe: str = Field("wanda", description="A recipe file, or the name of one that ships: magnitude, wanda, ria.")
+    recipe: str = Field(
+        "wanda",
+        description="A recipe file, or the name of a published one: magnitude, wanda, ria, pruner_zero.",
+    )
 
 
 class ExportParameters(Parameters):
@@ -252,6 +251,16 @@ class ExportParameters(Parameters):
         "bitmask",
         description="dense: what transformers loads; bitmask: one bit for each weight, and the weights that are not "
         "zero.",
+    )
+
+
+class MatrixParameters(Parameters):
+    """How the cells of a matrix are measured."""
+
+    parallel_cells: Positive = Field(
+        1,
+        description="Cells under way at a time: their stages run side by side on workers, one after the other in this "
+        "process.",
     )
 
 
@@ -303,8 +312,68 @@ class TransferStage(
     """Apply a recipe found elsewhere to this model, and judge it beside this model's own Wanda."""
 
 
+MetricChoice = Literal["magnitude", "wanda", "ria", "pruner_zero", "recipe"]
+RatioChoice = Literal["owl", "alphapruning", "searched"]
+
+
+class TransplantStage(RecipeParameters, EvaluationParameters, StatisticsStage, TrackingParameters, MatrixParameters):
+    """Combine a recipe's layer ratios with other metrics, beside other methods' ratios."""
+
+    pruning_metrics: list[MetricChoice] = Field(
+        ["magnitude", "wanda", "ria", "pruner_zero", "recipe"],
+        min_length=1,
+        description="Pruning metrics: magnitude, wanda, ria, pruner_zero, or recipe for the recipe's own.",
+    )
+    layer_ratios: list[RatioChoice] = Field(
+        ["owl", "alphapruning", "searched"],
+        min_length=1,
+        description="Layer ratios beside uniform: owl, alphapruning, or searched for the recipe's.",
+    )
+
+
 class Pipeline(EvaluationParameters, SearchStage, RegistryParameters):
     """Everything, from the dense model to its pruned, judged and registered version."""
+
+
+class CrossModelStage(Pipeline, MatrixParameters):
+    """Apply the recipe found on each of several models to every other one."""
+
+    other_models: list[str] = Field(
+        [],
+        description="More models beside the first, as for model, or NAME=MODEL for a name of its own in the tables.",
+    )
+    universal: bool = Field(
+        False, description="Also search one recipe for all models at once, and judge it beside each one's own."
+    )
+
+
+class CrossTaskStage(SearchStage, MatrixParameters):
+    """Apply the recipe found on each of several calibration texts, and judge it on every other text."""
+
+    other_calibrations: list[str] = Field(
+        [], description="More texts beside the first, as NAME=SOURCE, each to search on and to judge on."
+    )
+    judged_sequences: Positive = Field(
+        32, description="Sequences of each text, beside those calibrated on, that recipes are judged on."
+    )
+
+    @field_validator("other_calibrations")
+    @classmethod
+    def _named_texts(cls, value: list[str]) -> list[str]:
+        return named_sources(value)
+
+
+def named_sources(items: list[str]) -> list[str]:
+    """The items, all of which are NAME=SOURCE.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for item in items:
+        name, separator, source = item.partition("=")
+        if not (separator and name and source):
+            raise ValueError(f"{item!r} is not NAME=SOURCE, such as math=gsm8k.jsonl")
+    return items
 
 
 def seconds_of(duration: str) -> float:

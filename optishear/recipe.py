@@ -1,17 +1,19 @@
 """The recipe: a pruning strategy as a small YAML file, readable, shareable, applicable to another model."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from optishear.errors import InputError
 from optishear.files import write_text
-from optishear.metrics.metric import NAMED, Metric
+from optishear.metrics.metric import PUBLISHED, GradientMetric, Metric
 from optishear.models.layers import KINDS, PrunableLayer, block_path
 from optishear.pattern import Pattern, parse_pattern
 
+AnyMetric = TypeVar("AnyMetric", bound=Metric)
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -55,6 +57,11 @@ class Recipe(BaseModel):
         """The parsed sparsity."""
         return parse_pattern(self.sparsity)
 
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether a metric is scored by gradients of the dense model's loss."""
+        return any(isinstance(metric, GradientMetric) for metric in self.metrics.values())
+
     def metric_of(self, layer: PrunableLayer) -> Metric:
         """The metric that scores a layer."""
         return metric_of(self.metrics, layer)
@@ -85,7 +92,7 @@ class Recipe(BaseModel):
             raise InputError(f"The recipe {str(path)!r} is not valid: {where}: {first['msg']}.") from None
 
 
-def metric_of(metrics: dict[str, Metric], layer: PrunableLayer) -> Metric:
+def metric_of(metrics: Mapping[str, AnyMetric], layer: PrunableLayer) -> AnyMetric:
     """A layer's metric: by its path, else by its kind, else the one for all."""
     for key in (block_path(layer), layer.kind, "all"):
         if key in metrics:
@@ -94,14 +101,14 @@ def metric_of(metrics: dict[str, Metric], layer: PrunableLayer) -> Metric:
 
 
 def named_recipe(name: str, sparsity: str | float) -> Recipe:
-    """The recipe of a published metric (magnitude, wanda, ria) at a sparsity, the same in every layer.
+    """The recipe of a published metric (magnitude, wanda, ria, pruner_zero) at a sparsity, the same in every layer.
 
     Raises:
         InputError: if there is none of that name.
     """
-    if name not in NAMED:
-        raise InputError(f"There is no recipe named {name!r}; the named ones are {', '.join(NAMED)}.")
-    return Recipe(name=name, sparsity=str(sparsity), metrics={"all": NAMED[name]}, origin={"published": name})
+    if name not in PUBLISHED:
+        raise InputError(f"There is no recipe named {name!r}; the named ones are {', '.join(PUBLISHED)}.")
+    return Recipe(name=name, sparsity=str(sparsity), metrics={"all": PUBLISHED[name]}, origin={"published": name})
 
 
 def find_recipe(recipe: str, sparsity: str | float) -> Recipe:
@@ -110,8 +117,10 @@ def find_recipe(recipe: str, sparsity: str | float) -> Recipe:
     Raises:
         InputError: if it is neither.
     """
-    if recipe in NAMED:
+    if recipe in PUBLISHED:
         return named_recipe(recipe, sparsity)
     if not Path(recipe).is_file():
-        raise InputError(f"The recipe {recipe!r} is neither a file nor one of the named recipes {', '.join(NAMED)}.")
+        raise InputError(
+            f"The recipe {recipe!r} is neither a file nor one of the named recipes {', '.join(PUBLISHED)}."
+        )
     return Recipe.load(recipe)

@@ -10,7 +10,7 @@ from optishear.home import home_folder
 from optishear.parameters import SearchParameters, SearchStage
 from optishear.pattern import parse_pattern
 from optishear.recipe import Recipe
-from optishear.searching.search import run_search
+from optishear.searching.search import SearchResult, run_search
 from optishear.searching.trials import Trial
 from tasks.calibrate import CALIBRATION, load_calibration
 from tasks.keys import digest, model_digest
@@ -25,7 +25,7 @@ from tasks.store import Artifact
 TRIALS = "trials.parquet"
 RECIPE = "recipe.yaml"
 FRONT = "front"
-VERSION = 3
+VERSION = 4
 
 
 def load_recipe(artifact: Artifact) -> Recipe:
@@ -33,7 +33,8 @@ def load_recipe(artifact: Artifact) -> Recipe:
     return Recipe.load(artifact.path(RECIPE))
 
 
-def _inputs(parameters: SearchStage, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
+def search_inputs(parameters: SearchStage, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
+    """Digests of what a search reads."""
     return {
         "model": model_digest(parameters),
         "calibration": calibration.digest(CALIBRATION),
@@ -72,10 +73,15 @@ def _write(outputs: Path, parameters: SearchStage, calibration: Artifact, statis
             parameters,
             parse_pattern(parameters.sparsity),
             seed=parameters.seed,
-            ledger=_ledger(_inputs(parameters, calibration, statistics), parameters.dtype),
+            ledger=ledger_of(search_inputs(parameters, calibration, statistics), parameters.dtype),
             origin={**provenance(parameters), "calibration": public_source(parameters.calibration)},
             on_generation=tell,
         )
+    write_result(outputs, result)
+
+
+def write_result(outputs: Path, result: SearchResult) -> None:
+    """Write what a search found to a folder."""
     pq.write_table(result.trials, outputs / TRIALS)
     result.recipe.save(outputs / RECIPE)
     (outputs / FRONT).mkdir()
@@ -83,7 +89,7 @@ def _write(outputs: Path, parameters: SearchStage, calibration: Artifact, statis
         recipe.save(outputs / FRONT / f"{index:02d}.yaml")
 
 
-def _ledger(inputs: dict[str, str], dtype: str) -> Path:
+def ledger_of(inputs: dict[str, str], dtype: str) -> Path:
     """The journal of all searches on the same inputs.
 
     It outlives a kill, and what one search measured serves the next, at another sparsity or with another budget.
@@ -93,13 +99,13 @@ def _ledger(inputs: dict[str, str], dtype: str) -> Path:
 
 # Paths of further calibration sets are left out, since their content is among the inputs, and so is what only
 # bounds the memory.
-_MATTER = tuple(sorted(set(SearchParameters.model_fields) - {"search_calibrations", "memory_budget"}))
+MATTER = tuple(sorted(set(SearchParameters.model_fields) - {"search_calibrations", "memory_budget"}))
 
 search_stage = Stage(
     name="search",
     version=VERSION,
-    parameters=(*_MATTER, "sparsity", "seed", "dtype"),
-    inputs=_inputs,
+    parameters=(*MATTER, "sparsity", "seed", "dtype"),
+    inputs=search_inputs,
     write=_write,
     scores=lambda found: load_recipe(found).objectives,
 )

@@ -1,6 +1,7 @@
 """A stage: a function that writes files, made into a cached Prefect task."""
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,9 @@ from tasks.store import Artifact, Request
 Group = TypeVar("Group", bound=Parameters)
 Inputs = ParamSpec("Inputs")
 logger = logging.getLogger("optishear.stages")
+# Flows may call stages from several threads. Loading a model sets PyTorch's default dtype for the whole process, and
+# two models might not fit into its memory, so that within one process one stage computes at a time.
+_one_at_a_time = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Stage(Generic[Group, Inputs]):
 
         def write(outputs: Path) -> None:
             try:
-                with system_metrics():
+                with _one_at_a_time, system_metrics():
                     self.write(outputs, parameters, *args, **kwargs)
             except BaseException:
                 # A failed stage may have left the shared model half-changed.

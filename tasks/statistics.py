@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 from optishear.parameters import StatisticsStage
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
@@ -13,11 +15,15 @@ from tasks.stage import Stage
 from tasks.store import Artifact
 
 STATISTICS = "statistics.parquet"
+GRADIENTS = "gradients.safetensors"
 
 
 def load_statistics(artifact: Artifact) -> Statistics:
-    """The statistics of the stage's artifact."""
-    return Statistics.load(artifact.path(STATISTICS))
+    """The statistics of the stage's artifact, with the gradients where it has them."""
+    statistics = Statistics.load(artifact.path(STATISTICS))
+    if GRADIENTS in artifact.outputs:
+        return Statistics(statistics.squared_norms, load_file(artifact.path(GRADIENTS)))
+    return statistics
 
 
 def _inputs(parameters: StatisticsStage, calibration: Artifact) -> dict[str, str]:

@@ -11,20 +11,28 @@ from optishear.calibration.text import text_digest
 from optishear.errors import InputError
 from optishear.files import ensure_writable
 from optishear.home import home_folder
-from optishear.parameters import EvaluateStage, RegistryParameters, SearchStage, TrackingParameters, TransferStage
+from optishear.parameters import (
+    CrossModelStage,
+    EvaluateStage,
+    RegistryParameters,
+    SearchStage,
+    TrackingParameters,
+    TransferStage,
+    TransplantStage,
+)
 from tasks.keys import digest, folder_digest
-from tasks.sources import find_model
+from tasks.sources import find_model, models_by_name
 
 # Where and on what a run ran and where its result is registered, which is no part of what it made. A tracking address
 # may hold a password, too.
 PLACES = {
-    *("device", "output", "memory_budget"),
+    *("device", "output", "memory_budget", "parallel_cells"),
     *TrackingParameters.model_fields,
     *RegistryParameters.model_fields,
 }
 _TEXTS = {"calibration", "evaluation_text", "recipe", "suite"}
 
-TrackedParameters = SearchStage | EvaluateStage | TransferStage
+TrackedParameters = SearchStage | EvaluateStage | TransferStage | TransplantStage
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,13 @@ def run_key(kind: str, parameters: TrackedParameters) -> str:
     for item in values.pop("search_calibrations", []):
         name, source = item.split("=", 1)
         sources[f"search calibration {name}"] = text_digest(source)
+    for item in values.pop("other_calibrations", []):
+        name, source = item.split("=", 1)
+        sources[f"other calibration {name}"] = text_digest(source)
+    if isinstance(parameters, CrossModelStage):
+        named = models_by_name(parameters)
+        sources |= {f"model {name}": find_model(model).fingerprint for name, model in named.items()}
+        values.pop("other_models")
     sources["include_path"] = folder_digest(getattr(parameters, "include_path", None))
     left = {name: value for name, value in values.items() if name not in ("model", "include_path")}
     return digest({"kind": kind, "sources": sources, "parameters": left})

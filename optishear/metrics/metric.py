@@ -1,4 +1,4 @@
-"""Pruning metrics as data: a point of the meta space, or a point of the continuous power space."""
+"""Pruning metrics as data: a point of the meta space or of the continuous power space, or one that needs gradients."""
 
 from typing import Annotated, Literal
 
@@ -53,12 +53,30 @@ class PowerMetric(BaseModel):
         return f"|W| · x^{self.activation_exponent:.3g}" + (sums if self.sums_exponent else "")
 
 
-Metric = Annotated[MetaMetric | PowerMetric, Field(discriminator="space")]
+class GradientMetric(BaseModel):
+    """Pruner-Zero's published metric, S = |W * W| minmax(G) (Dong et al. 2024, arXiv 2406.02924).
+
+    G is the L2 norm over the calibration sequences of the loss's gradient for each weight, min-max scaled over the
+    layer. It needs a backward pass over the dense model, so it is applied but not searched.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    space: Literal["gradient"] = "gradient"
+
+    def __str__(self) -> str:
+        return "|W|² · minmax(|∂L/∂W|)"
+
+
+Metric = Annotated[MetaMetric | PowerMetric | GradientMetric, Field(discriminator="space")]
 
 MAGNITUDE = PowerMetric(activation_exponent=0.0)
 WANDA = MetaMetric()
 RIA = PowerMetric(activation_exponent=0.5, sums_exponent=1.0, column_share=0.5)
+PRUNER_ZERO = GradientMetric()
+# Those that every search begins with, and all that can be named.
 NAMED: dict[str, MetaMetric | PowerMetric] = {"magnitude": MAGNITUDE, "wanda": WANDA, "ria": RIA}
+PUBLISHED: dict[str, MetaMetric | PowerMetric | GradientMetric] = {**NAMED, "pruner_zero": PRUNER_ZERO}
 
 
 def _factor(coefficient: Coefficient, of: str) -> str:

@@ -44,6 +44,20 @@ def scores(metric: MetaMetric | PowerMetric, weight: Tensor, squared_norms: Tens
     return result if unusable is None else result.masked_fill(unusable, -torch.inf)
 
 
+def gradient_scores(weight: Tensor, gradient: Tensor) -> Tensor:
+    """Scores of ``GradientMetric``.
+
+    Args:
+        weight: [out, in], any floating dtype.
+        gradient: [out, in], the min-max scaled gradient norms of ``Statistics.gradient_of``.
+
+    Returns:
+        [out, in] float32, with minus infinity where a score would not be finite.
+    """
+    result = weight.detach().float().square() * gradient.to(device=weight.device, dtype=torch.float32)
+    return torch.nan_to_num(result, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+
+
 def _meta_scores(metric: MetaMetric, magnitudes: Tensor, squared: Tensor) -> Tensor:
     """Scores of a meta metric; ``magnitudes`` is used up, since a layer's passes over its weights are what costs."""
     activation = COEFFICIENTS[metric.activation_coefficient](squared) * OPERATIONS[metric.activation_operation](

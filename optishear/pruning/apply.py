@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.masks.select import check_group_divides, keep_mask
-from optishear.metrics.score import scores
+from optishear.metrics.metric import GradientMetric, Metric
+from optishear.metrics.score import gradient_scores, scores
 from optishear.models.layers import PrunableLayer, prunable_layers
 from optishear.pattern import Pattern
 from optishear.recipe import Recipe
@@ -41,20 +43,34 @@ def apply_recipe(
     layers = prunable_layers(model)
     check_pattern(recipe.pattern, layers)
     for layer in layers:
-        statistics.of(layer.name, layer.module.in_features)
+        if isinstance(recipe.metric_of(layer), GradientMetric):
+            statistics.gradient_of(layer.name, tuple(layer.module.weight.shape))
+        else:
+            statistics.of(layer.name, layer.module.in_features)
     counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.sparsity)
     zeros: dict[str, float] = {}
     total = 0
     for layer, count in zip(tqdm(layers, desc="prune", unit="layer", disable=not progress), counts, strict=True):
         weight = layer.module.weight
-        squared_norms = statistics.of(layer.name, layer.module.in_features)
-        mask = keep_mask(scores(recipe.metric_of(layer), weight, squared_norms), recipe.pattern, count)
+        mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.pattern, count)
         # A weight that is not a number times zero is still not a number, so it is replaced rather than multiplied.
         weight.masked_fill_(~mask, 0)
         pruned = int((weight == 0).sum())
         zeros[layer.name] = pruned / weight.numel()
         total += pruned
     return PruningSummary(total / sum(layer.module.weight.numel() for layer in layers), zeros)
+
+
+def layer_scores(metric: Metric, layer: PrunableLayer, statistics: Statistics) -> Tensor:
+    """Scores of a layer's weights, [out, in], from whatever the metric needs of the statistics.
+
+    Raises:
+        InputError: if the statistics do not hold it.
+    """
+    weight = layer.module.weight
+    if isinstance(metric, GradientMetric):
+        return gradient_scores(weight, statistics.gradient_of(layer.name, tuple(weight.shape)))
+    return scores(metric, weight, statistics.of(layer.name, layer.module.in_features))
 
 
 def check_pattern(pattern: Pattern, layers: list[PrunableLayer]) -> None:

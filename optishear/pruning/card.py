@@ -5,7 +5,7 @@ from typing import Literal
 
 import yaml
 
-from optishear.metrics.metric import NAMED, Metric, PowerMetric
+from optishear.metrics.metric import PUBLISHED, Metric, PowerMetric
 from optishear.models.source import ModelSource
 from optishear.recipe import Recipe
 
@@ -116,7 +116,7 @@ def _metrics(recipe: Recipe) -> list[str]:
 
 
 def _in_words(metric: Metric) -> str:
-    names = [name for name, named in NAMED.items() if named == metric]
+    names = [name for name, named in PUBLISHED.items() if named == metric]
     return f"`{metric}`" + (f" ({names[0]})" if names else "")
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from typing import Protocol
 
 from optishear.models.layers import PrunableLayer
 from optishear.pattern import Pattern
@@ -10,6 +11,18 @@ from optishear.searching.ledger import Ledger, measurement_key
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.reconstruction import ReconstructionError
 from optishear.searching.sensitivity import marginal_costs
+
+
+class Evaluator(Protocol):
+    """What a search needs to know of its candidates."""
+
+    def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
+        """All errors by name, ``sparsity_distance``, and the ``seconds`` that it took when it was measured."""
+        ...
+
+    def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
+        """Cost of one more pruned weight in each layer on ``count`` sequences from ``first`` on, and the seconds."""
+        ...
 
 
 class CandidateEvaluator:

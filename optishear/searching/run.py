@@ -15,7 +15,7 @@ from optishear.searching.algorithms.registry import algorithm_for
 from optishear.searching.candidate import AnyMetric, Candidate, make_candidate
 from optishear.searching.choice import choose
 from optishear.searching.descent import RatioDescent
-from optishear.searching.evaluator import CandidateEvaluator
+from optishear.searching.evaluator import Evaluator
 from optishear.searching.rounds import Round, plan_rounds, plan_stages
 from optishear.searching.space import Genome, Space, metric_scopes, ratio_groups
 from optishear.searching.trials import Trial, best_first
@@ -35,7 +35,7 @@ class SearchRun:
 
     def __init__(
         self,
-        evaluator: CandidateEvaluator,
+        evaluator: Evaluator,
         layers: list[PrunableLayer],
         parameters: SearchParameters,
         pattern: Pattern,

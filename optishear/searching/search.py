@@ -1,7 +1,7 @@
 """The search: from the named metrics to a recipe."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -114,7 +114,9 @@ def run_search(
         logger.info("rank cache: %.0f of at most %.0f MiB", weights.rank_cache_bytes / 2**20, budget / 2**20)
         wanda = make_candidate(layers, pattern, {"all": WANDA})
         confirmed = held_out.compare(weights, choice.trial.candidate, wanda)
-        return _result(run.trials, choice, confirmed, pattern, facts, weights.rank_cache_bytes)
+        sentence = "" if confirmed is None else confirmed.sentence
+        result = search_result(run.trials, choice, sentence, pattern, facts, weights.rank_cache_bytes)
+        return replace(result, confirmed=confirmed)
 
 
 def check_sequences(parameters: SearchParameters, calibrations: dict[str, CalibrationSet]) -> None:
@@ -151,15 +153,16 @@ def memory_budget(parameters: SearchParameters, layers: list[PrunableLayer]) -> 
     return free / 4
 
 
-def _result(
+def search_result(
     trials: list[Trial],
     choice: Choice,
-    confirmed: Confirmation | None,
+    confirmation: str,
     pattern: Pattern,
     origin: dict[str, object],
     rank_cache_bytes: int,
 ) -> SearchResult:
-    reason = choice.reason if confirmed is None else f"{choice.reason} {confirmed.sentence}"
+    """What a search found, from its trials and the choice among them; ``confirmation`` says how sure it is."""
+    reason = f"{choice.reason} {confirmation}".strip()
     recipes = []
     for index, trial in enumerate(choice.front):
         name = trial.name or f"front-{index:02d}"
@@ -169,4 +172,4 @@ def _result(
         update={"objectives": choice.trial.measured, "origin": {**origin, "reason": reason}}
     )
     table = trials_table(trials, choice.front, choice.trial)
-    return SearchResult(chosen, reason, confirmed, recipes, table, rank_cache_bytes)
+    return SearchResult(chosen, reason, None, recipes, table, rank_cache_bytes)

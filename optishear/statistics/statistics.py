@@ -1,6 +1,6 @@
 """Activation statistics: the squared L2 norm of every input channel of every prunable layer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,9 +26,12 @@ class Statistics:
     Attributes:
         squared_norms: for each layer's name a float32 tensor [in]: the squared L2 norm of each input channel
             over a calibration sequence, averaged over the sequences.
+        gradients: for each layer's name a float16 tensor [out, in], as ``collect_gradients`` makes them; only where a
+            metric asks for them, since they are as large as the weights. ``save`` does not write them.
     """
 
     squared_norms: dict[str, Tensor]
+    gradients: dict[str, Tensor] = field(default_factory=dict)
 
     def save(self, path: Path, metadata: dict[str, str]) -> None:
         """Write a Parquet file: one row per layer, columns ``layer`` and ``squared_norms``.
@@ -78,5 +81,18 @@ class Statistics:
             raise InputError(
                 f"The statistics do not fit the model: {layer} has {width} inputs, the statistics hold "
                 f"{'none' if values is None else len(values)} for it; take them again on this model."
+            )
+        return values
+
+    def gradient_of(self, layer: str, shape: tuple[int, ...]) -> Tensor:
+        """The scaled gradient norms [out, in] of one layer.
+
+        Raises:
+            InputError: if there are none, or they are another model's.
+        """
+        values = self.gradients.get(layer)
+        if values is None or tuple(values.shape) != shape:
+            raise InputError(
+                f"The statistics hold no gradients for {layer}, which the metric needs; collect them on this model."
             )
         return values

@@ -47,6 +47,7 @@ class Sweep:
         self._asked = 0
         self._best: Genome | None = None
         self._value = float("inf")
+        self._reference: NDArray[np.float64] | None = None
 
     def ask(self) -> list[Genome]:
         """The presets of the next scope; nothing after two sweeps."""
@@ -65,7 +66,12 @@ class Sweep:
         return varied
 
     def tell(self, genomes: list[Genome], objectives: NDArray[np.float64]) -> None:
-        """Keep the best on the first objective."""
-        best = int(np.argmin(objectives[:, 0]))
-        if self._best is None or objectives[best, 0] < self._value:
-            self._best, self._value = genomes[best], float(objectives[best, 0])
+        """Keep the best: of several objectives the one whose worst ratio to the first batch's best is smallest."""
+        if self._reference is None:
+            self._reference = objectives.min(axis=0)
+        # An objective that is zero there, as a distance to the target is, tells nothing.
+        telling = (self._reference > 0) & np.isfinite(self._reference)
+        worst = (objectives[:, telling] / self._reference[telling]).max(axis=1, initial=0.0)
+        best = int(np.argmin(worst))
+        if self._best is None or worst[best] < self._value:
+            self._best, self._value = genomes[best], float(worst[best])

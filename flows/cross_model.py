@@ -1,0 +1,87 @@
+"""The flow that applies the recipe found on each of several models to every other one."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from prefect import flow
+
+from flows.cells import make_cells
+from flows.checks import check
+from flows.layout import output_folder
+from flows.matrix import conclude_matrix, perplexities, subject_of
+from flows.parts import part
+from optishear.evidence.crossed import UNIVERSAL, WANDA, crossed_evidence
+from optishear.evidence.matrix import Cell, Matrix
+from optishear.parameters import CrossModelStage, EvaluateStage, Pipeline, SearchStage
+from optishear.recipe import named_recipe
+from tasks.calibrate import calibrate_stage
+from tasks.evaluate import evaluate_stage, forget_failures
+from tasks.runs import tracked_run
+from tasks.search import load_recipe, search_stage
+from tasks.shared_search import MemberArtifacts, shared_search_stage
+from tasks.sources import models_by_name
+from tasks.statistics import statistics_stage
+from tasks.store import Artifact
+
+DENSE = "dense"
+TABLE = "cross-model"
+
+
+@flow(name="cross-model")
+def cross_model(parameters: CrossModelStage) -> str:
+    """Write ``cross-model.parquet``, its heat maps and page, and each recipe; returns what came out and where it is."""
+    with output_folder(parameters.output) as output:
+        check(parameters)
+        with tracked_run("cross-model", parameters) as run:
+            models = {
+                name: part(parameters, Pipeline, model=model) for name, model in models_by_name(parameters).items()
+            }
+            found = (*models, *([UNIVERSAL] if parameters.universal else []))
+            cells: dict[Cell, Callable[[], Artifact]] = {
+                (row, column): partial(_cell, parameters, models, row, column)
+                for column in models
+                for row in (WANDA, *found)
+            }
+            made = make_cells(cells, parameters.parallel_cells)
+            matrix = Matrix((*found, WANDA), tuple(models), *perplexities(made))
+            subject = subject_of(parameters, parameters.sparsity, f"{len(models)} models")
+            evidence = crossed_evidence(subject, matrix, tuple(models), "model")
+            summary = conclude_matrix(TABLE, parameters, output, run, evidence)
+            forget_failures(made.made.values())
+            made.raise_if_incomplete()
+            return summary
+
+
+def _cell(parameters: CrossModelStage, models: Mapping[str, Pipeline], row: str, column: str) -> Artifact:
+    """The evaluation of a model pruned by a recipe: another model's, its own, the universal one or Wanda's."""
+    there = models[column]
+    _, observed = _observe(column, there)
+    if row == WANDA:
+        recipe = named_recipe("wanda", there.sparsity)
+    elif row == UNIVERSAL:
+        recipe = load_recipe(_search_shared(parameters, models))
+    else:
+        here = models[row]
+        recipe = load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))
+    judged = part(there, EvaluateStage)
+    return evaluate_stage.labelled(f"evaluate {row} recipe on {column}")(judged, recipe, observed)
+
+
+def _observe(name: str, parameters: Pipeline) -> tuple[Artifact, Artifact]:
+    """Calibration and statistics of one model; cached, so that every cell may ask for them."""
+    blocks = calibrate_stage.labelled(f"calibrate {name}")(parameters)
+    return blocks, statistics_stage.labelled(f"statistics {name}")(parameters, blocks)
+
+
+def _search_shared(parameters: CrossModelStage, models: Mapping[str, Pipeline]) -> Artifact:
+    members = {}
+    for name, each in models.items():
+        blocks, observed = _observe(name, each)
+        members[name] = MemberArtifacts(parameters=part(each, SearchStage), calibration=blocks, statistics=observed)
+    return shared_search_stage.labelled("search on all models")(part(parameters, SearchStage), members)
+
+
+if __name__ == "__main__":
+    from flows.cli import main_of
+
+    main_of("cross-model")

@@ -1,0 +1,65 @@
+"""The flow that judges the recipe found on each of several calibration texts on every one of them."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from prefect import flow
+
+from flows.cells import make_cells
+from flows.checks import check, texts_by_name
+from flows.layout import output_folder
+from flows.matrix import conclude_matrix, subject_of
+from optishear.evidence.crossed import WANDA, crossed_evidence
+from optishear.evidence.matrix import Cell, Matrix
+from optishear.parameters import CrossTaskStage
+from optishear.recipe import named_recipe
+from tasks.held_back import hold_back
+from tasks.judge import judge_stage, load_perplexity
+from tasks.runs import tracked_run
+from tasks.search import load_recipe, search_stage
+from tasks.statistics import statistics_stage
+from tasks.store import Artifact
+
+TABLE = "cross-task"
+
+
+@flow(name="cross-task")
+def cross_task(parameters: CrossTaskStage) -> str:
+    """Write ``cross-task.parquet``, its heat maps and page; returns what came out and where it is."""
+    with output_folder(parameters.output) as output:
+        check(parameters)
+        with tracked_run("cross-task", parameters) as run:
+            texts = {
+                name: parameters.model_copy(update={"calibration": source})
+                for name, source in texts_by_name(parameters).items()
+            }
+            cells: dict[Cell, Callable[[], Artifact]] = {
+                (row, column): partial(_cell, texts, row, column) for column in texts for row in (WANDA, *texts)
+            }
+            made = make_cells(cells, parameters.parallel_cells)
+            values = {cell: load_perplexity(artifact) for cell, artifact in made.made.items()}
+            matrix = Matrix((*texts, WANDA), tuple(texts), values, made.failures)
+            evidence = crossed_evidence(subject_of(parameters, parameters.sparsity), matrix, tuple(texts), "text")
+            summary = conclude_matrix(TABLE, parameters, output, run, evidence)
+            made.raise_if_incomplete()
+            return summary
+
+
+def _cell(texts: Mapping[str, CrossTaskStage], row: str, column: str) -> Artifact:
+    """The perplexity on one text of the model pruned by another one's recipe, or by Wanda on this one."""
+    judged = hold_back(texts[column], column)
+    source = column if row == WANDA else row
+    here = texts[source]
+    blocks = hold_back(here, source)
+    observed = statistics_stage.labelled(f"statistics {source}")(here, blocks)
+    if row == WANDA:
+        recipe = named_recipe("wanda", here.sparsity)
+    else:
+        recipe = load_recipe(search_stage.labelled(f"search on {row}")(here, blocks, observed))
+    return judge_stage.labelled(f"judge {row} recipe on {column}")(here, recipe, observed, judged)
+
+
+if __name__ == "__main__":
+    from flows.cli import main_of
+
+    main_of("cross-task")

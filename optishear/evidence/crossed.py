@@ -1,0 +1,89 @@
+"""Recipes found in one place and applied in another: across models, and across calibration texts."""
+
+from collections.abc import Iterable
+
+from optishear.evidence.evidence import Evidence, HeatMap, failures_remark, times
+from optishear.evidence.matrix import Matrix, geometric_mean, matrix_table
+
+WANDA = "Wanda"
+UNIVERSAL = "universal"
+
+
+def crossed_evidence(subject: str, matrix: Matrix, places: tuple[str, ...], what: str) -> Evidence:
+    """Read a matrix whose rows are recipes by where they were found, and whose columns are where they were applied.
+
+    Args:
+        subject: what it is about.
+        matrix: perplexities. Rows: ``places``, then perhaps ``UNIVERSAL``, then ``WANDA`` at the column's own
+            calibration. Columns: ``places``.
+        places: where recipes were found and applied.
+        what: what the places are, in the singular: ``model`` or ``text``.
+    """
+    recipes = tuple(row for row in matrix.rows if row != WANDA)
+    to_wanda = matrix.relative(lambda column: matrix.of(WANDA, column), recipes)
+    to_own = matrix.relative(lambda column: matrix.of(column, column))
+    table = matrix_table(("found_on", "applied_to"), "perplexity", matrix, {"to_wanda": to_wanda, "to_own": to_own})
+    own = [value for place in places if (value := to_wanda.of(place, place)) is not None]
+    strange = list(_off_diagonal(to_wanda, places))
+    verdict = (
+        f"A recipe found on another {what} gives {times(geometric_mean(strange))} Wanda's perplexity on average, "
+        f"its own recipe {times(geometric_mean(own))}."
+    )
+    return Evidence(
+        subject,
+        verdict,
+        (*_remarks(to_wanda, to_own, places, what), *failures_remark(matrix)),
+        table,
+        (
+            HeatMap(
+                "to-wanda",
+                to_wanda,
+                f"perplexity as a multiple of Wanda's on the same {what}",
+                f"applied to this {what}",
+                f"Each row is a recipe by the {what} that it was found on; below 1 it is better than Wanda, which is "
+                f"calibrated on the {what} it is applied to.",
+            ),
+            HeatMap(
+                "to-own",
+                to_own,
+                f"perplexity as a multiple of that of the {what}'s own recipe",
+                f"applied to this {what}",
+                f"What is lost, or gained, against a search on the {what} itself.",
+            ),
+        ),
+    )
+
+
+def _off_diagonal(matrix: Matrix, places: tuple[str, ...]) -> Iterable[float]:
+    return (
+        value for row in places for column in places if row != column and (value := matrix.of(row, column)) is not None
+    )
+
+
+def _remarks(to_wanda: Matrix, to_own: Matrix, places: tuple[str, ...], what: str) -> tuple[str, ...]:
+    strange = list(_off_diagonal(to_wanda, places))
+    remarks = []
+    if strange:
+        better = sum(value < 1 for value in strange)
+        remarks.append(f"It is better than Wanda in {better} of {len(strange)} pairs.")
+    means = {
+        row: mean
+        for row in places
+        if (mean := geometric_mean([v for column, v in to_own.row(row).items() if column != row])) is not None
+    }
+    if len(means) > 1:
+        best, worst = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+        remarks.append(
+            f"Recipes found on {best} carry over best ({times(means[best])} the perplexity of the others' own recipes "
+            f"on average), those found on {worst} least well ({times(means[worst])})."
+        )
+    shared = to_own.row(UNIVERSAL) if UNIVERSAL in to_own.rows else {}
+    if shared:
+        furthest = max(shared, key=shared.__getitem__)
+        against = to_wanda.row(UNIVERSAL)
+        remarks.append(
+            f"One recipe searched for all is {times(shared[furthest])} the own recipe's perplexity at worst "
+            f"({furthest}), {times(geometric_mean(list(shared.values())))} on average, and "
+            f"{times(max(against.values(), default=None))} Wanda's at worst."
+        )
+    return tuple(remarks)

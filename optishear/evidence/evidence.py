@@ -1,0 +1,62 @@
+"""What a matrix shows: a verdict, remarks, a table and heat maps, whatever was crossed with what."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from optishear.evidence.matrix import Matrix
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """One heat map.
+
+    Attributes:
+        name: of its file, in lower-case letters and dashes.
+        matrix: multiples of a reference.
+        title: what the values are.
+        across: what the columns are.
+        caption: what to look for, in a sentence.
+    """
+
+    name: str
+    matrix: Matrix
+    title: str
+    across: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found.
+
+    Attributes:
+        subject: what it is about, such as a model and a sparsity.
+        verdict: what came out, in a sentence.
+        remarks: what must be known to read the verdict rightly.
+        table: all values, one row per cell.
+        maps: the heat maps, the most telling first.
+    """
+
+    subject: str
+    verdict: str
+    remarks: tuple[str, ...]
+    table: pa.Table
+    maps: tuple[HeatMap, ...]
+
+
+def failures_remark(matrix: Matrix) -> tuple[str, ...]:
+    """A remark on the cells that failed, if any did."""
+    if not matrix.failures:
+        return ()
+    count = len(matrix.failures)
+    (row, column), reason = next(iter(matrix.failures.items()))
+    plural = "s are" if count > 1 else " is"
+    return (f"{count} cell{plural} missing, the first {row} × {column}: {reason}.",)
+
+
+def times(value: float | None) -> str:
+    """A multiple in a sentence."""
+    if value is None:
+        return "an unknown multiple of"
+    return "infinitely many times" if value == float("inf") else f"{value:.3f} times"

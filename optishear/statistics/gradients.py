@@ -1,0 +1,65 @@
+"""One backward pass per calibration sequence over the dense model: how strongly its loss depends on each weight."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.calibration.set import CalibrationSet
+from optishear.models.features import split_at_head
+from optishear.models.layers import prunable_layers
+
+
+def collect_gradients(model: PreTrainedModel, calibration: CalibrationSet, progress: bool = True) -> dict[str, Tensor]:
+    """The L2 norm over the calibration sequences of the next-token loss's gradient for each prunable weight.
+
+    Each layer's norms are min-max scaled to [0, 1], as the metric that reads them has it, which also fits them into
+    float16. The sums are kept in float32 on the CPU, four bytes a weight; a layer's gradient is added and dropped as
+    soon as it is there.
+
+    Args:
+        model: the dense model; left as it was.
+        calibration: token blocks [sequences, sequence_length].
+        progress: show a progress bar.
+
+    Returns:
+        For each layer's name float16 [out, in] on the CPU.
+    """
+    layers = prunable_layers(model)
+    split = split_at_head(model)
+    sums = {layer.name: torch.zeros(layer.module.weight.shape) for layer in layers}
+    needed = [layer.module.weight.requires_grad for layer in layers]
+    handles = []
+    try:
+        for layer in layers:
+            layer.module.weight.requires_grad_(True)
+            handles.append(layer.module.weight.register_post_accumulate_grad_hook(_adder(sums[layer.name])))
+        with torch.enable_grad():
+            for sequence in tqdm(calibration.tokens, desc="gradients", unit="sequence", disable=not progress):
+                hidden = split.features(sequence[None])[0, :-1]
+                logits = split.logits(hidden).float()
+                torch.nn.functional.cross_entropy(logits, sequence[1:].to(logits.device)).backward()
+    finally:
+        for handle in handles:
+            handle.remove()
+        for layer, need in zip(layers, needed, strict=True):
+            layer.module.weight.requires_grad_(need)
+            layer.module.weight.grad = None
+    return {name: _scaled(total.sqrt_()) for name, total in sums.items()}
+
+
+def _adder(total: Tensor) -> Callable[[Tensor], None]:
+    def add(weight: Tensor) -> None:
+        gradient, weight.grad = weight.grad, None
+        if gradient is not None:
+            total.add_(gradient.detach().float().square().cpu())
+
+    return add
+
+
+def _scaled(norms: Tensor) -> Tensor:
+    """Min-max scaled to [0, 1], float16; all ones where they are all alike."""
+    low, high = norms.min(), norms.max()
+    return ((norms - low) / (high - low)).half() if high > low else torch.ones_like(norms).half()

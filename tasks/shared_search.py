@@ -1,0 +1,90 @@
+"""Stage 3 over several models: one recipe for all, ``trials.parquet``, ``recipe.yaml`` and ``front/``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from optishear.parameters import SearchStage
+from optishear.pattern import parse_pattern
+from optishear.searching.shared import Member, search_shared
+from optishear.searching.trials import Trial
+from tasks.calibrate import CALIBRATION, load_calibration
+from tasks.keys import model_digest
+from tasks.model_cache import take_model
+from tasks.progress import show_progress
+from tasks.provenance import code_version, public_source
+from tasks.search import MATTER, VERSION, ledger_of, load_recipe, search_inputs, write_result
+from tasks.search_metrics import search_metrics
+from tasks.sources import find_model
+from tasks.stage import Stage
+from tasks.statistics import STATISTICS, load_statistics
+from tasks.store import Artifact
+
+
+class MemberArtifacts(BaseModel):
+    """What was made of one of the models before.
+
+    Attributes:
+        parameters: of a search on this model alone.
+        calibration: its token blocks.
+        statistics: what it was observed to do on them.
+    """
+
+    parameters: SearchStage
+    calibration: Artifact
+    statistics: Artifact
+
+
+def _inputs(parameters: SearchStage, members: Mapping[str, MemberArtifacts]) -> dict[str, str]:
+    inputs = {}
+    for name, member in members.items():
+        inputs[f"model {name}"] = model_digest(member.parameters)
+        inputs[f"calibration {name}"] = member.calibration.digest(CALIBRATION)
+        inputs[f"statistics {name}"] = member.statistics.digest(STATISTICS)
+    return inputs
+
+
+def _write(outputs: Path, parameters: SearchStage, members: Mapping[str, MemberArtifacts]) -> None:
+    show = show_progress(parameters.trials)
+    loaded = [
+        Member(
+            name=name,
+            model=take_model(member.parameters).model,
+            calibration=load_calibration(member.calibration),
+            statistics=load_statistics(member.statistics),
+            # What a model's own search has measured need not be measured again.
+            ledger=ledger_of(search_inputs(member.parameters, member.calibration, member.statistics), parameters.dtype),
+        )
+        for name, member in members.items()
+    ]
+    origin: dict[str, object] = {
+        "model": ", ".join(find_model(member.parameters.model).public_name for member in members.values()),
+        "optishear_version": code_version(),
+        "calibration": public_source(parameters.calibration),
+    }
+    with search_metrics() as log_best:
+
+        def tell(trials: list[Trial]) -> None:
+            show(trials)
+            log_best(trials)
+
+        result = search_shared(
+            loaded,
+            parameters,
+            parse_pattern(parameters.sparsity),
+            seed=parameters.seed,
+            origin=origin,
+            on_generation=tell,
+        )
+    write_result(outputs, result)
+
+
+shared_search_stage = Stage(
+    name="shared-search",
+    version=VERSION,
+    parameters=(*MATTER, "sparsity", "seed", "dtype"),
+    inputs=_inputs,
+    write=_write,
+    scores=lambda found: load_recipe(found).objectives,
+)

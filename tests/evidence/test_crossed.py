@@ -1,0 +1,73 @@
+import pytest
+
+from optishear.evidence.crossed import UNIVERSAL, WANDA, crossed_evidence
+from optishear.evidence.matrix import Cell, Matrix
+from optishear.report.matrix_table import markdown, value_rows
+
+PLACES = ("a", "b", "c")
+# Rows: found on a, b, c; one for all; Wanda.
+VALUES = {
+    "a": (8.0, 18.0, 40.0),
+    "b": (10.0, 16.0, 20.0),
+    "c": (12.0, 22.0, 32.0),
+    UNIVERSAL: (9.0, 16.0, 36.0),
+    WANDA: (10.0, 20.0, 40.0),
+}
+
+
+def matrix(failures: dict[Cell, str] | None = None) -> Matrix:
+    values = {(row, column): value for row, each in VALUES.items() for column, value in zip(PLACES, each, strict=True)}
+    left = {cell: value for cell, value in values.items() if cell not in (failures or {})}
+    return Matrix(tuple(VALUES), PLACES, left, failures or {})
+
+
+def test_the_verdict_and_the_remarks_are_those_of_the_numbers() -> None:
+    evidence = crossed_evidence("models", matrix(), PLACES, "model")
+    # Off the diagonal: 0.9, 1, 1, 0.5, 1.2 and 1.1 times Wanda's; on it 0.8 each.
+    assert evidence.verdict == (
+        "A recipe found on another model gives 0.917 times Wanda's perplexity on average, its own recipe 0.800 times."
+    )
+    better, carried, universal = evidence.remarks
+    assert better == "It is better than Wanda in 2 of 6 pairs."
+    # b's recipes are 1.25 and 0.625 times the others' own, c's 1.5 and 1.375, a's 1.125 and 1.25.
+    assert carried.startswith("Recipes found on b carry over best (0.884 times")
+    assert carried.endswith("those found on c least well (1.436 times).")
+    assert universal == (
+        "One recipe searched for all is 1.125 times the own recipe's perplexity at worst (a), 1.082 times on average, "
+        "and 0.900 times Wanda's at worst."
+    )
+
+
+def test_the_table_and_the_maps_have_both_references() -> None:
+    evidence = crossed_evidence("models", matrix(), PLACES, "model")
+    rows = {(row["found_on"], row["applied_to"]): row for row in evidence.table.to_pylist()}
+    assert rows["b", "c"]["to_wanda"] == 0.5
+    assert rows["b", "c"]["to_own"] == 0.625
+    assert rows[WANDA, "c"]["to_wanda"] is None
+    assert rows[WANDA, "c"]["to_own"] == 1.25
+    to_wanda, to_own = (each.matrix for each in evidence.maps)
+    assert to_wanda.rows == ("a", "b", "c", UNIVERSAL)
+    assert to_own.rows == tuple(VALUES)
+
+
+def test_lost_cells_leave_the_rest_and_are_told() -> None:
+    lost = {("a", "b"): "out of memory", (WANDA, "c"): "out of memory"}
+    evidence = crossed_evidence("models", matrix(lost), PLACES, "model")
+    assert evidence.remarks[0] == "It is better than Wanda in 0 of 3 pairs."
+    assert evidence.remarks[-1] == "2 cells are missing, the first a × b: out of memory."
+    assert value_rows(evidence.table)[1] == ["a", "8.00", "failed", "40.0"]
+    assert "| a | 8.00 | failed | 40.0 |" in markdown(evidence)
+
+
+def test_everything_lost_says_so() -> None:
+    lost = {(row, column): "no disk" for row in VALUES for column in PLACES}
+    evidence = crossed_evidence("texts", matrix(lost), PLACES, "text")
+    assert "an unknown multiple of Wanda's perplexity" in evidence.verdict
+    assert evidence.remarks == ("15 cells are missing, the first a × a: no disk.",)
+
+
+@pytest.mark.parametrize("name", ["a|b"])
+def test_names_break_no_table(name: str) -> None:
+    values = {(row, name): 1.0 for row in (name, WANDA)}
+    evidence = crossed_evidence("texts", Matrix((name, WANDA), (name,), values, {}), (name,), "text")
+    assert "a\\|b" in markdown(evidence)

@@ -1,0 +1,28 @@
+from optishear.evidence.matrix import Matrix
+from optishear.evidence.transplant import transplant_evidence
+
+ROWS = ("uniform", "owl", "searched")
+VALUES = {
+    ("uniform", "wanda"): 50.0, ("owl", "wanda"): 60.0, ("searched", "wanda"): 40.0,
+    ("uniform", "ria"): 80.0, ("owl", "ria"): 40.0, ("searched", "ria"): 64.0,
+}  # fmt: skip
+
+
+def test_ratios_are_compared_under_each_metric() -> None:
+    evidence = transplant_evidence("model", Matrix(ROWS, ("wanda", "ria"), VALUES, {}), {"boolq/acc": {}})
+    # 1.2 and 0.5; 0.8 and 0.8.
+    assert evidence.verdict == (
+        "Perplexity on average over the metrics, against the same metrics with uniform ratios: owl 0.775 times, "
+        "searched 0.800 times."
+    )
+    assert evidence.remarks == ("The searched ratios are the best of all for 1 of 2 metrics.",)
+    rows = {(row["ratios"], row["metric"]): row for row in evidence.table.to_pylist()}
+    assert rows["owl", "ria"]["to_uniform"] == 0.5
+    assert rows["owl", "ria"]["boolq/acc"] is None
+
+
+def test_a_lost_reference_leaves_the_other_metrics() -> None:
+    left = {cell: value for cell, value in VALUES.items() if cell != ("uniform", "ria")}
+    evidence = transplant_evidence("model", Matrix(ROWS, ("wanda", "ria"), left, {("uniform", "ria"): "lost"}), {})
+    assert "owl 1.200 times, searched 0.800 times" in evidence.verdict
+    assert evidence.remarks[-1] == "1 cell is missing, the first uniform × ria: lost."

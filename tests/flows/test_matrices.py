@@ -1,0 +1,209 @@
+"""The commands over a matrix, end to end on tiny random models."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from transformers import PreTrainedTokenizerFast
+
+from flows.cli import main
+from optishear.recipe import Recipe
+from tasks import evaluate
+from tiny import tiny_model
+
+pytestmark = [pytest.mark.usefixtures("prefect_server")]
+
+
+@pytest.fixture
+def settings(home: Path, model_folder: Path, text_file: Path, tmp_path: Path) -> dict[str, Any]:
+    """Parameters of a matrix that takes seconds."""
+    return {
+        "model": str(model_folder),
+        "calibration": str(text_file),
+        "sequences": 4,
+        "sequence_length": 32,
+        "device": "cpu",
+        "output": str(tmp_path / "output"),
+    }
+
+
+SEARCH = {"search_sequences": 2, "rounds": 1, "trials": 12, "population": 4}
+JUDGE = {"window_length": 64, "windows": 2}
+
+
+@pytest.fixture
+def command(settings: dict[str, Any], tmp_path: Path) -> Callable[..., None]:
+    def run(name: str, *flags: str, **changes: Any) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text(yaml.safe_dump({**settings, **changes}))
+        main([name, "--config", str(config), *flags])
+
+    return run
+
+
+@pytest.fixture
+def other_model(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> Path:
+    """A deeper model of another family."""
+    folder = tmp_path / "tiny-opt"
+    tiny_model("opt", layers=3, seed=1).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    ratios = {"all": [0.4, 0.6]}
+    metrics = {"all": {"space": "power", "activation_exponent": 0.7}}
+    Recipe.model_validate({"name": "found", "sparsity": "0.5", "metrics": metrics, "sparsity_ratios": ratios}).save(
+        path
+    )
+    return path
+
+
+def table(tmp_path: Path, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(tmp_path / "output" / f"{name}.parquet").to_pylist()
+    return rows
+
+
+def test_transplant_combines_every_metric_with_every_ratios(
+    command: Callable[..., None],
+    recipe_file: Path,
+    text_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command("transplant", recipe=str(recipe_file), evaluation_text=str(text_file), **JUDGE)
+    rows = table(tmp_path, "transplant")
+    cells = {(row["ratios"], row["metric"]): row for row in rows}
+    assert {ratios for ratios, _ in cells} == {"uniform", "owl", "alphapruning", "searched"}
+    assert {metric for _, metric in cells} == {"magnitude", "wanda", "ria", "pruner_zero", "recipe"}
+    assert len(rows) == 20
+    for (ratios, metric), row in cells.items():
+        assert row["perplexity"] > 1
+        assert row["failure"] is None
+        assert row["to_uniform"] == pytest.approx(row["perplexity"] / cells["uniform", metric]["perplexity"])
+        if ratios != "uniform":
+            assert row["to_uniform"] != 1
+    assert (tmp_path / "output" / "transplant.png").read_bytes().startswith(b"\x89PNG")
+    assert "against the same metrics with uniform ratios: owl" in capsys.readouterr().out
+
+
+def test_a_lost_cell_loses_no_other_and_is_made_alone(
+    command: Callable[..., None],
+    recipe_file: Path,
+    text_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments: dict[str, Any] = {
+        "recipe": str(recipe_file), "evaluation_text": str(text_file), **JUDGE,
+        "pruning_metrics": ["magnitude", "wanda"], "layer_ratios": ["owl"],
+    }  # fmt: skip
+    applied: list[str] = []
+    apply_recipe = evaluate.apply_recipe
+
+    def failing(model: Any, recipe: Recipe, statistics: Any, **options: Any) -> Any:
+        applied.append(recipe.name)
+        if recipe.name == "wanda" and len(applied) <= 4:
+            raise OSError("the disk is full")
+        return apply_recipe(model, recipe, statistics, **options)
+
+    monkeypatch.setattr(evaluate, "apply_recipe", failing)
+    with pytest.raises(SystemExit) as caught:
+        command("transplant", **arguments)
+    assert caught.value.code == 1
+    told = capsys.readouterr().err
+    assert "1 of 4 cells failed, the first uniform × wanda (the disk is full)" in told
+    rows = {(row["ratios"], row["metric"]): row for row in table(tmp_path, "transplant")}
+    assert rows["uniform", "wanda"]["failure"] == "the disk is full"
+    assert rows["owl", "wanda"]["perplexity"] > 1
+    assert rows["owl", "wanda"]["to_uniform"] is None
+    assert rows["owl", "magnitude"]["to_uniform"] is not None
+
+    applied.clear()
+    applied += ["before"] * 4
+    command("transplant", **arguments)
+    assert applied[4:] == ["wanda"]
+    assert all(row["failure"] is None for row in table(tmp_path, "transplant"))
+
+
+def test_cross_model_applies_each_recipe_to_each_model_and_one_to_all(
+    command: Callable[..., None], other_model: Path, text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments: dict[str, Any] = {
+        "other_models": [f"opt={other_model}"], "universal": True, "evaluation_text": str(text_file), **SEARCH, **JUDGE,
+    }  # fmt: skip
+    command("cross-model", **arguments)
+    cells = {(row["found_on"], row["applied_to"]): row for row in table(tmp_path, "cross-model")}
+    assert [found for found, applied in cells if applied == "opt"] == ["tiny-llama", "opt", "universal", "Wanda"]
+    for (found, applied), row in cells.items():
+        wanda = cells["Wanda", applied]["perplexity"]
+        assert row["to_own"] == pytest.approx(row["perplexity"] / cells[applied, applied]["perplexity"])
+        if found != "Wanda":
+            assert row["to_wanda"] == pytest.approx(row["perplexity"] / wanda)
+    shown = capsys.readouterr().out
+    assert "A recipe found on another model gives" in shown
+    assert "One recipe searched for all is" in shown
+    for name in ("to-wanda", "to-own"):
+        assert (tmp_path / "output" / f"cross-model-{name}.png").exists()
+
+    # At the same time and from the cache, the same comes out.
+    command("cross-model", "--parallel-cells", "3", **arguments)
+    again = {(row["found_on"], row["applied_to"]): row for row in table(tmp_path, "cross-model")}
+    assert again == cells
+
+
+def test_cross_task_judges_each_recipe_on_each_text(
+    command: Callable[..., None], text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("in the end it is on the other hand that this has no heat and no rest. " * 40)
+    command(
+        "cross-task", "--parallel-cells", "2",
+        other_calibrations=[f"other={other}", "own=self"], judged_sequences=4, **SEARCH,
+    )  # fmt: skip
+    cells = {(row["found_on"], row["applied_to"]): row for row in table(tmp_path, "cross-task")}
+    names = ["text.txt", "other", "own"]
+    assert set(cells) == {(row, column) for row in [*names, "Wanda"] for column in names}
+    assert all(row["perplexity"] > 1 for row in cells.values())
+    # One at a time, nothing is different.
+    monkeypatch.setenv("OPTISHEAR_HOME", str(tmp_path / "other-home"))
+    command("cross-task", other_calibrations=[f"other={other}", "own=self"], judged_sequences=4, **SEARCH)
+    assert cells == {(row["found_on"], row["applied_to"]): row for row in table(tmp_path, "cross-task")}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "sentence"),
+    [
+        ("transplant", {"recipe": "wanda"}, "The recipe 'wanda' has no sparsity ratios"),
+        ("cross-model", {}, "A matrix over models needs at least two"),
+        ("cross-model", {"other_models": ["{model}"]}, "Two models are named 'tiny-llama'"),
+        ("cross-model", {"other_models": ["x={tmp}/missing"], "window_length": 64}, "missing"),
+        ("cross-task", {"other_calibrations": ["c4.jsonl"]}, "'c4.jsonl' is not NAME=SOURCE"),
+        ("cross-task", {"other_calibrations": ["self={tmp}/no.txt"]}, "no.txt"),
+        ("cross-task", {}, "A matrix over texts needs at least two"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    command: Callable[..., None],
+    settings: dict[str, Any],
+    name: str,
+    changes: dict[str, Any],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def placed(text: str) -> str:
+        return text.replace("{tmp}", str(tmp_path)).replace("{model}", settings["model"])
+
+    given = {k: [placed(v) for v in value] if isinstance(value, list) else value for k, value in changes.items()}
+    with pytest.raises(SystemExit) as caught:
+        command(name, **given)
+    assert caught.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "output").exists()
