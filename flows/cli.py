@@ -50,8 +50,8 @@ COMMANDS = [
         """Search, prune, judge and register: everything, from the dense model to its pruned version.
 
         Writes to --output: calibration.parquet, statistics.parquet, trials.parquet, recipe.yaml, front/ (the other
-        good recipes), model/ (the pruned checkpoint), metrics.json, comparison.parquet and report.html. What an
-        earlier run has made of the same input is not made again.
+        good recipes), model/ (the pruned checkpoint), diagnosis/ (its layers one by one), metrics.json,
+        comparison.parquet and report.html. What an earlier run has made of the same input is not made again.
 
         \b
         Example:

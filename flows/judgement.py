@@ -15,6 +15,7 @@ from optishear.parameters import EvaluateStage, Pipeline, TransferStage
 from optishear.recipe import Recipe, named_recipe
 from tasks.calibrate import CALIBRATION
 from tasks.datasets import dataset_inputs
+from tasks.diagnose import DIAGNOSIS
 from tasks.evaluate import evaluate_stage, forget_failures
 from tasks.jsonfile import write_json
 from tasks.model_cache import release_model
@@ -75,13 +76,15 @@ def conclude(
     made = {**{name: [artifact] for name, artifact in stages.items()}, "evaluate": list(judged.values())}
     metrics = collect_metrics(parameters, made, judged)
     found = stages.get("search")
-    report = report_stage(parameters, without_cached(metrics), recipe, stages["prune"], found)
+    diagnosed = stages["diagnose"]
+    report = report_stage(parameters, without_cached(metrics), recipe, stages["prune"], diagnosed, found)
     files = {
         CALIBRATION: stages["calibrate"].path(CALIBRATION),
         STATISTICS: stages["statistics"].path(STATISTICS),
         CHECKPOINT: stages["prune"].path(CHECKPOINT),
         f"{CHECKPOINT}/README.md": report.path(CARD),
         RECIPE: stages["prune"].path(CHECKPOINT) / RECIPE,
+        DIAGNOSIS: diagnosed.path(DIAGNOSIS),
         COMPARISON: report.path(COMPARISON),
         REPORT: report.path(REPORT),
     }
@@ -109,7 +112,11 @@ def conclude(
             },
             inputs=dataset_inputs(made, parameters.calibration, parameters.evaluation_text),
             tables={COMPARISON_TABLE: pq.read_table(report.path(COMPARISON))},
-            files={"": [output / name for name in names], FIGURES: figures},
+            files={
+                "": [output / name for name in names],
+                DIAGNOSIS: sorted((output / DIAGNOSIS).iterdir()),
+                FIGURES: figures,
+            },
         ),
     )
     _show_in_prefect(f"{table}\n\n{registered.reason}", figures, run)

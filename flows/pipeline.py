@@ -7,6 +7,7 @@ from flows.judgement import conclude, prune_and_judge
 from flows.layout import output_folder
 from optishear.parameters import Pipeline
 from tasks.calibrate import calibrate_stage
+from tasks.diagnose import diagnose_stage
 from tasks.runs import tracked_run
 from tasks.search import load_recipe, search_stage
 from tasks.statistics import statistics_stage
@@ -23,7 +24,14 @@ def pipeline(parameters: Pipeline) -> str:
             found = search_stage(parameters, blocks, observed)
             recipe = load_recipe(found)
             checkpoint, judged = prune_and_judge(parameters, recipe, observed)
-            stages = {"calibrate": blocks, "statistics": observed, "search": found, "prune": checkpoint}
+            diagnosed = diagnose_stage(parameters, blocks, observed, recipe, checkpoint)
+            stages = {
+                "calibrate": blocks,
+                "statistics": observed,
+                "search": found,
+                "prune": checkpoint,
+                "diagnose": diagnosed,
+            }
             return conclude(parameters, output, run, recipe, stages, judged)
 
 

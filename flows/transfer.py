@@ -8,6 +8,7 @@ from flows.layout import output_folder
 from optishear.parameters import TransferStage
 from optishear.recipe import find_recipe
 from tasks.calibrate import calibrate_stage
+from tasks.diagnose import diagnose_stage
 from tasks.gradients import observe
 from tasks.runs import tracked_run
 
@@ -22,7 +23,8 @@ def transfer(parameters: TransferStage) -> str:
             blocks = calibrate_stage(parameters)
             observed = observe(parameters, blocks, recipe)
             checkpoint, judged = prune_and_judge(parameters, recipe, observed)
-            stages = {"calibrate": blocks, "statistics": observed, "prune": checkpoint}
+            diagnosed = diagnose_stage(parameters, blocks, observed, recipe, checkpoint)
+            stages = {"calibrate": blocks, "statistics": observed, "prune": checkpoint, "diagnose": diagnosed}
             return conclude(parameters, output, run, recipe, stages, judged)
 
 

@@ -1,4 +1,4 @@
-"""Stage 5: judge a model, ``evaluation.json`` and ``examples.parquet``.
+"""Stage 6: judge a model, ``evaluation.json`` and ``examples.parquet``.
 
 Each score is kept on its own, by the content of the model and of what it is asked: one more task costs that task alone,
 a task that failed is all that is tried again, and what was judged before a kill stays judged.

@@ -1,4 +1,4 @@
-"""Stage 6: hand a finished run's numbers and files, and the pruned model, to MLflow."""
+"""Stage 8: hand a finished run's numbers and files, and the pruned model, to MLflow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from optishear.parameters import Pipeline, TransferStage
 from optishear.recipe import Recipe
 from tasks.champion import judgement
+from tasks.diagnose import flat_summary
 from tasks.evaluate import flat_scores
 from tasks.keys import digest
 from tasks.registry import Registered, register_version, registered_name
@@ -113,6 +114,7 @@ def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     for stage, cost in (metrics.get("stages") or {}).items():
         flat[f"seconds/{stage}"] = cost["seconds"]
         flat[f"peak_memory_bytes/{stage}"] = cost["peak_memory_bytes"]
+    flat |= {f"diagnosis/{name}": value for name, value in flat_summary(metrics.get("diagnosis") or {}).items()}
     search = metrics.get("search") or {}
     for owner in ("objectives", "wanda_objectives"):
         for name, value in (search.get(owner) or {}).items():

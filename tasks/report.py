@@ -12,12 +12,10 @@ from optishear.files import write_text
 from optishear.parameters import ModelParameters
 from optishear.pruning.card import model_card
 from optishear.recipe import Recipe
-from optishear.report.comparison import comparison
 from optishear.report.export import png
+from optishear.report.figures import run_figures
 from optishear.report.html import write_report
-from optishear.report.pareto import pareto_front
-from optishear.report.progress import search_progress
-from optishear.report.ratios import layer_ratios
+from tasks.diagnose import load_diagnosis
 from tasks.keys import digest
 from tasks.prune import SUMMARY
 from tasks.search import TRIALS
@@ -37,12 +35,14 @@ def _inputs(
     metrics: Mapping[str, Any],
     recipe: Recipe,
     pruned: Artifact,
+    diagnosed: Artifact,
     found: Artifact | None = None,
 ) -> dict[str, str]:
     return {
         "metrics": digest(metrics),
         "recipe": digest(recipe.model_dump(mode="json")),
         "pruned": pruned.key,
+        "diagnosis": diagnosed.key,
         "trials": found.digest(TRIALS) if found else "",
     }
 
@@ -53,10 +53,12 @@ def _write(
     metrics: Mapping[str, Any],
     recipe: Recipe,
     pruned: Artifact,
+    diagnosed: Artifact,
     found: Artifact | None = None,
 ) -> None:
     trials = pq.read_table(found.path(TRIALS)) if found else pa.table({})
-    write_report(outputs / REPORT, metrics, recipe, trials)
+    figures = run_figures(metrics, recipe, trials, load_diagnosis(diagnosed))
+    write_report(outputs / REPORT, metrics, recipe, figures)
     pq.write_table(comparison_table(dict(metrics)), outputs / COMPARISON)
     table = markdown(dict(metrics))
     write_text(outputs / COMPARISON_TEXT, table)
@@ -69,13 +71,10 @@ def _write(
         comparison=table,
     )
     write_text(outputs / CARD, card)
-    figures = {"comparison": comparison(metrics), "layer-ratios": layer_ratios(recipe)}
-    if trials.num_rows:
-        figures |= {"pareto-front": pareto_front(trials), "search-progress": search_progress(trials)}
     (outputs / FIGURES).mkdir()
-    for name, figure in figures.items():
-        (outputs / FIGURES / f"{name}.png").write_bytes(png(figure))
+    for figure in figures:
+        (outputs / FIGURES / f"{figure.name}.png").write_bytes(png(figure.drawing))
 
 
 # What it shows is all in its inputs.
-report_stage = Stage(name="report", version=1, parameters=(), inputs=_inputs, write=_write)
+report_stage = Stage(name="report", version=2, parameters=(), inputs=_inputs, write=_write)

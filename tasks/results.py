@@ -9,6 +9,7 @@ from optishear.evaluation.differences import differences
 from optishear.evaluation.examples import Examples, read_examples
 from optishear.parameters import Parameters
 from optishear.recipe import Recipe
+from tasks.diagnose import DIAGNOSIS_SUMMARY
 from tasks.evaluate import EVALUATION, EXAMPLES
 from tasks.prune import SUMMARY
 from tasks.search import RECIPE, TRIALS
@@ -45,6 +46,8 @@ def collect_metrics(
     metrics["stages"] = {name: _cost(artifacts) for name, artifacts in stages.items()}
     if "search" in stages:
         metrics["search"] = _search(values["algorithm"], stages["search"][0])
+    if "diagnose" in stages:
+        metrics["diagnosis"] = stages["diagnose"][0].read_json(DIAGNOSIS_SUMMARY)
     metrics["parameters"] = values
     return metrics
 

@@ -9,8 +9,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from optishear.errors import InputError
 from optishear.files import write_aside, write_text
-from optishear.formats.stored import open_checkpoint
 from optishear.models.write import write_checkpoint
+from optishear.pruning.stored_weights import StoredWeights
 from optishear.recipe import Recipe
 
 RECIPE_FILE = "recipe.yaml"
@@ -59,24 +59,10 @@ def measured_sparsity(folder: str | Path, layer_names: Iterable[str]) -> float:
     Raises:
         InputError: if a layer has no weight there, or if it is not clear which one is its.
     """
-    wanted = [f"{name}.weight" for name in layer_names]
-    stored = open_checkpoint(folder).tensors
+    stored = StoredWeights(folder)
     zeros = total = 0
-    for name in tqdm(wanted, desc="measure sparsity", unit="layer", delay=2, leave=False):
-        weight = stored[_stored_key(name, stored, folder)].read()
+    for name in tqdm(list(layer_names), desc="measure sparsity", unit="layer", delay=2, leave=False):
+        weight = stored.of(name)
         zeros += int((weight == 0).sum())
         total += weight.numel()
     return zeros / total
-
-
-def _stored_key(name: str, stored: Iterable[str], folder: str | Path) -> str:
-    """The key of a weight: its own name, or that with or without the base model's prefix."""
-    if name in stored:
-        return name
-    candidates = [key for key in stored if key.endswith(f".{name}") or name.endswith(f".{key}")]
-    if len(candidates) != 1:
-        raise InputError(
-            f"The checkpoint {str(folder)!r} has {len(candidates) or 'no'} weights that could be {name!r}; "
-            "give the checkpoint of the model that the layers are of."
-        )
-    return candidates[0]

@@ -9,9 +9,6 @@ from optishear.report.labels import Label, label_right
 from optishear.report.objectives import objective_label
 from optishear.report.style import LIGHT, Theme, dress, make_log, needs_log, new_figure, plain
 
-# Okabe and Ito's palette, from the colours that differ most.
-COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c"]
-
 
 def algorithms(compared: pa.Table, objective: str, theme: Theme = LIGHT) -> Figure:
     """One line for each algorithm, with a band from the best to the worst seed.
@@ -25,7 +22,7 @@ def algorithms(compared: pa.Table, objective: str, theme: Theme = LIGHT) -> Figu
     axes = dress(figure.add_subplot(), theme, grid=("y",))
     rows = compared.to_pylist()
     labels = []
-    for name, colour in zip(dict.fromkeys(row["algorithm"] for row in rows), COLOURS, strict=False):
+    for name, colour in zip(dict.fromkeys(row["algorithm"] for row in rows), theme.series(), strict=False):
         by_trial: dict[int, list[float]] = {}
         for row in rows:
             if row["algorithm"] == name:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from optishear.diagnosis.diagnosis import Diagnosis
 from optishear.recipe import Recipe
 from optishear.report.measures import task_measures
-from optishear.report.objectives import comparable, objective_columns, varying
-from optishear.report.words import percent
+from optishear.report.objectives import comparable, objective_columns, objective_label, searched_objectives, varying
+from optishear.report.words import number, percent
 
 
 def comparison(metrics: Mapping[str, Any]) -> str:
@@ -46,7 +47,13 @@ def progress(trials: pa.Table) -> str:
 def pareto(trials: pa.Table) -> str:
     """Under the Pareto front."""
     judged = comparable(trials)
-    objectives = varying(judged, objective_columns(judged))
+    objectives = searched_objectives(judged)
+    beside = len(varying(judged, objective_columns(judged))) > len(objectives)
+    if len(objectives) == 1 and beside:
+        return (
+            "The candidates that were judged longest. The search minimised the "
+            f"{objective_label(objectives[0])} alone; the other measure stands beside it."
+        )
     if len(objectives) < 2:
         return f"The {judged.num_rows} candidates that were judged longest, in order, with the one that was chosen."
     if len(objectives) > 2:
@@ -55,3 +62,48 @@ def pareto(trials: pa.Table) -> str:
             "the blue ones are on the front of all of them."
         )
     return "The candidates that were judged longest: no other beats one on the blue front in both objectives."
+
+
+def layer_errors(diagnosis: Diagnosis) -> str:
+    """Under the reconstruction errors."""
+    summary = diagnosis.summary()
+    last = summary["last_block_error"]
+    linear = (
+        "How far each linear layer's output moves when it alone is pruned and reads what the dense model reads "
+        "(the mean over the layers of a kind); the dense model is the line at zero."
+    )
+    if {"wanda", "pruned"} <= last.keys():
+        return (
+            f"Above: the distance of the hidden states from the dense model's, {number(last['pruned'])} after the last "
+            f"block against {number(last['wanda'])} with Wanda. Below: {linear[0].lower()}{linear[1:]}"
+        )
+    return linear
+
+
+def alignment(diagnosis: Diagnosis) -> str:
+    """Under the alignment."""
+    summary = diagnosis.summary()
+    distance, share, shrank = (
+        summary[name] for name in ("alignment_distance", "activation_share", "alignment_shrank_by")
+    )
+    if not {"wanda", "pruned"} <= distance.keys() or shrank is None:
+        return "How far apart the scales of transformed weights and activations lie in each layer."
+    change = f"{percent(abs(shrank), 0)} {'less' if shrank > 0 else 'more'} than" if abs(shrank) >= 0.005 else "as with"
+    decides = (
+        f" Below, the share of the decision inside a row that activations have: {percent(share['pruned'], 0)} on "
+        f"average, {percent(share['wanda'], 0)} with Wanda."
+        if {"wanda", "pruned"} <= share.keys()
+        else ""
+    )
+    return (
+        "Above, how far apart the mean transformed weight and the mean transformed activation lie: on average "
+        f"{number(distance['pruned'])} orders of magnitude, {change} Wanda ({number(distance['wanda'])}).{decides}"
+    )
+
+
+def distributions() -> str:
+    """Under the distributions."""
+    return (
+        "Sizes of all weights and of the norms of all input channels, each drawn to the same height: as they are, "
+        "which is how Wanda takes them, and as the found metric transforms them."
+    )

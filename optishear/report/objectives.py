@@ -1,8 +1,10 @@
 """Reading the table of trials: which objectives it has, what they are called, which rows compare."""
 
 import math
+from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -33,6 +35,33 @@ def objective_columns(trials: pa.Table) -> list[str]:
 
     names = [field.name for field in trials.schema if field.name not in _FIXED and pa.types.is_floating(field.type)]
     return sorted(names, key=order)
+
+
+def searched_objectives(judged: pa.Table) -> list[str]:
+    """Those of the measured values that the search minimised: the fewest whose front is the one that is marked.
+
+    Args:
+        judged: rows that compare. A measure that cost nothing may stand in it beside the objectives.
+    """
+    names = varying(judged, objective_columns(judged))
+    rows = finite_rows(judged, names)
+    marked = {row["trial"] for row in rows if row["on_front"]}
+    for size in range(1, len(names)):
+        for some in combinations(names, size):
+            if _front(rows, some) == marked:
+                return list(some)
+    return names
+
+
+def _front(rows: list[Row], names: tuple[str, ...]) -> set[int]:
+    """The trials that no other one is nowhere worse and somewhere better than."""
+    values = np.array([[row[name] for name in names] for row in rows])
+    front = set()
+    for row, own in zip(rows, values, strict=True):
+        dominates = (values <= own).all(axis=1) & (values < own).any(axis=1)
+        if not dominates.any():
+            front.add(row["trial"])
+    return front
 
 
 def objective_label(name: str) -> str:

@@ -5,23 +5,33 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from optishear.report.labels import Label, label_points
-from optishear.report.objectives import Row, comparable, finite_rows, objective_columns, objective_label, varying
+from optishear.report.objectives import (
+    Row,
+    comparable,
+    finite_rows,
+    objective_columns,
+    objective_label,
+    searched_objectives,
+    varying,
+)
 from optishear.report.style import LIGHT, TEXT, Theme, dress, make_log, needs_log, new_figure, plain, statement
 
 
 def pareto_front(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
-    """Candidates over the first two objectives; over one objective, candidates from best to worst.
+    """Candidates over the first two objectives; over one, against another measure, else from best to worst.
 
     Only the rows judged on the most sequences are drawn, since only these compare. The front is joined by a
     line where the search had exactly two objectives; a front of more is no line in two dimensions, so its
-    members are drawn filled instead.
+    members are drawn filled instead. The front of one objective is a point, the chosen one.
 
     Args:
         trials: the table of ``trials.parquet``.
         theme: the inks.
     """
     judged = comparable(trials)
-    objectives = varying(judged, objective_columns(judged))
+    searched = searched_objectives(judged)
+    beside = [name for name in varying(judged, objective_columns(judged)) if name not in searched]
+    objectives = searched if len(searched) > 1 else [*searched, *beside[:1]]
     if not objectives:
         return statement("No candidates with different objective values were judged.", theme)
     rows = finite_rows(judged, objectives[:2])
@@ -39,7 +49,7 @@ def pareto_front(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
         axes.set_xlabel(plain(objective_label(objectives[0])) + "  (lower is better)")
         axes.set_ylabel(plain(objective_label(objectives[1])))
     axes.margins(0.06)
-    _draw_crowd(axes, rows, points, len(objectives), theme)
+    _draw_crowd(axes, rows, points, len(searched), theme)
     labels = _draw_named(axes, rows, points, theme)
     if len(objectives) > 1 and needs_log(x for x, _ in points):
         make_log(axes, "x")

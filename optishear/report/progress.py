@@ -10,10 +10,13 @@ from matplotlib.ticker import MaxNLocator
 from optishear.report.labels import Label, label_right
 from optishear.report.objectives import Row, finite_rows, finite_values, objective_columns, objective_label
 from optishear.report.style import LIGHT, SMALL, TEXT, Theme, dress, make_log, needs_log, new_figure, plain, statement
+from optishear.report.words import number
 
 # Narrower than this share of the figure, a round's heading would not fit above it.
 _SMALLEST_SHARE = 0.13
 _REFERENCE = "reference"
+# A published metric further above the highest candidate than this is named at the edge with its value.
+_FAR = 1.5
 
 
 def search_progress(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
@@ -56,17 +59,39 @@ def search_progress(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
         axes.spines["left"].set_visible(index == 0)
         axes.set_xticks(_ticks(band[0]["trial"], band[-1]["trial"], 4 if len(band) > widest / 2 else 2))
         axes.tick_params(labelleft=index == 0)
-    if needs_log(row[objective] for row in rows):
+    highest = _highest([row[objective] for row in searched], [row[objective] for row in named])
+    shown = [row[objective] for row in rows if row[objective] <= highest]
+    if needs_log(shown):
         make_log(panels[0], "y")
+    lowest = min(shown)
+    panels[0].set_ylim(*_padded(lowest, highest, panels[0].get_yscale() == "log"))
     panels[0].set_ylabel(plain(objective_label(objective)))
     figure.supxlabel("trial", x=0.4725, y=0.01, fontsize=TEXT, color=theme.muted)
     last = bands[-1]
     ends = [
-        Label(0, row[objective], row["name"], theme.muted) for row in named if row["sequences"] == last[0]["sequences"]
+        Label(0, row[objective], row["name"], theme.muted)
+        if row[objective] <= highest
+        else Label(0, highest, f"{row['name']}: {number(row[objective])} ↑", theme.muted)
+        for row in named
+        if row["sequences"] == last[0]["sequences"]
     ]
     ends.append(Label(0, best[id(last[-1])], "best so far", theme.searched, bold=True))
     label_right(panels[-1], ends, theme)
     return figure
+
+
+def _highest(searched: list[float], named: list[float]) -> float:
+    """The top of the axis: a published metric far above all candidates would press these into a line."""
+    highest = max(searched)
+    return max([highest, *(value for value in named if value <= _FAR * highest)])
+
+
+def _padded(low: float, high: float, logarithmic: bool) -> tuple[float, float]:
+    if logarithmic:
+        share = (high / low) ** 0.05
+        return low / share, high * share
+    pad = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - pad, high + pad
 
 
 def _ticks(first: int, last: int, count: int) -> list[int]:

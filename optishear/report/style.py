@@ -14,7 +14,7 @@ TEXT = 8.5  # points
 SMALL = 7.5  # points
 
 # Beyond this ratio of the largest to the smallest value, a linear axis squeezes the small ones together.
-_LOG_RATIO = 5.0
+_LOG_RATIO = 4.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class Theme:
         dots: the crowd of candidates.
         searched: what the search found (Okabe-Ito blue; sky blue on dark).
         reference: Wanda and the other published metrics (Okabe-Ito vermillion; orange on dark).
+        green: a further line, or weights beside activations (Okabe-Ito bluish green).
+        purple: a further line, or activations beside weights (Okabe-Ito reddish purple).
+        yellow: a further line (Okabe-Ito yellow; darkened on light).
     """
 
     paper: str
@@ -40,10 +43,17 @@ class Theme:
     dots: str
     searched: str
     reference: str
+    green: str
+    purple: str
+    yellow: str
 
     def inks(self) -> dict[str, str]:
         """Colour by the name of its role."""
         return asdict(self)
+
+    def series(self) -> list[str]:
+        """Colours for lines of equal rank, those that differ most first."""
+        return [self.searched, self.reference, self.green, self.purple, self.yellow, self.ink, self.dots]
 
 
 LIGHT = Theme(
@@ -55,6 +65,9 @@ LIGHT = Theme(
     dots="#9aa4af",
     searched="#0072b2",
     reference="#d55e00",
+    green="#009e73",
+    purple="#c0629a",
+    yellow="#a88f00",
 )
 DARK = Theme(
     paper="#0d1117",
@@ -65,6 +78,9 @@ DARK = Theme(
     dots="#6e7681",
     searched="#56b4e9",
     reference="#e69f00",
+    green="#2cc295",
+    purple="#df94c2",
+    yellow="#f0e442",
 )
 
 
@@ -113,6 +129,7 @@ def make_log(axes: Axes, name: Literal["x", "y"]) -> None:
     axis = axes.xaxis if name == "x" else axes.yaxis
     low, high = axis.get_data_interval()
     wide = high > 15 * low
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if wide else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), numticks=9))
+    ticks = (1.0, 2.0, 5.0) if wide else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    axis.set_major_locator(LogLocator(subs=ticks, numticks=9))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

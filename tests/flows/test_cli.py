@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.usefixtures("prefect_server")]
 CONTRACT = [
     "calibration.parquet",
     "comparison.parquet",
+    "diagnosis",
     "front",
     "metrics.json",
     "model",
@@ -82,7 +83,7 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["model"] == settings["model"]
     assert metrics["sparsity"] == "0.5"
-    assert list(metrics["stages"]) == ["calibrate", "statistics", "search", "prune", "evaluate"]
+    assert list(metrics["stages"]) == ["calibrate", "statistics", "search", "prune", "diagnose", "evaluate"]
     for cost in metrics["stages"].values():
         assert cost["seconds"] > 0
         assert cost["peak_memory_bytes"] > 2**20
@@ -112,6 +113,11 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     for word in ("perplexity", "wanda", str(output / "report.html"), "mlflow ui --backend-store-uri", "Prefect"):
         assert word.lower() in shown.lower()
 
+    diagnosed = {path.stem: pq.read_table(path).num_rows for path in (output / "diagnosis").iterdir()}
+    assert diagnosed["alignment"] == diagnosed["layer_errors"] == 2 * 14
+    assert diagnosed["block_errors"] == 2 * 2
+    assert metrics["diagnosis"]["layer_error"].keys() == {"wanda", "pruned"}
+
     # The second run: the same recipe, and nothing computed.
     first = {path: path.read_bytes() for path in output.rglob("*") if path.is_file() and path.name != "metrics.json"}
     command("run", "--sparsity", "0.5", "--device", "auto")
@@ -126,11 +132,13 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     assert run.data.params["sparsity"] == "0.5"
     assert run.data.params["sequence_length"] == "32"
     assert run.data.metrics["pruned/perplexity"] == metrics["pruned"]["perplexity"]
+    assert run.data.metrics["diagnosis/layer_error/pruned"] == metrics["diagnosis"]["layer_error"]["pruned"]
     assert run.data.metrics["achieved_sparsity"] == metrics["achieved_sparsity"]
     assert run.data.tags["checkpoint"] == str(output / "model")
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
         "comparison.json",
         "comparison.parquet",
+        "diagnosis",
         "figures",
         "metrics.json",
         "recipe.yaml",
@@ -160,7 +168,8 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     assert (checkpoint / "model.safetensors").samefile(output / "model" / "model.safetensors")
     children = {each.info.run_name: each for each in runs if each is not run}
     assert set(children) == {
-        "calibrate", "statistics", "search", "evaluate dense", "evaluate wanda", "prune", "evaluate pruned", "report",
+        "calibrate", "statistics", "search", "evaluate dense", "evaluate wanda", "prune", "evaluate pruned", "diagnose",
+        "report",
     }  # fmt: skip
     assert len(runs) == 1 + len(children)
     for child in children.values():
@@ -208,6 +217,7 @@ def test_a_change_computes_what_follows_from_it(command: Callable[..., None], ho
         "statistics": True,
         "search": True,
         "prune": True,
+        "diagnose": True,
         "evaluate": False,
     }
     (artifact,) = (home / "artifacts" / "statistics").glob("[!.]*")
@@ -218,6 +228,7 @@ def test_a_change_computes_what_follows_from_it(command: Callable[..., None], ho
         "statistics": False,
         "search": True,
         "prune": True,
+        "diagnose": True,
         "evaluate": True,
     }
 

@@ -6,8 +6,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
+from torch import nn
 
+from optishear.diagnosis.alignment import alignment, alignment_table
+from optishear.diagnosis.diagnosis import Diagnosis
+from optishear.diagnosis.distributions import Distributions
+from optishear.diagnosis.layer_errors import BLOCK_SCHEMA, LAYER_SCHEMA
 from optishear.metrics.metric import WANDA, MetaMetric
+from optishear.models.layers import Kind, PrunableLayer
 from optishear.recipe import Recipe
 
 LAYERS = 30
@@ -20,6 +27,12 @@ PATHS = (
     "mlp.up_proj",
     "mlp.down_proj",
 )
+KIND_OF: dict[str, Kind] = {
+    **dict.fromkeys(PATHS[:3], "attention_in"),
+    PATHS[3]: "attention_out",
+    **dict.fromkeys(PATHS[4:6], "mlp_in"),
+    PATHS[6]: "mlp_out",
+}
 SEARCHED = MetaMetric(activation_operation="log")
 
 
@@ -56,7 +69,7 @@ def make_trials(objectives: tuple[str, ...] = ("kl", "sparsity_distance"), per_b
         values = {
             "kl": kl,
             "frobenius": 90 * kl**0.5,
-            "kl/math": 1.3 * kl + 0.1 * float(random.random()),
+            "kl/math": 1.3 * kl + 0.8 * float(random.random()),
             "sparsity_distance": distance,
         }
         rows.append(
@@ -152,3 +165,31 @@ def make_metrics(
             "wanda_objectives": {"kl": 0.862, "sparsity_distance": 0.0},
         },
     }
+
+
+def make_diagnosis(methods: tuple[str, ...] = ("wanda", "pruned"), routed: bool = False) -> Diagnosis:
+    """A diagnosis of all layers, in which each further method does a little better."""
+    aligned, errors, blocks = [], [], []
+    distributions = Distributions()
+    for depth in range(LAYERS):
+        for path in PATHS:
+            kind: Kind = KIND_OF[path]
+            layer = PrunableLayer(f"model.layers.{depth}.{path}", nn.Linear(2, 2), depth, kind)
+            for rank, method in enumerate(methods):
+                weights, activations = torch.linspace(-4 + rank, -1, 40).reshape(4, 10), torch.linspace(-1, 1, 10)[None]
+                aligned.append(alignment(layer, method, weights, activations / (1 + rank)))
+                distributions.add(layer, method, weights, activations)
+                errors.append(
+                    {
+                        "layer": layer.name, "decoder_layer": depth, "kind": kind, "method": method,
+                        "relative_error": (0.2 + depth / 100) / (1 + rank),
+                    }
+                )  # fmt: skip
+        for rank, method in enumerate(methods):
+            blocks.append({"decoder_layer": depth, "method": method, "relative_error": (1 + depth) / 50 / (1 + rank)})
+    return Diagnosis(
+        alignment_table(aligned),
+        distributions.table(),
+        pa.Table.from_pylist(errors, schema=LAYER_SCHEMA),
+        pa.Table.from_pylist([] if routed else blocks, schema=BLOCK_SCHEMA),
+    )

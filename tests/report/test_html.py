@@ -6,11 +6,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from optishear.diagnosis.diagnosis import Diagnosis
 from optishear.errors import InputError
 from optishear.recipe import Recipe
+from optishear.report.figures import run_figures
 from optishear.report.html import report, write_report
 
-from .samples import make_metrics, make_recipe, make_trials
+from .samples import make_diagnosis, make_metrics, make_recipe, make_trials
 
 HOSTILE = '<script>alert("1")</script>&<img src=x onerror=alert(2)>'
 
@@ -33,9 +35,13 @@ class Page(HTMLParser):
         self.text += data.replace("\N{NO-BREAK SPACE}", " ")
 
 
+def page_text(metrics: dict[str, Any], recipe: Recipe, trials: pa.Table, diagnosis: Diagnosis | None = None) -> str:
+    return report(metrics, recipe, run_figures(metrics, recipe, trials, diagnosis))
+
+
 @pytest.fixture(scope="module")
 def text() -> str:
-    return report(make_metrics(), make_recipe(), make_trials())
+    return page_text(make_metrics(), make_recipe(), make_trials(), make_diagnosis())
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +61,7 @@ def test_the_page_loads_nothing(text: str, page: Page) -> None:
 
 def test_ids_are_unique_over_all_figures(page: Page) -> None:
     ids = [value for name, value in page.attributes if name == "id"]
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 7
     assert len(ids) == len(set(ids))
 
 
@@ -67,6 +73,9 @@ def test_verdict_comes_first_then_table_then_pictures_then_recipe(page: Page) ->
         "Where the weights went",
         "How the search went",
         "What there was to choose from",
+        "What each layer lost",
+        "How well weights and activations are aligned",
+        "What the metric makes of weights and activations",
         "|W| · log(x)",
         "What it took",
         "optishear run",
@@ -86,7 +95,7 @@ def test_the_whole_recipe_is_shown(page: Page, recipe: Recipe) -> None:
 
 def test_every_figure_has_a_caption_and_a_name_for_screen_readers(page: Page) -> None:
     captions = [value for name, value in page.attributes if name == "aria-label"]
-    assert len(captions) == page.tags.count("figcaption") == 4
+    assert len(captions) == page.tags.count("figcaption") == 7
     assert all(page.text.count(caption.replace("\N{NO-BREAK SPACE}", " ")) == 1 for caption in captions)
 
 
@@ -107,7 +116,7 @@ def test_hostile_names_are_text(metrics: dict[str, Any], trials: pa.Table) -> No
     recipe = make_recipe(scope="linear")
     ratios = {HOSTILE: recipe.sparsity_ratios["mlp.up_proj"], "$b_{$": recipe.sparsity_ratios["mlp.up_proj"]}
     recipe = recipe.model_copy(update={"name": HOSTILE, "sparsity_ratios": ratios})
-    page = Page(report(metrics, recipe, trials))
+    page = Page(page_text(metrics, recipe, trials))
     assert "script" not in page.tags
     assert "img" not in page.tags
     # Heading, task rows in the table and in the figure, layer path, stage, settings, objective, recipe, command.
@@ -118,7 +127,7 @@ def test_hostile_names_are_text(metrics: dict[str, Any], trials: pa.Table) -> No
 def test_missing_and_infinite_values_are_said_in_words(sparsity: str) -> None:
     metrics = make_metrics(wanda=math.inf, pruned=math.nan, tasks=False)
     metrics["dense"] = None
-    page = Page(report(metrics, make_recipe(sparsity, scope="none"), pa.table({})))
+    page = Page(page_text(metrics, make_recipe(sparsity, scope="none"), pa.table({})))
     assert page.tags.count("svg") == 2
     assert all(words in page.text for words in ("infinite", "not a number", "not measured"))
     assert " nan" not in page.text
@@ -126,13 +135,13 @@ def test_missing_and_infinite_values_are_said_in_words(sparsity: str) -> None:
 
 
 def test_an_empty_metrics_file_still_makes_a_page(trials: pa.Table) -> None:
-    page = Page(report({}, make_recipe(scope="linear"), trials))
+    page = Page(page_text({}, make_recipe(scope="linear"), trials))
     assert "no perplexity was measured: nothing can be said about the searched recipe." in page.text
     assert "What it took" not in page.text
 
 
 def test_single_objective_and_no_rounds() -> None:
-    page = Page(report(make_metrics(tasks=False), make_recipe(), make_trials(("kl",))))
+    page = Page(page_text(make_metrics(tasks=False), make_recipe(), make_trials(("kl",))))
     assert "in order, with the one that was chosen" in page.text
     assert "Task" not in page.text
 
@@ -140,10 +149,11 @@ def test_single_objective_and_no_rounds() -> None:
 def test_the_file_is_whole_or_not_there(
     tmp_path: Path, metrics: dict[str, Any], recipe: Recipe, trials: pa.Table
 ) -> None:
-    write_report(tmp_path / "out" / "report.html", metrics, recipe, trials)
+    figures = run_figures(metrics, recipe, trials)
+    write_report(tmp_path / "out" / "report.html", metrics, recipe, figures)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert text.rstrip().endswith("</html>")
     with pytest.raises(InputError, match="cannot be written"):
-        write_report(tmp_path / "out" / "report.html" / "x", metrics, recipe, trials)
+        write_report(tmp_path / "out" / "report.html" / "x", metrics, recipe, figures)

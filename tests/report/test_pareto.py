@@ -4,6 +4,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from optishear.report import captions
 from optishear.report.objectives import comparable, finite_rows
 from optishear.report.pareto import pareto_front
 from optishear.report.style import DARK, LIGHT, Theme
@@ -116,3 +117,15 @@ def test_calibration_names_with_dollar_signs_are_drawn_as_they_stand() -> None:
     table = make_trials(("kl", "kl/math"))
     table = table.rename_columns([name.replace("math", "$x_{$") for name in table.column_names])
     pareto_front(table).savefig("/dev/null", format="svg")
+
+
+def test_a_measure_beside_the_only_objective_makes_no_front() -> None:
+    one = make_trials(("kl",))
+    beside = [None if kl is None else 100 - kl for kl in one["kl"].to_pylist()]
+    table = one.append_column("frobenius", pa.array(beside, pa.float64()))
+    figure = pareto_front(table)
+    (axes,) = figure.axes
+    assert axes.get_ylabel().startswith("Frobenius")
+    assert not [line for line in axes.lines if line.get_label() == "front"]
+    assert "minimised the KL divergence from the dense model alone" in captions.pareto(table)
+    assert "blue front in both objectives" in captions.pareto(make_trials())

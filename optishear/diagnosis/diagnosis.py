@@ -1,0 +1,76 @@
+"""What is known about a pruned model layer by layer: the tables, their files, and the numbers that sum them up."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from optishear.files import write_aside
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Tables with a column ``method``: ``wanda``, ``pruned`` (what was written), ``masked`` (before reconstruction).
+
+    Attributes:
+        alignment: scales of transformed weights and activations by layer (``diagnosis.alignment``).
+        distributions: histograms of both by kind of layer (``diagnosis.distributions``).
+        layer_errors: relative output error of each linear layer (``diagnosis.layer_errors``).
+        block_errors: relative error of the hidden states after each decoder block; empty for routed models.
+    """
+
+    alignment: pa.Table
+    distributions: pa.Table
+    layer_errors: pa.Table
+    block_errors: pa.Table
+
+    def save(self, folder: Path) -> None:
+        """Write one Parquet file per table."""
+        for name, table in self._tables():
+            with write_aside(folder / f"{name}.parquet") as aside:
+                pq.write_table(table, aside)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Diagnosis":
+        """Read what ``save`` wrote."""
+        return cls(**{field.name: pq.read_table(folder / f"{field.name}.parquet") for field in fields(cls)})
+
+    def summary(self) -> dict[str, Any]:
+        """One mapping per measure, value by method, means over all linear layers.
+
+        ``alignment_shrank_by`` is the share of Wanda's mean distance that the found metric saves; negative where the
+        distance grew, ``None`` where Wanda's is zero.
+        """
+        distance = _means(self.alignment, "distance")
+        last = pc.max(self.block_errors["decoder_layer"]).as_py()
+        return {
+            "alignment_distance": distance,
+            "alignment_shrank_by": shrank_by(distance.get("wanda"), distance.get("pruned")),
+            "activation_share": _means(self.alignment, "activation_share"),
+            "layer_error": _means(self.layer_errors, "relative_error"),
+            "last_block_error": _means(
+                self.block_errors.filter(pc.equal(self.block_errors["decoder_layer"], last)), "relative_error"
+            ),
+        }
+
+    def _tables(self) -> Iterator[tuple[str, pa.Table]]:
+        for field in fields(self):
+            yield field.name, getattr(self, field.name)
+
+
+def shrank_by(wanda: float | None, found: float | None) -> float | None:
+    """By which share a distance shrank: 0.9 is to a tenth, below zero is that it grew."""
+    return None if not wanda or found is None else 1 - found / wanda
+
+
+def _means(table: pa.Table, column: str) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for row in table.select(["method", column]).to_pylist():
+        if math.isfinite(row[column]):
+            values.setdefault(row["method"], []).append(row[column])
+    return {method: sum(found) / len(found) for method, found in values.items()}

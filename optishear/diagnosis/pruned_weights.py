@@ -1,0 +1,38 @@
+"""One pruned layer at a time: by a recipe's mask, or as a checkpoint holds it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from optishear.masks.select import keep_mask
+from optishear.models.layers import PrunableLayer
+from optishear.pruning.apply import layer_scores
+from optishear.pruning.stored_weights import StoredWeights
+from optishear.recipe import Recipe
+from optishear.sparsity import layer_ratios, pruned_per_row
+from optishear.statistics.statistics import Statistics
+
+# A layer's pruned weight [out, in], made when it is asked for; the dense layer is left as it is.
+PrunedWeight = Callable[[PrunableLayer], Tensor]
+
+
+def masked_by(recipe: Recipe, layers: list[PrunableLayer], statistics: Statistics) -> PrunedWeight:
+    """The weights as ``optishear.pruning.apply.apply_recipe`` would leave them, a layer at a time."""
+    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.sparsity)
+    count_of = {layer.name: count for layer, count in zip(layers, counts, strict=True)}
+
+    @torch.no_grad()
+    def pruned(layer: PrunableLayer) -> Tensor:
+        score = layer_scores(recipe.metric_of(layer), layer, statistics)
+        mask = keep_mask(score, recipe.pattern, count_of[layer.name])
+        return layer.module.weight.masked_fill(~mask, 0)
+
+    return pruned
+
+
+def in_checkpoint(folder: Path) -> PrunedWeight:
+    """The weights as they lie in a checkpoint's safetensors files."""
+    stored = StoredWeights(folder)
+    return lambda layer: stored.of(layer.name).to(layer.module.weight)

@@ -1,0 +1,79 @@
+"""The figures of a run, in the order in which a reader meets them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from matplotlib.figure import Figure
+
+from optishear.diagnosis.diagnosis import Diagnosis
+from optishear.recipe import Recipe
+from optishear.report import captions
+from optishear.report.alignment import alignment_by_layer
+from optishear.report.comparison import comparison
+from optishear.report.distributions import distributions
+from optishear.report.layer_errors import layer_errors
+from optishear.report.pareto import pareto_front
+from optishear.report.progress import search_progress
+from optishear.report.ratios import layer_ratios
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A figure with its words.
+
+    Attributes:
+        name: for files and ids, such as ``layer-ratios``.
+        title: what it answers.
+        drawing: the figure in the light theme; the page derives the dark one.
+        caption: what to look for, one sentence or two.
+    """
+
+    name: str
+    title: str
+    drawing: Figure
+    caption: str
+
+
+def run_figures(
+    metrics: Mapping[str, Any], recipe: Recipe, trials: pa.Table, diagnosis: Diagnosis | None = None
+) -> list[ReportFigure]:
+    """The figures of a run; those for which there is nothing to draw are left out.
+
+    Args:
+        metrics: the content of ``metrics.json``.
+        recipe: the searched recipe.
+        trials: the table of ``trials.parquet``, without rows where nothing was searched.
+        diagnosis: the pruned model layer by layer.
+    """
+    figures = [
+        ReportFigure("comparison", "Against dense and Wanda", comparison(metrics), captions.comparison(metrics)),
+        ReportFigure("layer-ratios", "Where the weights went", layer_ratios(recipe), captions.ratios(recipe)),
+    ]
+    if trials.num_rows:
+        figures += [
+            ReportFigure("search-progress", "How the search went", search_progress(trials), captions.progress(trials)),
+            ReportFigure(
+                "pareto-front", "What there was to choose from", pareto_front(trials), captions.pareto(trials)
+            ),
+        ]
+    if diagnosis is not None:
+        figures += [
+            ReportFigure(
+                "layer-errors", "What each layer lost", layer_errors(diagnosis), captions.layer_errors(diagnosis)
+            ),
+            ReportFigure(
+                "alignment",
+                "How well weights and activations are aligned",
+                alignment_by_layer(diagnosis.alignment),
+                captions.alignment(diagnosis),
+            ),
+            ReportFigure(
+                "distributions",
+                "What the metric makes of weights and activations",
+                distributions(diagnosis.distributions),
+                captions.distributions(),
+            ),
+        ]
+    return figures
