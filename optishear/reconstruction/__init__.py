@@ -1,0 +1,1 @@
+"""Reconstruction: better values for the weights that pruning keeps."""

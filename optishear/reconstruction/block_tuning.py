@@ -1,0 +1,86 @@
+"""Tune a pruned block as a whole, so that its output comes back to the dense block's.
+
+The layer solvers match each layer's output alone; here the layers of a block, its norms and its biases make up for
+each other's errors, and for those of the blocks before: the input is that of the pruned model, the target the output
+of the dense block in the dense model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from optishear.reconstruction.master_weights import MasterWeights
+from optishear.reconstruction.schedule import rate_at
+from optishear.reconstruction.stream import BlockCall
+
+
+@dataclass(frozen=True)
+class BlockTuning:
+    """What tuning a block did.
+
+    Attributes:
+        before: mean square error on the held-out batches, relative to the target's mean square.
+        after: the same at the end; equal where tuning did not help and was undone.
+    """
+
+    before: float
+    after: float
+
+
+def tune_block(
+    block: nn.Module,
+    call: BlockCall,
+    inputs: list[Tensor],
+    targets: list[Tensor],
+    masks: Mapping[Tensor, Tensor],
+    *,
+    steps: int,
+    rate: float,
+    held_out: int,
+) -> BlockTuning:
+    """Tune a block in place.
+
+    Args:
+        block: pruned.
+        call: how the model calls it.
+        inputs: hidden states that enter it in the pruned model, [batch, length, width] each.
+        targets: hidden states that leave the dense block, of the same shapes.
+        masks: for each pruned weight the bool mask of what is kept.
+        steps: of the optimizer, each on one batch, in turn.
+        rate: largest step, relative to each parameter's root mean square.
+        held_out: so many of the last batches are not trained on and decide: the weights stay at the best
+            of the states after each pass over the others, and where none beats the first, as they were.
+    """
+    seen = len(inputs) - held_out
+    if seen < 1 or not steps:
+        return BlockTuning(0.0, 0.0)
+    before = best = _error(block, call, inputs[seen:], targets[seen:])
+    with torch.enable_grad():
+        parameters = list(block.parameters())
+        training = MasterWeights(parameters, [masks.get(parameter) for parameter in parameters])
+        kept = training.state()
+        for step in range(steps):
+            index = step % seen
+            _distance(call.run(block, inputs[index]), targets[index]).backward()
+            training.step(rate_at(rate, (step + 0.5) / steps))
+            if index == seen - 1 or step == steps - 1:
+                error = _error(block, call, inputs[seen:], targets[seen:])
+                if error < best:
+                    best, kept = error, training.state()
+        training.finish(kept)
+    return BlockTuning(before, best)
+
+
+@torch.no_grad()
+def _error(block: nn.Module, call: BlockCall, inputs: list[Tensor], targets: list[Tensor]) -> float:
+    errors = [float(_distance(call.run(block, each), target)) for each, target in zip(inputs, targets, strict=True)]
+    return sum(errors) / max(len(errors), 1)
+
+
+def _distance(output: Tensor, target: Tensor) -> Tensor:
+    """Mean square error, each token relative to its own size: a few tokens are hundreds of times larger."""
+    wanted = target.float()
+    size = wanted.square().mean(dim=-1)
+    return ((output.float() - wanted).square().mean(dim=-1) / size.clamp_min(1e-12)).mean()

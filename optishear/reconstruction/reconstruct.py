@@ -1,0 +1,242 @@
+"""Prune a model by a recipe and make the weights that stay as good as they can be."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.calibration.set import CalibrationSet
+from optishear.masks.select import keep_mask
+from optishear.metrics.score import scores
+from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
+from optishear.parameters import ReconstructionParameters
+from optishear.pruning.apply import PruningSummary, check_pattern
+from optishear.recipe import Recipe
+from optishear.reconstruction.block_tuning import tune_block
+from optishear.reconstruction.distillation import Distillation, distil
+from optishear.reconstruction.layers import LayerTask, SolvedLayer, solve_layers
+from optishear.reconstruction.schedule import held_out
+from optishear.reconstruction.second_moment import SecondMoments
+from optishear.reconstruction.stream import BlockCall, block_calls, equal_batches, first_inputs
+from optishear.searching.reconstruction import ReconstructionError
+from optishear.sparsity import layer_ratios, pruned_per_row
+from optishear.statistics.statistics import Statistics
+
+
+@dataclass(frozen=True)
+class ReconstructionSummary:
+    """What reconstruction did.
+
+    Attributes:
+        pruning: the zeros.
+        layer_errors: for each layer the mean square of its output's difference from that of its dense weight on the
+            same inputs, relative to the latter; after the layer solver, before any tuning.
+        block_errors: for each block the held-out error before and after its tuning; empty without tuning.
+        distillation: ``None`` without it.
+    """
+
+    pruning: PruningSummary
+    layer_errors: dict[str, float]
+    block_errors: list[tuple[float, float]]
+    distillation: Distillation | None
+
+
+def reconstruct(
+    model: PreTrainedModel,
+    recipe: Recipe,
+    statistics: Statistics,
+    calibration: CalibrationSet,
+    parameters: ReconstructionParameters,
+    progress: bool = False,
+) -> ReconstructionSummary:
+    """Prune a dense model in place, block by block on the inputs of what is pruned already.
+
+    Beside the model, one block's second moments and the hidden states of the calibration tokens are in memory; with
+    distillation also the masks, twelve bytes for each weight of the blocks, and the dense model's likeliest tokens.
+
+    Args:
+        model: dense.
+        recipe: pattern, ratios, and the metric of the first masks.
+        statistics: of the dense model, for the recipe's masks.
+        calibration: what the errors are measured on.
+        parameters: methods and how long to work.
+        progress: show progress bars.
+
+    Raises:
+        InputError: before any weight is touched, if the pattern does not fit a layer's width or the statistics
+            are another model's.
+    """
+    layers = prunable_layers(model)
+    check_pattern(recipe.pattern, layers)
+    for layer in layers:
+        statistics.of(layer.name, layer.module.in_features)
+    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.sparsity)
+    with _frozen(model):
+        return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, progress)
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter asks for gradients but those in training; afterwards, whichever asked before."""
+    asked = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in asked:
+            parameter.requires_grad_(True)
+
+
+def _reconstruct(
+    model: PreTrainedModel,
+    layers: list[PrunableLayer],
+    counts: list[int],
+    recipe: Recipe,
+    statistics: Statistics,
+    calibration: CalibrationSet,
+    parameters: ReconstructionParameters,
+    progress: bool,
+) -> ReconstructionSummary:
+    target = _distillation_target(model, calibration.tokens, parameters)
+    blocks = _Blocks(model, calibration.tokens, with_dense=parameters.tuning_steps > 0)
+    masks: dict[Tensor, Tensor] = {}
+    layer_errors: dict[str, float] = {}
+    block_errors: list[tuple[float, float]] = []
+    for index in tqdm(range(len(blocks)), desc="reconstruction", unit="block", disable=not progress):
+        mine = [(layer, count) for layer, count in zip(layers, counts, strict=True) if layer.decoder_layer == index]
+        blocks.advance_dense(index)
+        tasks = [_task(layer, count, recipe, statistics) for layer, count in mine]
+        solved = _solve(blocks.moments(index, [layer for layer, _ in mine]), tasks, parameters)
+        block_masks: dict[Tensor, Tensor] = {}
+        for layer, _ in mine:
+            layer.module.weight.data.copy_(solved[layer.name].weight)
+            block_masks[layer.module.weight] = solved[layer.name].mask
+            layer_errors[layer.name] = solved[layer.name].error
+        if parameters.tuning_steps:
+            block_errors.append(blocks.tune(index, block_masks, parameters))
+        blocks.advance(index)
+        if target is not None:
+            masks |= block_masks
+    distillation = None
+    if target is not None:
+        held = held_out(len(calibration.tokens))
+        distillation = _distil(target, masks, blocks.blocks, held, parameters, progress)
+    return ReconstructionSummary(_zeros(layers), layer_errors, block_errors, distillation)
+
+
+def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statistics) -> LayerTask:
+    squared_norms = statistics.of(layer.name, layer.module.in_features)
+    weight = layer.module.weight
+    mask = keep_mask(scores(recipe.metric_of(layer), weight, squared_norms), recipe.pattern, count)
+    sparsity = recipe.pattern.sparsity if recipe.pattern.is_structured else count / layer.module.in_features
+    return LayerTask(layer, mask, recipe.pattern, sparsity)
+
+
+def _solve(
+    moments: SecondMoments, tasks: list[LayerTask], parameters: ReconstructionParameters
+) -> dict[str, SolvedLayer]:
+    by_name = {task.layer.name: task for task in tasks}
+    solved: dict[str, SolvedLayer] = {}
+    for moment, members in moments.groups():
+        group = [by_name[layer.name] for layer in members]
+        found = solve_layers(group, moment, parameters)
+        solved |= {task.layer.name: each for task, each in zip(group, found, strict=True)}
+    return solved
+
+
+@torch.no_grad()
+def _zeros(layers: list[PrunableLayer]) -> PruningSummary:
+    zeros = {layer.name: int((layer.module.weight == 0).sum()) for layer in layers}
+    sizes = {layer.name: layer.module.weight.numel() for layer in layers}
+    shares = {name: zeros[name] / sizes[name] for name in zeros}
+    return PruningSummary(sum(zeros.values()) / sum(sizes.values()), shares)
+
+
+class _Blocks:
+    """The decoder's blocks, and the calibration tokens' hidden states before the block in work."""
+
+    def __init__(self, model: PreTrainedModel, tokens: Tensor, with_dense: bool) -> None:
+        _, self.blocks = decoder_blocks(model)
+        batches = equal_batches(tokens)
+        self._calls: list[BlockCall] = block_calls(model, self.blocks, batches[0])
+        self._hidden = first_inputs(model, self.blocks, batches)
+        self._dense: list[Tensor] | None = list(self._hidden) if with_dense else None
+        # Whole batches, since the others are trained on.
+        self._held_out = min(len(batches) - 1, -(-held_out(len(tokens)) // len(batches[0])))
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def advance_dense(self, index: int) -> None:
+        """Run the dense block on the dense model's hidden states, where they are followed."""
+        if self._dense is not None:
+            self._dense = self._run(index, self._dense)
+
+    def moments(self, index: int, layers: list[PrunableLayer]) -> SecondMoments:
+        """Second moments of the layers' inputs, in the pruned model up to here."""
+        moments = SecondMoments(layers)
+        with moments.watching(), torch.no_grad():
+            for hidden in self._hidden:
+                self._calls[index].run(self.blocks[index], hidden)
+        return moments
+
+    def tune(
+        self, index: int, masks: dict[Tensor, Tensor], parameters: ReconstructionParameters
+    ) -> tuple[float, float]:
+        """Tune the pruned block; its held-out error before and after."""
+        assert self._dense is not None
+        result = tune_block(
+            self.blocks[index],
+            self._calls[index],
+            self._hidden,
+            self._dense,
+            masks,
+            steps=parameters.tuning_steps,
+            rate=parameters.tuning_rate,
+            held_out=self._held_out,
+        )
+        return result.before, result.after
+
+    def advance(self, index: int) -> None:
+        """Run the pruned block on the pruned model's hidden states."""
+        self._hidden = self._run(index, self._hidden)
+
+    @torch.no_grad()
+    def _run(self, index: int, hidden: list[Tensor]) -> list[Tensor]:
+        return [self._calls[index].run(self.blocks[index], each) for each in hidden]
+
+
+def _distillation_target(
+    model: PreTrainedModel, tokens: Tensor, parameters: ReconstructionParameters
+) -> ReconstructionError | None:
+    """The dense model's outputs on as many sequences as the steps will see."""
+    if not parameters.distillation_steps:
+        return None
+    held = held_out(len(tokens))
+    wanted = held + parameters.distillation_steps * parameters.distillation_sequences
+    return ReconstructionError(model, tokens[:wanted], ("kl",), measured=held)
+
+
+def _distil(
+    target: ReconstructionError,
+    masks: dict[Tensor, Tensor],
+    blocks: nn.ModuleList,
+    held: int,
+    parameters: ReconstructionParameters,
+    progress: bool,
+) -> Distillation:
+    others = [parameter for parameter in blocks.parameters() if parameter not in masks]
+    return distil(
+        target,
+        masks,
+        others,
+        steps=parameters.distillation_steps,
+        sequences_per_step=parameters.distillation_sequences,
+        rate=parameters.distillation_rate,
+        held_out=held,
+        progress=progress,
+    )

@@ -1,0 +1,103 @@
+"""SparseGPT (arXiv 2301.00774): prune column by column and let the later columns make up for each error."""
+
+import torch
+from torch import Tensor
+
+from optishear.masks.select import check_group_divides, group_mask
+from optishear.pattern import Pattern
+
+BLOCK_SIZE = 128
+# Share of the mean of H's diagonal that is added to it, as published.
+DAMPING = 0.01
+
+
+def inverse_factor(moment: Tensor, damping: float = DAMPING) -> Tensor:
+    """The upper Cholesky factor U of the inverse of the damped second moment, H^-1 = U^T U.
+
+    Args:
+        moment: [in, in] float, second moment of the layer's input, in any scale.
+        damping: share of the mean of the diagonal that is added to it.
+
+    Returns:
+        [in, in] of the moment's dtype. An input that was always zero counts as independent of the others, with
+        a moment of one.
+    """
+    damped = moment.clone()
+    diagonal = damped.diagonal()
+    diagonal[diagonal == 0] = 1
+    diagonal += damping * diagonal.mean()
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    factor: Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return factor
+
+
+def sparsegpt(
+    weight: Tensor,
+    moment: Tensor,
+    pattern: Pattern,
+    *,
+    sparsity: float | None = None,
+    mask: Tensor | None = None,
+    factor: Tensor | None = None,
+    block_size: int = BLOCK_SIZE,
+) -> tuple[Tensor, Tensor]:
+    """Prune one layer by the published algorithm.
+
+    Unstructured masks are chosen within each block of columns, over all rows together, by W^2 / U_jj^2; N:M masks
+    group by group, by the weights as they are when the group is reached.
+
+    Args:
+        weight: [out, in] float32 or float64, the dense weight; not changed.
+        moment: [in, in] of the same dtype, second moment of its input.
+        pattern: unstructured or N:M.
+        sparsity: fraction to prune of an unstructured layer, from the pattern where not given.
+        mask: [out, in] bool, True where kept; chosen by the algorithm where not given.
+        factor: ``inverse_factor(moment)``, where several layers share it.
+        block_size: columns of one block.
+
+    Returns:
+        The new weight, exactly zero where pruned, and the mask.
+
+    Raises:
+        InputError: if the pattern's group does not divide the number of inputs.
+    """
+    width = weight.shape[1]
+    group, kept_per_group = pattern.group, pattern.kept
+    if mask is None and group is not None and kept_per_group is not None:
+        check_group_divides(width, kept_per_group, group)
+        # A group is chosen by up-to-date weights, so it must not cross into the next block.
+        block_size = max(block_size // group, 1) * group
+    upper = inverse_factor(moment) if factor is None else factor
+    share = pattern.sparsity if sparsity is None else sparsity
+    updated = weight.clone()
+    updated[:, moment.diagonal() == 0] = 0
+    chosen = torch.ones_like(weight, dtype=torch.bool) if mask is None else mask.clone()
+    for start in range(0, width, block_size):
+        end = min(start + block_size, width)
+        block = updated[:, start:end].clone()
+        inner = upper[start:end, start:end]
+        keep = chosen[:, start:end]
+        errors = torch.zeros_like(block)
+        if mask is None and group is None:
+            keep.copy_(_all_but_lowest(block.square() / inner.diagonal().square(), share))
+        for column in range(end - start):
+            if mask is None and group is not None and kept_per_group is not None and column % group == 0:
+                columns = slice(column, column + group)
+                scores = block[:, columns].square() / inner.diagonal()[columns].square()
+                keep[:, columns] = group_mask(scores, kept_per_group, group)
+            kept = block[:, column] * keep[:, column]
+            error = (block[:, column] - kept) / inner[column, column]
+            block[:, column + 1 :].addr_(error, inner[column, column + 1 :], alpha=-1)
+            block[:, column] = kept
+            errors[:, column] = error
+        updated[:, start:end] = block
+        updated[:, end:].addmm_(errors, upper[start:end, end:], alpha=-1)
+    return updated, chosen
+
+
+def _all_but_lowest(scores: Tensor, share: float) -> Tensor:
+    """True but for the lowest share of all scores; what equals the threshold goes too, as published."""
+    position = int(scores.numel() * share)
+    if position == 0:
+        return torch.ones_like(scores, dtype=torch.bool)
+    return scores > scores.flatten().kthvalue(min(position + 1, scores.numel())).values

@@ -1,0 +1,136 @@
+"""A whole tiny model: what is pruned stays pruned, and what stays gets better."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.calibration.set import CalibrationSet
+from optishear.errors import InputError
+from optishear.models.layers import prunable_layers
+from optishear.parameters import ReconstructionParameters
+from optishear.pruning.apply import apply_recipe
+from optishear.recipe import Recipe, named_recipe
+from optishear.reconstruction.reconstruct import ReconstructionSummary, reconstruct
+from optishear.searching.reconstruction import ReconstructionError
+from optishear.statistics.collect import collect_statistics
+from tiny import random_calibration, tiny_model
+
+CALIBRATION = random_calibration(sequences=16, length=32)
+
+
+def rebuilt(
+    model: PreTrainedModel, recipe: Recipe, calibration: CalibrationSet = CALIBRATION, **parameters: Any
+) -> ReconstructionSummary:
+    observed = collect_statistics(model, calibration, progress=False)
+    return reconstruct(model, recipe, observed, calibration, ReconstructionParameters(**parameters))
+
+
+def masks(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    return {layer.name: layer.module.weight != 0 for layer in prunable_layers(model)}
+
+
+def divergences(model: PreTrainedModel, recipe: Recipe, **parameters: Any) -> tuple[float, float]:
+    """KL divergence of a model from the dense one on the calibration, with masks only and reconstructed."""
+    error = ReconstructionError(model, CALIBRATION.tokens, ("kl",))
+    dense = {name: value.clone() for name, value in model.state_dict().items()}
+    apply_recipe(model, recipe, collect_statistics(model, CALIBRATION, progress=False))
+    masked = error.measure()["kl"]
+    model.load_state_dict(dense)
+    rebuilt(model, recipe, **parameters)
+    return masked, error.measure()["kl"]
+
+
+ALL = {"tuning_steps": 2, "distillation_steps": 2, "distillation_sequences": 4}
+
+
+@pytest.mark.parametrize(("method", "sparsity"), [("none", "2:4"), ("sparsegpt", "0.5"), ("admm", "0.5")])
+def test_the_recipes_masks_stay_exactly(family: str, method: str, sparsity: str) -> None:
+    recipe = named_recipe("wanda", sparsity)
+    model, plain = tiny_model(family), tiny_model(family)
+    summary = rebuilt(model, recipe, reconstruction=method, reconstruction_masks="recipe", **ALL)
+    wanted = apply_recipe(plain, recipe, collect_statistics(plain, CALIBRATION, progress=False))
+    assert summary.pruning == wanted
+    found, expected = masks(model), masks(plain)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("method", "sparsity"), [("sparsegpt", "4:8"), ("admm", "2:4"), ("admm", "0.5")])
+def test_masks_of_its_own_keep_the_pattern(family_model: PreTrainedModel, method: str, sparsity: str) -> None:
+    recipe = named_recipe("wanda", sparsity)
+    summary = rebuilt(family_model, recipe, reconstruction=method, **ALL)
+    group, kept = recipe.pattern.group, recipe.pattern.kept
+    for name, mask in masks(family_model).items():
+        if group is not None:
+            assert (mask.reshape(-1, group).sum(dim=1) == kept).all()
+        # SparseGPT's threshold takes one weight more in every block of columns.
+        assert summary.pruning.layers[name] == pytest.approx(0.5, abs=0 if method == "admm" or group else 0.002)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"reconstruction": "sparsegpt"},
+        {"reconstruction": "admm"},
+        {"reconstruction": "admm", "reconstruction_masks": "recipe"},
+        {"tuning_steps": 40, "tuning_rate": 0.03},
+        {"distillation_steps": 24, "distillation_sequences": 4, "distillation_rate": 0.03},
+        {"reconstruction": "admm", **ALL},
+    ],
+    ids=str,
+)
+def test_every_part_brings_the_outputs_nearer(tiny_llama: PreTrainedModel, parameters: dict[str, Any]) -> None:
+    masked, after = divergences(tiny_llama, named_recipe("wanda", "0.5"), **parameters)
+    assert after < 0.95 * masked
+
+
+@pytest.mark.parametrize("part", ["tuning", "distillation"])
+def test_what_does_not_help_on_held_out_sequences_is_undone(tiny_llama: PreTrainedModel, part: str) -> None:
+    recipe = named_recipe("wanda", "0.5")
+    plain = tiny_model("llama")
+    apply_recipe(plain, recipe, collect_statistics(plain, CALIBRATION, progress=False))
+    # Steps a hundred times too large, as large as the weights themselves and more.
+    summary = rebuilt(tiny_llama, recipe, **{f"{part}_steps": 8, f"{part}_rate": 3.0})
+    assert all(torch.equal(a, b) for a, b in zip(tiny_llama.parameters(), plain.parameters(), strict=True))
+    errors = [*summary.block_errors]
+    if summary.distillation is not None:
+        errors.append((summary.distillation.before, summary.distillation.after))
+    assert errors
+    assert all(before == after > 0 for before, after in errors)
+
+
+def test_bfloat16_models_keep_their_precision_and_zeros() -> None:
+    model = tiny_model("llama").to(torch.bfloat16)
+    summary = rebuilt(model, named_recipe("wanda", "2:4"), reconstruction="admm", **ALL)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert summary.pruning.achieved_sparsity == 0.5
+
+
+def test_ratios_of_a_recipe_are_met_by_layer(tiny_llama: PreTrainedModel) -> None:
+    recipe = named_recipe("wanda", "0.5").model_copy(update={"sparsity_ratios": {"all": [0.25, 0.75]}})
+    summary = rebuilt(tiny_llama, recipe, reconstruction="admm")
+    assert {round(value, 2) for value in summary.pruning.layers.values()} == {0.25, 0.75}
+    assert summary.pruning.achieved_sparsity == pytest.approx(0.5)
+    assert all(0 < error < 1 for error in summary.layer_errors.values())
+
+
+def test_the_same_twice() -> None:
+    models = [tiny_model(), tiny_model()]
+    for model in models:
+        rebuilt(model, named_recipe("ria", "0.5"), reconstruction="admm", **ALL)
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
+
+
+def test_one_sequence_is_enough(tiny_llama: PreTrainedModel) -> None:
+    one = random_calibration(sequences=1, length=32)
+    summary = rebuilt(tiny_llama, named_recipe("wanda", "0.5"), one, reconstruction="admm", **ALL)
+    assert summary.pruning.achieved_sparsity == 0.5
+
+
+def test_nothing_is_touched_where_the_pattern_does_not_fit(tiny_llama: PreTrainedModel) -> None:
+    before = [parameter.clone() for parameter in tiny_llama.parameters()]
+    with pytest.raises(InputError, match="does not divide"):
+        rebuilt(tiny_llama, named_recipe("wanda", "5:7"), reconstruction="admm")
+    assert all(torch.equal(a, b) for a, b in zip(before, tiny_llama.parameters(), strict=True))
