@@ -6,6 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_utils import PreTrainedModel
 
+from flows.plan import read_plan
 from optishear.calibration.calibrate import check_calibration, check_context
 from optishear.errors import InputError
 from optishear.evaluation.evaluate import NO_TEXT, check_evaluation
@@ -22,8 +23,10 @@ from optishear.parameters import (
     EvaluationParameters,
     ExportStage,
     ModelParameters,
+    NightlyStage,
     OutputParameters,
     Parameters,
+    PlacementParameters,
     RecipeParameters,
     RegistryParameters,
     SearchStage,
@@ -37,6 +40,7 @@ from optishear.pruning.apply import check_pattern
 from optishear.pruning.checkpoint import check_replaceable
 from optishear.recipe import find_recipe
 from optishear.sparsity import layer_ratios
+from tasks.placement import check_placement, uses_deployments
 from tasks.provenance import public_source
 from tasks.prune import CHECKPOINT
 from tasks.sources import find_model, models_by_name
@@ -49,8 +53,12 @@ def check(parameters: Parameters) -> None:
     Raises:
         InputError: one sentence on the first thing that cannot work.
     """
-    if isinstance(parameters, ModelParameters):
-        resolve_device(parameters.device)
+    if isinstance(parameters, NightlyStage):
+        read_plan(parameters.plan)
+    if isinstance(parameters, PlacementParameters):
+        check_placement(parameters)
+    if isinstance(parameters, ModelParameters) and not uses_deployments(parameters):
+        resolve_device(parameters.device)  # elsewhere the worker has the devices
     if isinstance(parameters, RecipeParameters):
         _check_recipe(parameters)
     if isinstance(parameters, TransplantStage):

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from flows.cache import cache
+from flows.deploy import deploy
 from flows.environment import make_home, quiet_console
 from flows.options import GroupCommand, given_values, options_of
 from optishear.errors import IncompleteError, InputError
@@ -21,7 +23,9 @@ from optishear.parameters import (
     CrossTaskStage,
     EvaluateStage,
     ExportStage,
+    NightlyStage,
     OutputParameters,
+    Parameters,
     Pipeline,
     PruneStage,
     SearchStage,
@@ -38,7 +42,7 @@ class Command:
 
     name: str
     flow: str
-    group: type[OutputParameters]
+    group: type[Parameters]
     help: str
 
 
@@ -208,6 +212,20 @@ COMMANDS = [
           optishear cross-model --model HuggingFaceTB/SmolLM2-135M --other-models Qwen/Qwen3-0.6B --output crossed
         """,
     ),
+    Command(
+        "nightly",
+        "flows.nightly:nightly",
+        NightlyStage,
+        """Run several pipelines, as a YAML file plans them.
+
+        What one has to say of a failure is told at the end; the others run all the same. `optishear deploy` puts it on
+        a schedule.
+
+        \b
+        Example:
+          optishear nightly --plan configurations/nightly.yaml
+        """,
+    ),
 ]
 
 
@@ -248,7 +266,7 @@ def _add(command: Command) -> None:
     )
 
 
-def _run_flow(entry: str, parameters: OutputParameters) -> None:
+def _run_flow(entry: str, parameters: Parameters) -> None:
     """Check, run the flow, print its summary. Only from here on are Prefect, PyTorch and MLflow imported."""
     make_home()
     try:
@@ -261,11 +279,11 @@ def _run_flow(entry: str, parameters: OutputParameters) -> None:
             f"The command line needs the package {error.name!r}; install it with: pip install 'optishear[pipeline]'"
         ) from None
     # Before the flow, so that bad input is told at once, without a server started for it.
-    with output_folder(parameters.output):
+    with output_folder(parameters.output) if isinstance(parameters, OutputParameters) else nullcontext():
         check(parameters)
         quiet_console()
         module, name = entry.split(":")
-        flow: Callable[[OutputParameters], Any] = getattr(import_module(module), name)
+        flow: Callable[[Parameters], Any] = getattr(import_module(module), name)
         summary = flow(parameters)
     click.echo(summary)
 
@@ -296,6 +314,7 @@ def main_of(command: str) -> None:
 for _command in COMMANDS:
     _add(_command)
 cli.add_command(cache)
+cli.add_command(deploy)
 
 if __name__ == "__main__":
     main()

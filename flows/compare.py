@@ -6,7 +6,6 @@ from prefect import flow
 
 from flows.checks import check
 from flows.layout import output_folder
-from flows.parts import part
 from flows.summary import where
 from optishear.files import write_aside
 from optishear.parameters import CompareStage, SearchStage
@@ -14,6 +13,7 @@ from optishear.report.algorithms import algorithms
 from optishear.report.export import png
 from optishear.searching.comparison import compare_searches
 from tasks.calibrate import calibrate_stage
+from tasks.parts import part
 from tasks.search import TRIALS, search_stage
 from tasks.statistics import statistics_stage
 

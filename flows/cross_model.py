@@ -9,13 +9,13 @@ from flows.cells import make_cells
 from flows.checks import check
 from flows.layout import output_folder
 from flows.matrix import conclude_matrix, perplexities, subject_of
-from flows.parts import part
 from optishear.evidence.crossed import UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.parameters import CrossModelStage, EvaluateStage, Pipeline, SearchStage
 from optishear.recipe import named_recipe
 from tasks.calibrate import calibrate_stage
 from tasks.evaluate import evaluate_stage, forget_failures
+from tasks.parts import part
 from tasks.runs import tracked_run
 from tasks.search import load_recipe, search_stage
 from tasks.shared_search import MemberArtifacts, shared_search_stage

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
 
 from flows.layout import lay_out
-from flows.parts import part
 from flows.summary import where
 from optishear.parameters import EvaluateStage, Pipeline, TransferStage
 from optishear.recipe import Recipe, named_recipe
@@ -19,6 +18,7 @@ from tasks.diagnose import DIAGNOSIS
 from tasks.evaluate import evaluate_stage, forget_failures
 from tasks.jsonfile import write_json
 from tasks.model_cache import release_model
+from tasks.parts import part
 from tasks.prune import CHECKPOINT, prune_stage
 from tasks.register import Evidence, register, register_model
 from tasks.report import CARD, COMPARISON, COMPARISON_TEXT, FIGURES, REPORT, report_stage

@@ -22,6 +22,7 @@ _HEADINGS = [
     "Matrix",
     "Tracking",
     "Registry",
+    "Placement",
     "General",
 ]
 

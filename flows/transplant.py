@@ -9,7 +9,6 @@ from flows.cells import make_cells
 from flows.checks import check
 from flows.layout import output_folder
 from flows.matrix import conclude_matrix, perplexities, subject_of, task_scores
-from flows.parts import part
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.evidence.transplant import SEARCHED, UNIFORM, transplant_evidence
 from optishear.parameters import EvaluateStage, TransplantStage
@@ -18,6 +17,7 @@ from optishear.recipe import Recipe, find_recipe, named_recipe
 from tasks.calibrate import calibrate_stage
 from tasks.evaluate import evaluate_stage, forget_failures
 from tasks.gradients import observe
+from tasks.parts import part
 from tasks.ratios import load_ratios, ratios_stage
 from tasks.runs import tracked_run
 from tasks.store import Artifact

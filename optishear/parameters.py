@@ -61,6 +61,11 @@ class SparsityParameters(Parameters):
     @field_validator("sparsity", mode="before")
     @classmethod
     def _valid_pattern(cls, value: Any) -> str:
+        if isinstance(value, int) and value >= 60:
+            n, m = divmod(value, 60)
+            raise InputError(
+                f"The sparsity {value} is what YAML makes of {n}:{m} without quotes, a time; write '{n}:{m}'."
+            )
         return str(parse_pattern(value))
 
 
@@ -269,6 +274,16 @@ class RegistryParameters(Parameters):
         return value
 
 
+class PlacementParameters(Parameters):
+    """Where the stages run that need a GPU. Never part of a cache key."""
+
+    placement: Literal["auto", "in_process", "deployments"] = Field(
+        "auto",
+        description="Where statistics, search, prune and evaluate run: in_process, or deployments on the Prefect work "
+        "pool gpu; auto: the pool, where PREFECT_API_URL names a server that has one.",
+    )
+
+
 class OutputParameters(Parameters):
     """Where the results are laid out."""
 
@@ -312,7 +327,7 @@ class CalibrateStage(OutputParameters, CalibrationParameters, ModelParameters):
     """Cut calibration text into token blocks."""
 
 
-class StatisticsStage(CalibrateStage):
+class StatisticsStage(CalibrateStage, PlacementParameters):
     """Observe the dense model's activations on the calibration text."""
 
 
@@ -342,7 +357,7 @@ class PruneStage(RecipeParameters, SparsityParameters, StatisticsStage):
     """Apply a recipe and save the pruned checkpoint."""
 
 
-class EvaluateStage(OutputParameters, EvaluationParameters, ModelParameters, TrackingParameters):
+class EvaluateStage(OutputParameters, EvaluationParameters, ModelParameters, TrackingParameters, PlacementParameters):
     """Judge one model."""
 
 
@@ -420,6 +435,15 @@ def named_sources(items: list[str]) -> list[str]:
     return items
 
 
+class NightlyStage(PlacementParameters):
+    """Several pipelines in one night."""
+
+    plan: Path = Field(
+        Path("configurations/nightly.yaml"),
+        description="YAML file with `runs`, a list of the pipeline's parameters, and `defaults` for all of them.",
+    )
+
+
 def seconds_of(duration: str) -> float:
     """Read a duration such as ``90s``, ``10m`` or ``2h``.
 
@@ -443,21 +467,27 @@ def read_parameters(group: type[Group], values: dict[str, Any], config: Path | N
     Raises:
         InputError: one sentence on the first thing that is wrong, naming the key, the value and the mend.
     """
-    merged: dict[str, Any] = {}
-    if config is not None:
-        try:
-            loaded = yaml.safe_load(config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"The configuration {str(config)!r} cannot be read as YAML ({reason}).") from None
-        if loaded is not None and not isinstance(loaded, dict):
-            raise InputError(f"The configuration {str(config)!r} is not a mapping of parameter names to values.")
-        merged.update(loaded or {})
-    merged.update(values)
+    merged = {**(read_mapping(config) if config is not None else {}), **values}
     try:
         return group(**merged)
     except ValidationError as error:
         raise InputError(_one_sentence(error, group)) from None
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds; an empty file holds none of its keys.
+
+    Raises:
+        InputError: if it cannot be read, or holds something else.
+    """
+    try:
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"The configuration {str(file)!r} cannot be read as YAML ({reason}).") from None
+    if loaded is not None and not isinstance(loaded, dict):
+        raise InputError(f"The configuration {str(file)!r} is not a mapping of parameter names to values.")
+    return loaded or {}
 
 
 def _one_sentence(error: ValidationError, group: type[Parameters]) -> str:

@@ -174,4 +174,5 @@ evaluate_stage = Stage(
     inputs=_inputs,
     write=_write,
     scores=lambda judged: flat_scores(judged.read_json(EVALUATION)),
+    on_gpu=EvaluateStage,
 )

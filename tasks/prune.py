@@ -46,4 +46,5 @@ prune_stage = Stage(
     inputs=_inputs,
     write=_write,
     scores=lambda pruned: {"achieved_sparsity": pruned.read_json(SUMMARY)["achieved_sparsity"]},
+    on_gpu=ModelParameters,
 )

@@ -108,4 +108,5 @@ search_stage = Stage(
     inputs=search_inputs,
     write=_write,
     scores=lambda found: load_recipe(found).objectives,
+    on_gpu=SearchStage,
 )

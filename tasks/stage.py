@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Concatenate, Generic, ParamSpec, TypeVar
 
@@ -11,11 +12,13 @@ from prefect import Task
 
 from optishear.parameters import Parameters
 from tasks import store
+from tasks.deployed import finish_deployment, handed_over
 from tasks.keys import chosen, content_key
 from tasks.model_cache import release_model
+from tasks.placement import uses_deployments
 from tasks.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
 from tasks.stage_runs import stage_run, system_metrics
-from tasks.store import Artifact, Request
+from tasks.store import Artifact, Reference, Request
 
 Group = TypeVar("Group", bound=Parameters)
 Inputs = ParamSpec("Inputs")
@@ -37,6 +40,7 @@ class Stage(Generic[Group, Inputs]):
         write: writes the artifact's files to the folder that it is given first.
         label: what to call a run of it, where one flow has several.
         scores: numbers of an artifact that its MLflow run shows.
+        on_gpu: for a stage that needs a GPU, the parameters that its deployment takes; it is named after the stage.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Stage(Generic[Group, Inputs]):
     write: Callable[Concatenate[Path, Group, Inputs], None]
     label: str = ""
     scores: Callable[[Artifact], Mapping[str, float | None]] = lambda _: {}
+    on_gpu: type[Parameters] | None = None
 
     def labelled(self, label: str) -> "Stage[Group, Inputs]":
         """The same stage under another name in the Prefect UI."""
@@ -72,13 +77,27 @@ class Stage(Generic[Group, Inputs]):
 
         return store.make_once(self.request(parameters, *args, **kwargs), write)
 
+    def make_on_gpu(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
+        """The artifact, made by the stage's deployment, which finds it where another run has made it meanwhile."""
+        assert self.on_gpu is not None
+        request = self.request(parameters, *args, **kwargs)
+        given = signature(self.write).bind(None, parameters, *args, **kwargs).arguments
+        arguments = {name: value for name, value in given.items() if name not in ("outputs", "parameters")}
+        finish_deployment(
+            f"{self.name}-stage/{self.name}",
+            handed_over(parameters, self.on_gpu, arguments),
+            self.label or self.name,
+            request.key,
+        )
+        return Reference(stage=request.stage, key=request.key).artifact()
+
     def __call__(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
         """The artifact, through Prefect: its record of the key is refreshed where the store has lost the files."""
         request = self.request(parameters, *args, **kwargs)
         kept = store.find(request.stage, request.key)
         name = self.label or self.name
         task = Task(
-            self.make,
+            self.make_on_gpu if kept is None and self.on_gpu and uses_deployments(parameters) else self.make,
             name=self.name,
             task_run_name=name,
             version=str(self.version),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from optishear.parameters import StatisticsStage
+from optishear.parameters import ModelParameters
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
 from tasks.calibrate import CALIBRATION, load_calibration
@@ -26,11 +26,11 @@ def load_statistics(artifact: Artifact) -> Statistics:
     return statistics
 
 
-def _inputs(parameters: StatisticsStage, calibration: Artifact) -> dict[str, str]:
+def _inputs(parameters: ModelParameters, calibration: Artifact) -> dict[str, str]:
     return {"model": model_digest(parameters), "calibration": calibration.digest(CALIBRATION)}
 
 
-def _write(outputs: Path, parameters: StatisticsStage, calibration: Artifact) -> None:
+def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact) -> None:
     blocks = load_calibration(calibration)
     with shared_model(parameters) as loaded:
         statistics = collect_statistics(loaded.model, blocks)
@@ -40,4 +40,6 @@ def _write(outputs: Path, parameters: StatisticsStage, calibration: Artifact) ->
     )
 
 
-statistics_stage = Stage(name="statistics", version=1, parameters=("dtype",), inputs=_inputs, write=_write)
+statistics_stage = Stage(
+    name="statistics", version=1, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
+)

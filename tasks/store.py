@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
 
+from optishear.errors import InputError
 from optishear.files import sha256_of_file, write_aside
 from optishear.home import home_folder
 from tasks.resources import measured
@@ -46,8 +47,31 @@ class StoredFile(BaseModel):
             return False
 
 
+class Reference(BaseModel):
+    """What travels between machines that share the store: a stage's name and a key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    key: str
+
+    def artifact(self) -> "Artifact":
+        """The artifact that is meant.
+
+        Raises:
+            InputError: if the store here does not hold it.
+        """
+        artifact = find(self.stage, self.key)
+        if artifact is None:
+            raise InputError(
+                f"The artifact {self.key!r} is not in {str(artifacts_folder())!r}; "
+                "let all workers have one OPTISHEAR_HOME."
+            )
+        return artifact
+
+
 class Artifact(BaseModel):
-    """A reference to what a stage made, small enough to travel through Prefect.
+    """What a stage made, described in few enough words to travel through Prefect.
 
     Attributes:
         stage: the stage's name.
@@ -76,6 +100,11 @@ class Artifact(BaseModel):
     peak_memory_bytes: int
     created: datetime
     cached: bool = False
+
+    @property
+    def reference(self) -> Reference:
+        """What to hand to another machine."""
+        return Reference(stage=self.stage, key=self.key)
 
     def path(self, name: str) -> Path:
         """Where a file or folder of the artifact lies."""

@@ -14,6 +14,7 @@ from optishear.home import home_folder
 from optishear.parameters import (
     CrossModelStage,
     EvaluateStage,
+    PlacementParameters,
     RegistryParameters,
     SearchStage,
     TrackingParameters,
@@ -29,6 +30,7 @@ PLACES = {
     *("device", "output", "memory_budget", "parallel_cells"),
     *TrackingParameters.model_fields,
     *RegistryParameters.model_fields,
+    *PlacementParameters.model_fields,
 }
 _TEXTS = {"calibration", "evaluation_text", "recipe", "suite"}
 

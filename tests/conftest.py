@@ -2,18 +2,16 @@
 
 import importlib
 import os
-import string
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, processors
 from transformers import PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
 from task_folder import TaskFolder
-from tiny import FAMILIES, tiny_model
+from tiny import FAMILIES, make_tokenizer, tiny_model
 
 # Tests neither see nor change what the user keeps.
 _HOME = tempfile.TemporaryDirectory(prefix="optishear-tests-")
@@ -55,30 +53,8 @@ def tiny_llama() -> PreTrainedModel:
 
 @pytest.fixture
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of 128 tokens that fits the tiny models, and decodes what it encoded.
-
-    One token for each printable ASCII character, one for each of 24 pairs of letters; ``<pad>``, ``<s>``,
-    ``</s>`` and ``<unk>`` are 0 to 3. As Llama's does, it puts ``<s>`` before a text unless told not to.
-    """
-    special = ["<pad>", "<s>", "</s>", "<unk>"]
-    characters = list(string.printable)
-    pairs = "th he in er an re nd at on nt ha es st en ed to it ou ea hi is or ti as".split()
-    vocabulary = {token: i for i, token in enumerate(special + characters + pairs)}
-    tokenizer = Tokenizer(
-        models.BPE(vocab=vocabulary, merges=[(first, second) for first, second in pairs], unk_token="<unk>")
-    )
-    tokenizer.decoder = decoders.Fuse()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        model_max_length=256,
-    )
+    """A tokenizer for the tiny models."""
+    return make_tokenizer()
 
 
 @pytest.fixture

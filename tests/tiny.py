@@ -1,7 +1,18 @@
 """Tiny random models, one per family, and calibration sets to match."""
 
+import string
+
 import torch
-from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, OPTConfig, Qwen2Config
+from tokenizers import Tokenizer, decoders, models, processors
+from transformers import (
+    AutoModelForCausalLM,
+    GemmaConfig,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.set import CalibrationSet
@@ -43,6 +54,33 @@ def tiny_model(family: str = "llama", layers: int = 2, seed: int = 0) -> PreTrai
             if parameter.ndim == 2:
                 parameter.normal_(std=0.2)
     return model.eval()
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer of 128 tokens that fits the tiny models, and decodes what it encoded.
+
+    One token for each printable ASCII character, one for each of 24 pairs of letters; ``<pad>``, ``<s>``,
+    ``</s>`` and ``<unk>`` are 0 to 3. As Llama's does, it puts ``<s>`` before a text unless told not to.
+    """
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    characters = list(string.printable)
+    pairs = "th he in er an re nd at on nt ha es st en ed to it ou ea hi is or ti as".split()
+    vocabulary = {token: i for i, token in enumerate(special + characters + pairs)}
+    tokenizer = Tokenizer(
+        models.BPE(vocab=vocabulary, merges=[(first, second) for first, second in pairs], unk_token="<unk>")
+    )
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=256,
+    )
 
 
 def random_calibration(sequences: int = 6, length: int = 16, seed: int = 3) -> CalibrationSet:

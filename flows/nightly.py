@@ -1,0 +1,69 @@
+"""The flow of a night: several pipelines, each a run of its own, so that one's failure does not stop the others."""
+
+from typing import Any
+
+from prefect import flow, task
+from prefect.runtime import flow_run
+
+from flows.checks import check
+from flows.pipeline import pipeline
+from flows.plan import PlannedRun, read_plan
+from optishear.parameters import NightlyStage, Pipeline
+from tasks.deployed import UnfinishedRunError, absolute_files, failure, finish_deployment
+from tasks.keys import digest
+from tasks.placement import uses_deployments
+
+
+@flow(name="nightly")
+def nightly(parameters: NightlyStage) -> str:
+    """Run all pipelines of the plan; returns what was made, or fails with what was not, and why.
+
+    With a work pool each is a run of the pipeline's deployment, all at once as far as the workers go; else one
+    follows the other in this process. A retry runs again what had failed.
+
+    Raises:
+        UnfinishedRunError: when all have ended, if some did not complete.
+    """
+    check(parameters)
+    runs = read_plan(parameters.plan)
+    if uses_deployments(parameters):
+        futures = [deployed_pipeline.submit(run.name, _values(run)) for run in runs]
+        for future in futures:
+            future.wait()
+        states = [future.state for future in futures]
+    else:
+        states = [pipeline(_in_process(run), return_state=True) for run in runs]
+    failed = [
+        f"{run.name}: {failure(state)[1].rstrip('.')}"
+        for run, state in zip(runs, states, strict=True)
+        if not state.is_completed()
+    ]
+    if failed:
+        raise UnfinishedRunError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}.")
+    return "\n".join(f"{run.name}  {run.parameters.output.absolute()}" for run in runs)
+
+
+def _key(_context: Any, arguments: dict[str, Any]) -> str:
+    """A pipeline that completed in this night is not run again by a retry; the next night is another flow run."""
+    return f"{flow_run.id}-{digest(arguments['parameters'])[:32]}"
+
+
+@task(name="pipeline", task_run_name="{name}", cache_key_fn=_key, persist_result=True, result_serializer="json")
+def deployed_pipeline(name: str, parameters: dict[str, Any]) -> str:
+    """One pipeline as a run of its deployment, which can be retried by itself."""
+    finish_deployment("pipeline/pipeline", {"parameters": parameters}, name, digest(parameters)[:32])
+    return name
+
+
+def _values(run: PlannedRun) -> dict[str, Any]:
+    return {**run.parameters.model_dump(mode="json"), **absolute_files(run.parameters, Pipeline)}
+
+
+def _in_process(run: PlannedRun) -> Pipeline:
+    return run.parameters.model_copy(update={"placement": "in_process"})
+
+
+if __name__ == "__main__":
+    from flows.cli import main_of
+
+    main_of("nightly")

@@ -1,0 +1,56 @@
+"""The plan of a night: which pipelines to run, from a YAML file."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optishear.errors import InputError
+from optishear.parameters import Pipeline, read_mapping, read_parameters
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One pipeline of the night: what to call it, and its parameters."""
+
+    name: str
+    parameters: Pipeline
+
+
+def read_plan(file: Path) -> list[PlannedRun]:
+    """Read a plan and check all of it, without looking at any model.
+
+    Its key ``runs`` is a list of mappings of the pipeline's parameters; ``defaults`` holds for all of them. A run
+    whose own mapping names no ``output`` has a folder within the defaults', named after its model and sparsity.
+
+    Raises:
+        InputError: one sentence on the first thing that is wrong, naming the run.
+    """
+    content = read_mapping(file)
+    unknown = sorted(set(content) - {"defaults", "runs"})
+    if unknown:
+        raise InputError(f"The plan {str(file)!r} has the key {unknown[0]!r}; the known ones are defaults and runs.")
+    defaults, runs = content.get("defaults") or {}, content.get("runs")
+    if not isinstance(defaults, dict):
+        raise InputError(f"The defaults of the plan {str(file)!r} are no mapping of parameter names to values.")
+    if not isinstance(runs, list) or not runs or not all(isinstance(run, dict) for run in runs):
+        raise InputError(f"The plan {str(file)!r} needs runs, a list of mappings of parameter names to values.")
+    planned = [_planned(defaults, run, f"run {number} of {str(file)!r}") for number, run in enumerate(runs, 1)]
+    folders = [run.parameters.output for run in planned]
+    twice = next((folder for folder in folders if folders.count(folder) > 1), None)
+    if twice is not None:
+        raise InputError(f"Two runs of {str(file)!r} write to {str(twice)!r}; give one of them its own output.")
+    return planned
+
+
+def _planned(defaults: dict[str, Any], run: dict[str, Any], place: str) -> PlannedRun:
+    try:
+        parameters = read_parameters(Pipeline, {**defaults, **run})
+    except InputError as error:
+        raise InputError(f"In {place}: {error}") from None
+    model = Path(parameters.model).name.removeprefix("package:")
+    name = f"{model} {parameters.sparsity}"
+    if "output" not in run:
+        folder = re.sub(r"[^\w.-]", "-", name)
+        parameters = parameters.model_copy(update={"output": parameters.output / folder})
+    return PlannedRun(name, parameters)

@@ -1,0 +1,60 @@
+"""A night in one process: every pipeline is run, whatever happens to another."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.cli import main
+from flows.nightly import nightly
+from optishear.parameters import NightlyStage
+from tasks.deployed import UnfinishedRunError
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture
+def defaults(model_folder: Path, text_file: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "model": str(model_folder),
+        "calibration": str(text_file),
+        "evaluation_text": str(text_file),
+        "sequences": 2,
+        "sequence_length": 32,
+        "search_sequences": 2,
+        "rounds": 1,
+        "trials": 8,
+        "population": 4,
+        "window_length": 64,
+        "windows": 2,
+        "output": str(tmp_path / "night"),
+    }
+
+
+def write_plan(folder: Path, defaults: dict[str, Any], runs: list[dict[str, Any]]) -> Path:
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump({"defaults": defaults, "runs": runs}))
+    return path
+
+
+def test_the_others_run_when_one_fails(defaults: dict[str, Any], tmp_path: Path) -> None:
+    runs = [{"model": str(tmp_path / "gone.gguf")}, {"sparsity": "2:4"}]
+    plan = write_plan(tmp_path, defaults, runs)
+    with pytest.raises(UnfinishedRunError) as caught:
+        nightly(NightlyStage(plan=plan))
+    assert str(caught.value).startswith("1 of 2 runs failed: gone.gguf 0.5: The GGUF file")
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "night" / "tiny-llama-2-4" / "report.html").is_file()
+    assert not (tmp_path / "night" / "gone.gguf-0.5").exists()
+
+
+def test_a_bad_plan_stops_before_anything_starts(
+    defaults: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = write_plan(tmp_path, defaults, [{}, {"sparsity": "7:4"}])
+    with pytest.raises(SystemExit) as caught:
+        main(["nightly", "--plan", str(plan)])
+    assert caught.value.code == 2
+    assert "Error: In run 2 of" in capsys.readouterr().err
+    assert not (tmp_path / "night").exists()
