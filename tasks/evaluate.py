@@ -23,7 +23,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.text import text_digest
 from optishear.errors import InputError
-from optishear.evaluation.evaluate import evaluate
+from optishear.evaluation.evaluate import Judgement, evaluate
 from optishear.evaluation.examples import examples_table
 from optishear.evaluation.part import Load, Part, Result
 from optishear.evaluation.task_files import suites_of
@@ -34,6 +34,7 @@ from optishear.recipe import Recipe
 from optishear.report.measures import as_number
 from tasks.jsonfile import write_json
 from tasks.keys import content_key, digest, folder_digest, model_digest
+from tasks.memory import with_smaller_batches
 from tasks.model_cache import shared_model, take_model
 from tasks.stage import Stage
 from tasks.statistics import STATISTICS, load_statistics
@@ -85,7 +86,12 @@ def _write(
     """With a recipe, the model is pruned by it in memory first."""
     keep = _Kept(_model_inputs(parameters, recipe, statistics), parameters.dtype)
     with _judged_model(parameters, recipe, statistics) as load:
-        judged = evaluate(load, parameters, seed=parameters.seed, keep=keep)
+
+        def judge(batch_size: int) -> Judgement:
+            smaller = parameters.model_copy(update={"batch_size": batch_size})
+            return evaluate(load, smaller, seed=parameters.seed, keep=keep)
+
+        judged = with_smaller_batches(parameters.batch_size, judge)
         sparsity = keep(Part("sparsity", {}, Sparsity, lambda: Sparsity(value=fraction_of_zeros(load()[0]))))
     write_json(outputs / EVALUATION, {**judged.evaluation.model_dump(), "sparsity": sparsity.value})
     pq.write_table(examples_table(judged.examples), outputs / EXAMPLES)

@@ -14,6 +14,7 @@ from optishear.searching.search import SearchResult, run_search
 from optishear.searching.trials import Trial
 from tasks.calibrate import CALIBRATION, load_calibration
 from tasks.keys import digest, model_digest
+from tasks.memory import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.model_cache import shared_model
 from tasks.progress import show_progress
 from tasks.provenance import provenance, public_source
@@ -66,16 +67,21 @@ def _write(outputs: Path, parameters: SearchStage, calibration: Artifact, statis
             show(trials)
             log_best(trials)
 
-        result = run_search(
-            loaded.model,
-            calibrations,
-            load_statistics(statistics),
-            parameters,
-            parse_pattern(parameters.sparsity),
-            seed=parameters.seed,
-            ledger=ledger_of(search_inputs(parameters, calibration, statistics), parameters.dtype),
-            origin={**provenance(parameters), "calibration": public_source(parameters.calibration)},
-            on_generation=tell,
+        # With less memory it goes on where the journal ends.
+        result = with_smaller_batches(
+            SEQUENCES_PER_PASS,
+            lambda batch_size: run_search(
+                loaded.model,
+                calibrations,
+                load_statistics(statistics),
+                parameters,
+                parse_pattern(parameters.sparsity),
+                seed=parameters.seed,
+                ledger=ledger_of(search_inputs(parameters, calibration, statistics), parameters.dtype),
+                origin={**provenance(parameters), "calibration": public_source(parameters.calibration)},
+                on_generation=tell,
+                batch_size=batch_size,
+            ),
         )
     write_result(outputs, result)
 

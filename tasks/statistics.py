@@ -9,6 +9,7 @@ from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
 from tasks.calibrate import CALIBRATION, load_calibration
 from tasks.keys import model_digest
+from tasks.memory import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.model_cache import shared_model
 from tasks.provenance import provenance
 from tasks.stage import Stage
@@ -33,7 +34,9 @@ def _inputs(parameters: ModelParameters, calibration: Artifact) -> dict[str, str
 def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact) -> None:
     blocks = load_calibration(calibration)
     with shared_model(parameters) as loaded:
-        statistics = collect_statistics(loaded.model, blocks)
+        statistics = with_smaller_batches(
+            SEQUENCES_PER_PASS, lambda batch_size: collect_statistics(loaded.model, blocks, batch_size)
+        )
     statistics.save(
         outputs / STATISTICS,
         {**provenance(parameters), "calibration": blocks.source, "calibration_digest": blocks.digest},

@@ -1,5 +1,6 @@
 """Tiny random models, one per family, and calibration sets to match."""
 
+import random
 import string
 
 import torch
@@ -18,6 +19,7 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.set import CalibrationSet
 
 VOCABULARY = 128
+WORDS = "the rest of this heat is on that other hand and it has no end in these rooms".split()
 FAMILIES = {
     "llama": LlamaConfig(num_key_value_heads=2, tie_word_embeddings=True),
     "mistral": MistralConfig(num_key_value_heads=2),
@@ -87,3 +89,9 @@ def random_calibration(sequences: int = 6, length: int = 16, seed: int = 3) -> C
     """Random token blocks of the tiny models' vocabulary."""
     generator = torch.Generator().manual_seed(seed)
     return CalibrationSet(torch.randint(3, VOCABULARY, (sequences, length), generator=generator), source="random")
+
+
+def random_text(paragraphs: int) -> str:
+    """Paragraphs of 60 common words, the same at every run."""
+    words = random.Random(0)
+    return "\n\n".join(" ".join(words.choices(WORDS, k=60)) + "." for _ in range(paragraphs))

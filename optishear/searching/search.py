@@ -63,6 +63,7 @@ def run_search(
     origin: dict[str, object] | None = None,
     on_generation: Progress | None = None,
     progress: bool = True,
+    batch_size: int = 4,
 ) -> SearchResult:
     """Search the best recipe for a model in memory; the model is dense again afterwards.
 
@@ -81,6 +82,7 @@ def run_search(
         origin: where the recipe comes from, kept in it.
         on_generation: called with all trials so far after every generation.
         progress: show a progress bar.
+        batch_size: sequences per forward pass.
 
     Raises:
         InputError: if the parameters contradict each other or do not fit the model.
@@ -93,6 +95,7 @@ def run_search(
             model,
             each.tokens[: gradient_sequences(parameters, each) if not name else parameters.search_sequences],
             tuple(parameters.divergences),
+            batch_size,
             measured=parameters.search_sequences,
         )
         for name, each in calibrations.items()

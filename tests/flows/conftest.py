@@ -1,13 +1,12 @@
 """A text for the flows, and the log as it was."""
 
 import logging
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-WORDS = "the rest of this heat is on that other hand and it has no end in these rooms".split()
+from tiny import random_text
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +21,6 @@ def logging_as_it_was() -> Iterator[None]:
 @pytest.fixture
 def text_file(tmp_path: Path) -> Path:
     """Some thousand words, the same at every run."""
-    words = random.Random(0)
     path = tmp_path / "text.txt"
-    path.write_text("\n\n".join(" ".join(words.choices(WORDS, k=60)) + "." for _ in range(60)))
+    path.write_text(random_text(paragraphs=60))
     return path

@@ -18,6 +18,7 @@ from optishear.evaluation import harness
 from optishear.evaluation.examples import read_examples
 from optishear.parameters import EvaluateStage, SearchStage
 from optishear.recipe import Recipe, named_recipe
+from optishear.searching.reconstruction import Divergence, ReconstructionError
 from task_folder import TaskFolder
 from tasks import model_cache
 from tasks.calibrate import CALIBRATION, calibrate_stage, load_calibration
@@ -300,3 +301,26 @@ def load_trials(artifact: Artifact) -> pa.Table:
 
 def journal_lines(home: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in home.glob("ledgers/*.jsonl"))
+
+
+def test_a_search_short_of_memory_goes_on_with_smaller_batches(
+    parameters: SearchStage, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks, observed = observe(parameters)
+    measure = ReconstructionError.measure
+    batches: list[int] = []
+
+    def short_of_memory(self: ReconstructionError, sequences: int | None = None) -> dict[Divergence, float]:
+        batches.append(self._batch_size)
+        if len(batches) == 40:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return measure(self, sequences)
+
+    monkeypatch.setattr(ReconstructionError, "measure", short_of_memory)
+    found = search_stage.make(parameters, blocks, observed)
+    assert set(batches[:40]) == {4}
+    assert set(batches[40:]) == {2}
+    (ledger,) = home.glob("ledgers/*.jsonl")
+    keys = [json.loads(line)["key"] for line in ledger.read_text().splitlines()]
+    assert len(keys) == len(set(keys))
+    assert pq.read_table(found.path(TRIALS)).num_rows > 300
