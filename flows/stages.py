@@ -1,7 +1,7 @@
 """The stages that need a GPU, each as a flow with a deployment of its own on the work pool ``gpu``.
 
-A parent flow hands over parameters and references (``tasks.stage.Stage.make_on_gpu``) and finds the artifact in the
-store that both share.
+A parent flow hands over parameters, references and its MLflow run (``tasks.stage.Stage.make_on_gpu``), and finds the
+artifact in the store that both share.
 """
 
 from prefect import flow
@@ -11,31 +11,44 @@ from optishear.recipe import Recipe
 from tasks.evaluate import evaluate_stage
 from tasks.prune import prune_stage
 from tasks.search import search_stage
+from tasks.stage_runs import RunReference, joined
 from tasks.statistics import statistics_stage
 from tasks.store import Reference
 
 
 @flow(name="statistics-stage")
-def statistics(parameters: ModelParameters, calibration: Reference) -> Reference:
+def statistics(parameters: ModelParameters, calibration: Reference, run: RunReference | None = None) -> Reference:
     """Observe the dense model on token blocks."""
-    return statistics_stage(parameters, calibration.artifact()).reference
+    with joined(run):
+        return statistics_stage(parameters, calibration.artifact()).reference
 
 
 @flow(name="search-stage")
-def search(parameters: SearchStage, calibration: Reference, statistics: Reference) -> Reference:
+def search(
+    parameters: SearchStage, calibration: Reference, statistics: Reference, run: RunReference | None = None
+) -> Reference:
     """Search the recipe."""
-    return search_stage(parameters, calibration.artifact(), statistics.artifact()).reference
+    with joined(run):
+        return search_stage(parameters, calibration.artifact(), statistics.artifact()).reference
 
 
 @flow(name="prune-stage")
-def prune(parameters: ModelParameters, recipe: Recipe, statistics: Reference) -> Reference:
+def prune(
+    parameters: ModelParameters, recipe: Recipe, statistics: Reference, run: RunReference | None = None
+) -> Reference:
     """Apply a recipe and save the pruned checkpoint."""
-    return prune_stage(parameters, recipe, statistics.artifact()).reference
+    with joined(run):
+        return prune_stage(parameters, recipe, statistics.artifact()).reference
 
 
 @flow(name="evaluate-stage")
-def evaluate(parameters: EvaluateStage, recipe: Recipe | None = None, statistics: Reference | None = None) -> Reference:
+def evaluate(
+    parameters: EvaluateStage,
+    recipe: Recipe | None = None,
+    statistics: Reference | None = None,
+    run: RunReference | None = None,
+) -> Reference:
     """Judge a model; with a recipe, what it makes of the model."""
-    if recipe is None or statistics is None:
-        return evaluate_stage(parameters).reference
-    return evaluate_stage(parameters, recipe, statistics.artifact()).reference
+    observed = statistics.artifact() if statistics is not None else None
+    with joined(run):
+        return evaluate_stage(parameters, recipe, observed).reference

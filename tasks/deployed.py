@@ -18,7 +18,7 @@ from tasks.retries import RETRIES
 from tasks.store import Artifact
 
 _SECONDS_BETWEEN_POLLS = 2.0
-_FILES = ("model", "calibration", "evaluation_text", "include_path")
+_FILES = ("model", "calibration", "evaluation_text", "suite", "include_path")
 # "Flow run encountered an exception: InputError: The file 'notes.txt' is empty."
 _TOLD = re.compile(r".*?\bexception: (?P<kind>[\w.]+): (?P<reason>.*)", re.DOTALL)
 logger = logging.getLogger("optishear.stages")

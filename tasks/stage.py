@@ -17,7 +17,7 @@ from tasks.keys import chosen, content_key
 from tasks.model_cache import release_model
 from tasks.placement import uses_deployments
 from tasks.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
-from tasks.stage_runs import stage_run, system_metrics
+from tasks.stage_runs import running_reference, stage_run, system_metrics
 from tasks.store import Artifact, Reference, Request
 
 Group = TypeVar("Group", bound=Parameters)
@@ -85,7 +85,7 @@ class Stage(Generic[Group, Inputs]):
         arguments = {name: value for name, value in given.items() if name not in ("outputs", "parameters")}
         finish_deployment(
             f"{self.name}-stage/{self.name}",
-            handed_over(parameters, self.on_gpu, arguments),
+            handed_over(parameters, self.on_gpu, {**arguments, "run": running_reference()}),
             self.label or self.name,
             request.key,
         )

@@ -149,4 +149,4 @@ def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None
         assert flow.name == f"{stage.name}-stage"
         assert stage.on_gpu is group is taken["parameters"].annotation
         written = set(inspect.signature(stage.write).parameters) - {"outputs", "parameters"}
-        assert written == arguments == set(taken) - {"parameters"}
+        assert written == arguments == set(taken) - {"parameters", "run"}
