@@ -108,7 +108,8 @@ COMMANDS = [
         CompareStage,
         """Search with several algorithms at one budget, with several seeds, and plot the best value against trials.
 
-        Writes algorithms.parquet (the best so far of each search after each trial) and algorithms.png to --output.
+        Writes algorithms.html, algorithms.parquet (the best so far of each search after each trial) and
+        algorithms.png to --output.
 
         \b
         Example:

@@ -1,8 +1,12 @@
 """The flow that compares search algorithms at one budget."""
 
+import base64
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import flow
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from flows.checks import check
 from flows.layout import output_folder
@@ -10,41 +14,69 @@ from flows.summary import where
 from optishear.files import write_aside
 from optishear.parameters import CompareStage, SearchStage
 from optishear.report.algorithms import algorithms
+from optishear.report.compared import compared_markdown, compared_words, write_compared
 from optishear.report.export import png
 from optishear.searching.comparison import compare_searches
 from tasks.calibrate import calibrate_stage
 from tasks.parts import part
+from tasks.register_matrix import register_matrix
+from tasks.runs import tracked_run
 from tasks.search import TRIALS, search_stage
 from tasks.statistics import statistics_stage
+from tasks.tracking import PLACES
 
 COMPARED = "algorithms.parquet"
 FIGURE = "algorithms.png"
+PAGE = "algorithms.html"
 
 
 @flow(name="compare")
 def compare(parameters: CompareStage) -> str:
-    """Write ``algorithms.parquet`` and ``algorithms.png``; returns where.
+    """Write ``algorithms.html``, ``algorithms.parquet`` and ``algorithms.png``; returns what came out and where it is.
 
     All searches share calibration and statistics, which are made with the flow's own seed; each search is a cached
     task, so that one more seed costs one more search.
     """
     with output_folder(parameters.output) as output:
         check(parameters)
-        blocks = calibrate_stage(parameters)
-        observed = statistics_stage(parameters, blocks)
-        objective = parameters.divergences[0]
-        searches: dict[tuple[str, int], pa.Table] = {}
-        for algorithm in parameters.algorithms:
-            for seed in parameters.seeds:
-                one = part(parameters, SearchStage, algorithm=algorithm, seed=seed)
-                found = search_stage.labelled(f"search {algorithm}, seed {seed}")(one, blocks, observed)
-                searches[algorithm, seed] = pq.read_table(found.path(TRIALS))
-        compared = compare_searches(searches, objective)
-        with write_aside(output / COMPARED) as aside:
-            pq.write_table(compared, aside)
-        with write_aside(output / FIGURE) as aside:
-            aside.write_bytes(png(algorithms(compared, objective)))
-    return where(output, {"table": COMPARED, "figure": FIGURE})
+        with tracked_run("compare", parameters) as run:
+            blocks = calibrate_stage(parameters)
+            observed = statistics_stage(parameters, blocks)
+            objective = parameters.divergences[0]
+            searches: dict[tuple[str, int], pa.Table] = {}
+            for algorithm in parameters.algorithms:
+                for seed in parameters.seeds:
+                    one = part(parameters, SearchStage, algorithm=algorithm, seed=seed)
+                    found = search_stage.labelled(f"search {algorithm}, seed {seed}")(one, blocks, observed)
+                    searches[algorithm, seed] = pq.read_table(found.path(TRIALS))
+            compared = compare_searches(searches, objective)
+            values = parameters.model_dump(mode="json", exclude=PLACES)
+            _lay_out(output, compared, objective, values)
+            text = "\n\n".join([*compared_words(compared, objective), compared_markdown(compared)])
+            last = {(row["algorithm"], row["seed"]): row["best"] for row in compared.to_pylist()}
+            register_matrix(
+                run,
+                values,
+                {f"{algorithm}/seed_{seed}/{objective}": best for (algorithm, seed), best in last.items()},
+                text,
+                {"": [output / COMPARED, output / PAGE], "figures": [output / FIGURE]},
+            )
+            _show_in_prefect(text, output / FIGURE)
+        return f"{text}\n{where(output, {'report': PAGE, 'table': COMPARED, 'figure': FIGURE}, run)}"
+
+
+def _lay_out(output: Path, compared: pa.Table, objective: str, values: dict[str, object]) -> None:
+    with write_aside(output / COMPARED) as aside:
+        pq.write_table(compared, aside)
+    with write_aside(output / FIGURE) as aside:
+        aside.write_bytes(png(algorithms(compared, objective)))
+    write_compared(output / PAGE, compared, objective, values)
+
+
+def _show_in_prefect(text: str, figure: Path) -> None:
+    create_markdown_artifact(text, key="algorithms", description="the best value of each algorithm")
+    image = base64.b64encode(figure.read_bytes()).decode()
+    create_image_artifact(f"data:image/png;base64,{image}", key="algorithms-figure", description="algorithms compared")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from optishear.parameters import Pipeline, TransferStage
+from optishear.parameters import Parameters, Pipeline, TransferStage
 from optishear.recipe import Recipe
 
 # Where results go is the reader's choice, and a tracking address may hold a password.
@@ -27,13 +27,24 @@ def command(metrics: Mapping[str, Any], recipe: Recipe) -> str:
     values = {**_told(metrics, recipe), **(metrics.get("parameters") or {})}
     if not searched:
         values["recipe"] = "recipe.yaml"
-    words = [f"optishear {'run' if searched else 'transfer'}"]
-    for name, field in group.model_fields.items():
-        value = values.get(name)
+    return command_line("run" if searched else "transfer", group, values)
+
+
+def command_line(name: str, group: type[Parameters], values: Mapping[str, Any]) -> str:
+    """A command of the group's parameters, quoted for a shell, without the flags that have their default.
+
+    Args:
+        name: the command's.
+        group: its parameters.
+        values: value by parameter.
+    """
+    words = [f"optishear {name}"]
+    for parameter, field in group.model_fields.items():
+        value = values.get(parameter)
         default = field.get_default(call_default_factory=True)
-        if name in _LEFT_OUT or value is None or (name not in _ALWAYS and value == default):
+        if parameter in _LEFT_OUT or value is None or (parameter not in _ALWAYS and value == default):
             continue
-        words.append(_flag(name, value))
+        words.append(_flag(parameter, value))
     return " \\\n    ".join(words)
 
 

@@ -53,7 +53,7 @@ class Theme:
 
     def series(self) -> list[str]:
         """Colours for lines of equal rank, those that differ most first."""
-        return [self.searched, self.reference, self.green, self.purple, self.yellow, self.ink, self.dots]
+        return [self.searched, self.reference, self.green, self.purple, self.ink, self.yellow, self.dots]
 
 
 LIGHT = Theme(

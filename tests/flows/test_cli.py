@@ -184,7 +184,7 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
 
 
 def test_compare_searches_with_each_algorithm_and_seed(
-    command: Callable[..., None], settings: dict[str, Any], tmp_path: Path
+    command: Callable[..., None], settings: dict[str, Any], home: Path, tmp_path: Path
 ) -> None:
     for name in ("evaluation_text", "window_length", "windows", "rounds"):
         settings.pop(name)
@@ -197,6 +197,14 @@ def test_compare_searches_with_each_algorithm_and_seed(
         assert best == sorted(best, reverse=True)
         assert len(best) == 6
     assert (tmp_path / "output" / "algorithms.png").read_bytes().startswith(b"\x89PNG")
+    assert "After 6 trials" in (tmp_path / "output" / "algorithms.html").read_text()
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("optishear").experiment_id])
+    (run,) = [each for each in runs if "mlflow.parentRunId" not in each.data.tags]
+    assert "nsga3/seed_1/kl" in run.data.metrics
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "algorithms.html", "algorithms.parquet", "figures",
+    }  # fmt: skip
 
 
 def cached(output: Path) -> dict[str, bool]:

@@ -1,0 +1,113 @@
+"""The page of a comparison of search algorithms: what came out, the values, the picture, and how to make it again."""
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from optishear.files import write_text
+from optishear.parameters import CompareStage
+from optishear.report.algorithms import algorithms
+from optishear.report.figures import ReportFigure
+from optishear.report.html import figures_as_svg, render
+from optishear.report.objectives import objective_label
+from optishear.report.reproduce import command_line
+from optishear.report.words import number
+
+
+def write_compared(path: Path, compared: pa.Table, objective: str, parameters: Mapping[str, Any]) -> None:
+    """Write the page to a file, whole or not at all.
+
+    Args:
+        path: the file.
+        compared: as ``searching.comparison.compare_searches`` makes it.
+        objective: what its values are.
+        parameters: what the comparison was started with, by name.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    write_text(path, compared_page(compared, objective, parameters))
+
+
+def compared_page(compared: pa.Table, objective: str, parameters: Mapping[str, Any]) -> str:
+    """The page as text; the arguments are those of ``write_compared``."""
+    header, *rows = compared_rows(compared)
+    seeds = len(set(compared["seed"].to_pylist()))
+    caption = f"The {objective_label(objective)} of the best candidate so far, lower is better" + (
+        f": the median over {seeds} seeds, with a band from the best to the worst." if seeds > 1 else "."
+    )
+    figure = ReportFigure("algorithms", "How the algorithms went", algorithms(compared, objective), caption)
+    return render(
+        "compared.html",
+        title=f"{parameters.get('model') or 'unnamed model'}, algorithms compared",
+        model=parameters.get("model") or "unnamed model",
+        sentences=compared_words(compared, objective),
+        header=header,
+        rows=rows,
+        measure=objective_label(objective),
+        figures=figures_as_svg([figure]),
+        command=command_line("compare", CompareStage, parameters),
+    )
+
+
+def compared_words(compared: pa.Table, objective: str) -> list[str]:
+    """What came out, in a sentence, and what must be known to read it rightly."""
+    ends = _ends(compared)
+    medians = {name: statistics.median(values) for name, values in ends.items()}
+    ordered = sorted(medians, key=lambda name: medians[name])
+    trials = max(compared["trial"].to_pylist())
+    first = ordered[0]
+    others = ", ".join(f"{number(medians[name])} with {name}" for name in ordered[1:])
+    sentence = (
+        f"After {trials} trials {first} has the lowest {objective_label(objective)}: {number(medians[first])}"
+        + (f", against {others}" if others else "")
+        + "."
+    )
+    level = [name for name in ordered[1:] if min(ends[name]) <= max(ends[first])]
+    seeds = len(ends[first])
+    if seeds == 1:
+        return [sentence, "There is one seed only, so nothing says how much of a difference is luck."]
+    if level:
+        return [sentence, f"Over the {seeds} seeds its values overlap with those of {', '.join(level)}."]
+    return [sentence, f"Its worst seed of {seeds} is better than the best of every other."] if others else [sentence]
+
+
+def compared_rows(compared: pa.Table) -> list[tuple[str, ...]]:
+    """Heading and rows: the median after a quarter, half and all of the trials, and the range over the seeds."""
+    longest = max(compared["trial"].to_pylist())
+    marks = sorted({max(1, longest // 4), max(1, longest // 2), longest})
+    ends = _ends(compared)
+    rows = []
+    for name in sorted(ends, key=lambda name: statistics.median(ends[name])):
+        medians = [_median_at(compared, name, mark) for mark in marks]
+        spread = f"{number(min(ends[name]))} to {number(max(ends[name]))}"
+        rows.append((name, *(number(value, "–") for value in medians), spread))
+    return [("algorithm", *(f"after {mark}" for mark in marks), "range over the seeds"), *rows]
+
+
+def compared_markdown(compared: pa.Table) -> str:
+    """The rows as a table in Markdown."""
+    header, *rows = compared_rows(compared)
+    lines = [header, ("---", *("---:" for _ in header[1:])), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _ends(compared: pa.Table) -> dict[str, list[float]]:
+    """The last value of each seed, by algorithm."""
+    last: dict[tuple[str, int], tuple[int, float]] = {}
+    for row in compared.to_pylist():
+        key = (row["algorithm"], row["seed"])
+        if key not in last or row["trial"] > last[key][0]:
+            last[key] = (row["trial"], row["best"])
+    ends: dict[str, list[float]] = {}
+    for (name, _), (_, best) in last.items():
+        ends.setdefault(name, []).append(best)
+    return ends
+
+
+def _median_at(compared: pa.Table, algorithm: str, trial: int) -> float | None:
+    values = [row["best"] for row in compared.to_pylist() if row["algorithm"] == algorithm and row["trial"] == trial]
+    return statistics.median(values) if values else None
