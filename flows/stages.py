@@ -8,6 +8,7 @@ from prefect import flow
 
 from optishear.parameters import EvaluateStage, ModelParameters, SearchStage
 from optishear.recipe import Recipe
+from tasks.diagnose import diagnose_stage
 from tasks.evaluate import evaluate_stage
 from tasks.prune import prune_stage
 from tasks.search import search_stage
@@ -39,6 +40,21 @@ def prune(
     """Apply a recipe and save the pruned checkpoint."""
     with joined(run):
         return prune_stage(parameters, recipe, statistics.artifact()).reference
+
+
+@flow(name="diagnose-stage")
+def diagnose(
+    parameters: ModelParameters,
+    calibration: Reference,
+    statistics: Reference,
+    recipe: Recipe,
+    pruned: Reference,
+    run: RunReference | None = None,
+) -> Reference:
+    """Look at the pruned model layer by layer."""
+    with joined(run):
+        made = diagnose_stage(parameters, calibration.artifact(), statistics.artifact(), recipe, pruned.artifact())
+        return made.reference
 
 
 @flow(name="evaluate-stage")

@@ -14,6 +14,7 @@ from optishear.recipe import Recipe, named_recipe
 from tasks.calibrate import CALIBRATION, load_calibration
 from tasks.jsonfile import write_json
 from tasks.keys import digest, model_digest
+from tasks.memory import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.model_cache import take_model
 from tasks.prune import CHECKPOINT
 from tasks.stage import Stage
@@ -54,11 +55,11 @@ def _write(
     observed = load_statistics(statistics)
     wanda = named_recipe("wanda", recipe.sparsity)
     alignment, distributions = diagnose_scales(layers, {"wanda": wanda, "pruned": recipe}, observed)
-    of_layers, of_blocks = layer_errors(
-        model,
-        load_calibration(calibration).tokens,
-        # What was written, rather than what the recipe means.
-        {"wanda": masked_by(wanda, layers, observed), "pruned": in_checkpoint(pruned.path(CHECKPOINT))},
+    tokens = load_calibration(calibration).tokens
+    # What was written, rather than what the recipe means.
+    methods = {"wanda": masked_by(wanda, layers, observed), "pruned": in_checkpoint(pruned.path(CHECKPOINT))}
+    of_layers, of_blocks = with_smaller_batches(
+        SEQUENCES_PER_PASS, lambda size: layer_errors(model, tokens, methods, batch_size=size)
     )
     diagnosis = Diagnosis(alignment, distributions, of_layers, of_blocks)
     diagnosis.save(outputs / DIAGNOSIS)
@@ -81,4 +82,5 @@ diagnose_stage = Stage(
     inputs=_inputs,
     write=_write,
     scores=lambda diagnosed: flat_summary(diagnosed.read_json(DIAGNOSIS_SUMMARY)),
+    on_gpu=ModelParameters,
 )

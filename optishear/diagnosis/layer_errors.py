@@ -1,7 +1,7 @@
 """Reconstruction errors by layer: what pruning does to each layer's output, and what adds up over the depth."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -30,8 +30,6 @@ BLOCK_SCHEMA = pa.schema(
 )
 # Relative errors are ratios of sums over tokens: a thousand tokens settle them to a few percent.
 TOKENS = 1024
-# Tokens of one forward pass over all methods, whose hidden states exist at one time.
-TOKENS_PER_PASS = 8192
 
 
 class _MixedTokens(Exception):
@@ -40,7 +38,7 @@ class _MixedTokens(Exception):
 
 @torch.no_grad()
 def layer_errors(
-    model: PreTrainedModel, tokens: Tensor, methods: Mapping[str, PrunedWeight]
+    model: PreTrainedModel, tokens: Tensor, methods: Mapping[str, PrunedWeight], batch_size: int = 4
 ) -> tuple[pa.Table, pa.Table]:
     """Relative output errors of pruned layers, and of the hidden states after each decoder block.
 
@@ -57,15 +55,16 @@ def layer_errors(
         model: the dense model; left as it was.
         tokens: [sequences, length] int64; about the first ``TOKENS`` of them are used, at least one sequence.
         methods: the pruned weights, by method.
+        batch_size: sequences per forward pass, each of which runs once for every method and once dense.
 
     Returns:
         The tables of ``layer_errors.parquet`` and ``block_errors.parquet``.
     """
     used = tokens[: max(1, TOKENS // tokens.shape[1])]
     try:
-        return _Pass(model, methods, streams=1 + len(methods)).over(used)
+        return _Pass(model, methods, streams=1 + len(methods)).over(used.split(batch_size))
     except _MixedTokens:
-        return _Pass(model, methods, streams=1).over(used)
+        return _Pass(model, methods, streams=1).over(used.split(batch_size))
 
 
 class _Pass:
@@ -81,7 +80,7 @@ class _Pass:
         self.of_layers: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self.of_blocks: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
 
-    def over(self, tokens: Tensor) -> tuple[pa.Table, pa.Table]:
+    def over(self, batches: Iterable[Tensor]) -> tuple[pa.Table, pa.Table]:
         handles = [layer.module.register_forward_hook(self._watch_layer(layer)) for layer in self.layers]
         if self.streams > 1:
             handles += [
@@ -89,7 +88,7 @@ class _Pass:
             ]
         device = self.layers[0].module.weight.device
         try:
-            for batch in tokens.split(max(1, TOKENS_PER_PASS // (self.streams * tokens.shape[1]))):
+            for batch in batches:
                 self._tokens = batch.numel()
                 self.model.base_model(batch.repeat(self.streams, 1).to(device), use_cache=False)
         finally:
