@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from flows import layout
 from flows.layout import lay_out, output_folder
 from optishear.errors import InputError
 
@@ -31,7 +30,7 @@ def test_without_hard_links_files_are_copied(artifact: Path, tmp_path: Path, mon
     def refuse(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr(layout.os, "link", refuse)
+    monkeypatch.setattr("optishear.files.os.link", refuse)
     lay_out(tmp_path / "output", {"model": artifact})
     laid = tmp_path / "output" / "model" / "model.safetensors"
     assert laid.read_bytes() == b"weights"
