@@ -4,7 +4,8 @@
 
 The text is the docstrings of the standard library, which the default evaluation text (``python-docs``, the topics of
 its help) does not contain. A byte-level BPE tokenizer of 2,048 tokens is trained on it first, then a Llama of a million
-weights in four layers. The checkpoint loads like any other: ``optishear run --model tiny-llama``. The last line is JSON.
+weights in four layers. The checkpoint loads like any other (``optishear run --model tiny-llama``). The last line is
+JSON.
 """
 
 import argparse

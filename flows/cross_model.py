@@ -9,7 +9,7 @@ from flows.cells import make_cells
 from flows.checks import check
 from flows.layout import output_folder
 from flows.matrix import conclude_matrix, perplexities, subject_of
-from optishear.evidence.crossed import UNIVERSAL, WANDA, crossed_evidence
+from optishear.evidence.crossed import DENSE, UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.parameters import CrossModelStage, EvaluateStage, Pipeline, SearchStage
 from optishear.recipe import named_recipe
@@ -23,7 +23,6 @@ from tasks.sources import models_by_name
 from tasks.statistics import statistics_stage
 from tasks.store import Artifact
 
-DENSE = "dense"
 TABLE = "cross-model"
 
 
@@ -40,10 +39,10 @@ def cross_model(parameters: CrossModelStage) -> str:
             cells: dict[Cell, Callable[[], Artifact]] = {
                 (row, column): partial(_cell, parameters, models, row, column)
                 for column in models
-                for row in (WANDA, *found)
+                for row in (DENSE, WANDA, *found)
             }
             made = make_cells(cells, parameters.parallel_cells)
-            matrix = Matrix((*found, WANDA), tuple(models), *perplexities(made))
+            matrix = Matrix((*found, WANDA, DENSE), tuple(models), *perplexities(made))
             subject = subject_of(parameters, parameters.sparsity, f"{len(models)} models")
             evidence = crossed_evidence(subject, matrix, tuple(models), "model")
             summary = conclude_matrix(TABLE, parameters, output, run, evidence)
@@ -53,8 +52,11 @@ def cross_model(parameters: CrossModelStage) -> str:
 
 
 def _cell(parameters: CrossModelStage, models: Mapping[str, Pipeline], row: str, column: str) -> Artifact:
-    """The evaluation of a model pruned by a recipe: another model's, its own, the universal one or Wanda's."""
+    """The evaluation of a model: dense, or pruned by another model's recipe, its own, the universal one or Wanda's."""
     there = models[column]
+    judged = part(there, EvaluateStage)
+    if row == DENSE:
+        return evaluate_stage.labelled(f"evaluate dense {column}")(judged)
     _, observed = _observe(column, there)
     if row == WANDA:
         recipe = named_recipe("wanda", there.sparsity)
@@ -63,7 +65,6 @@ def _cell(parameters: CrossModelStage, models: Mapping[str, Pipeline], row: str,
     else:
         here = models[row]
         recipe = load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))
-    judged = part(there, EvaluateStage)
     return evaluate_stage.labelled(f"evaluate {row} recipe on {column}")(judged, recipe, observed)
 
 

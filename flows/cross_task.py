@@ -9,7 +9,7 @@ from flows.cells import make_cells
 from flows.checks import check, texts_by_name
 from flows.layout import output_folder
 from flows.matrix import conclude_matrix, subject_of
-from optishear.evidence.crossed import WANDA, crossed_evidence
+from optishear.evidence.crossed import DENSE, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.parameters import CrossTaskStage
 from optishear.recipe import named_recipe
@@ -34,11 +34,11 @@ def cross_task(parameters: CrossTaskStage) -> str:
                 for name, source in texts_by_name(parameters).items()
             }
             cells: dict[Cell, Callable[[], Artifact]] = {
-                (row, column): partial(_cell, texts, row, column) for column in texts for row in (WANDA, *texts)
+                (row, column): partial(_cell, texts, row, column) for column in texts for row in (DENSE, WANDA, *texts)
             }
             made = make_cells(cells, parameters.parallel_cells)
             values = {cell: load_perplexity(artifact) for cell, artifact in made.made.items()}
-            matrix = Matrix((*texts, WANDA), tuple(texts), values, made.failures)
+            matrix = Matrix((*texts, WANDA, DENSE), tuple(texts), values, made.failures)
             evidence = crossed_evidence(subject_of(parameters, parameters.sparsity), matrix, tuple(texts), "text")
             summary = conclude_matrix(TABLE, parameters, output, run, evidence)
             made.raise_if_incomplete()
@@ -46,8 +46,10 @@ def cross_task(parameters: CrossTaskStage) -> str:
 
 
 def _cell(texts: Mapping[str, CrossTaskStage], row: str, column: str) -> Artifact:
-    """The perplexity on one text of the model pruned by another one's recipe, or by Wanda on this one."""
+    """The perplexity on one text of the model: dense, or pruned by another one's recipe, or by Wanda on this one."""
     judged = hold_back(texts[column], column)
+    if row == DENSE:
+        return judge_stage.labelled(f"judge dense on {column}")(texts[column], judged)
     source = column if row == WANDA else row
     here = texts[source]
     blocks = hold_back(here, source)
@@ -56,7 +58,7 @@ def _cell(texts: Mapping[str, CrossTaskStage], row: str, column: str) -> Artifac
         recipe = named_recipe("wanda", here.sparsity)
     else:
         recipe = load_recipe(search_stage.labelled(f"search on {row}")(here, blocks, observed))
-    return judge_stage.labelled(f"judge {row} recipe on {column}")(here, recipe, observed, judged)
+    return judge_stage.labelled(f"judge {row} recipe on {column}")(here, judged, recipe, observed)
 
 
 if __name__ == "__main__":

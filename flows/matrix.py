@@ -15,9 +15,11 @@ from optishear.evidence.matrix import Cell
 from optishear.files import write_aside
 from optishear.parameters import ModelParameters, Parameters
 from optishear.pattern import parse_pattern
+from optishear.report.evidence import write_page
 from optishear.report.export import png
 from optishear.report.heat_map import heat_map
 from optishear.report.matrix_table import markdown
+from optishear.report.reproduce import command_line
 from optishear.report.words import sparsity_words
 from tasks.evaluate import EVALUATION
 from tasks.register_matrix import register_matrix
@@ -78,20 +80,21 @@ def conclude_matrix(name: str, parameters: Parameters, output: Path, run: Tracke
         with write_aside(figure) as aside:
             aside.write_bytes(png(heat_map(each.matrix, each.title, each.across)))
         figures.append(figure)
+    page = output / f"{name}.html"
+    write_page(page, evidence, command_line(name, type(parameters), parameters.model_dump(mode="json")))
     text = markdown(evidence)
     register_matrix(
         run,
         parameters.model_dump(mode="json", exclude=PLACES),
         _metrics(evidence),
         text,
-        {"": [table], "figures": figures},
+        {"": [table, page], "figures": figures},
     )
     create_markdown_artifact(text, key=name, description=evidence.subject)
     for figure in figures:
         image = base64.b64encode(figure.read_bytes()).decode()
         create_image_artifact(f"data:image/png;base64,{image}", key=figure.stem, description=figure.stem)
-    places = {"table": table.name, **{f"figure {index}": path.name for index, path in enumerate(figures, start=1)}}
-    return f"{text}\n\n{where(output, places, run)}"
+    return f"{text}\n\n{where(output, {'page': page.name, 'table': table.name}, run)}"
 
 
 def _metrics(evidence: Evidence) -> dict[str, float]:

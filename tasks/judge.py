@@ -1,4 +1,4 @@
-"""Judge a pruned model on the token blocks that were held back, ``judgement.json``."""
+"""Judge a model on the token blocks that were held back, ``judgement.json``."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from optishear.recipe import Recipe
 from tasks.held_back import JUDGED, load_judged
 from tasks.jsonfile import write_json
 from tasks.keys import digest, model_digest
-from tasks.model_cache import take_model
+from tasks.model_cache import shared_model, take_model
 from tasks.stage import Stage
 from tasks.statistics import STATISTICS, load_statistics
 from tasks.store import Artifact
@@ -22,19 +22,33 @@ def load_perplexity(artifact: Artifact) -> float:
     return float(artifact.read_json(JUDGEMENT)["perplexity"])
 
 
-def _inputs(parameters: ModelParameters, recipe: Recipe, statistics: Artifact, blocks: Artifact) -> dict[str, str]:
-    return {
-        "model": model_digest(parameters),
-        "recipe": digest(recipe.model_dump(mode="json")),
-        "statistics": statistics.digest(STATISTICS),
-        "blocks": blocks.digest(JUDGED),
-    }
+def _inputs(
+    parameters: ModelParameters, blocks: Artifact, recipe: Recipe | None = None, statistics: Artifact | None = None
+) -> dict[str, str]:
+    inputs = {"model": model_digest(parameters), "blocks": blocks.digest(JUDGED)}
+    if recipe is not None and statistics is not None:
+        inputs["recipe"] = digest(recipe.model_dump(mode="json"))
+        inputs["statistics"] = statistics.digest(STATISTICS)
+    return inputs
 
 
-def _write(outputs: Path, parameters: ModelParameters, recipe: Recipe, statistics: Artifact, blocks: Artifact) -> None:
-    loaded = take_model(parameters)
-    apply_recipe(loaded.model, recipe, load_statistics(statistics), progress=True)
-    write_json(outputs / JUDGEMENT, {"perplexity": perplexity(loaded.model, load_judged(blocks).tokens)})
+def _write(
+    outputs: Path,
+    parameters: ModelParameters,
+    blocks: Artifact,
+    recipe: Recipe | None = None,
+    statistics: Artifact | None = None,
+) -> None:
+    """Without a recipe, the dense model is judged."""
+    tokens = load_judged(blocks).tokens
+    if recipe is None or statistics is None:
+        with shared_model(parameters) as dense:
+            found = perplexity(dense.model, tokens)
+    else:
+        pruned = take_model(parameters).model
+        apply_recipe(pruned, recipe, load_statistics(statistics), progress=True)
+        found = perplexity(pruned, tokens)
+    write_json(outputs / JUDGEMENT, {"perplexity": found})
 
 
 judge_stage = Stage(name="judge", version=1, parameters=("dtype",), inputs=_inputs, write=_write)

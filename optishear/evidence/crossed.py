@@ -7,6 +7,7 @@ from optishear.evidence.matrix import Matrix, geometric_mean, matrix_table
 
 WANDA = "Wanda"
 UNIVERSAL = "universal"
+DENSE = "dense"
 
 
 def crossed_evidence(subject: str, matrix: Matrix, places: tuple[str, ...], what: str) -> Evidence:
@@ -15,13 +16,14 @@ def crossed_evidence(subject: str, matrix: Matrix, places: tuple[str, ...], what
     Args:
         subject: what it is about.
         matrix: perplexities. Rows: ``places``, then perhaps ``UNIVERSAL``, then ``WANDA`` at the column's own
-            calibration. Columns: ``places``.
+            calibration, then ``DENSE``. Columns: ``places``.
         places: where recipes were found and applied.
         what: what the places are, in the singular: ``model`` or ``text``.
     """
-    recipes = tuple(row for row in matrix.rows if row != WANDA)
+    pruned = tuple(row for row in matrix.rows if row != DENSE)
+    recipes = tuple(row for row in pruned if row != WANDA)
     to_wanda = matrix.relative(lambda column: matrix.of(WANDA, column), recipes)
-    to_own = matrix.relative(lambda column: matrix.of(column, column))
+    to_own = matrix.relative(lambda column: matrix.of(column, column), pruned)
     table = matrix_table(("found_on", "applied_to"), "perplexity", matrix, {"to_wanda": to_wanda, "to_own": to_own})
     own = [value for place in places if (value := to_wanda.of(place, place)) is not None]
     strange = list(_off_diagonal(to_wanda, places))
@@ -38,6 +40,7 @@ def crossed_evidence(subject: str, matrix: Matrix, places: tuple[str, ...], what
             HeatMap(
                 "to-wanda",
                 to_wanda,
+                "Against Wanda",
                 f"perplexity as a multiple of Wanda's on the same {what}",
                 f"applied to this {what}",
                 f"Each row is a recipe by the {what} that it was found on; below 1 it is better than Wanda, which is "
@@ -46,6 +49,7 @@ def crossed_evidence(subject: str, matrix: Matrix, places: tuple[str, ...], what
             HeatMap(
                 "to-own",
                 to_own,
+                f"Against the {what}'s own recipe",
                 f"perplexity as a multiple of that of the {what}'s own recipe",
                 f"applied to this {what}",
                 f"What is lost, or gained, against a search on the {what} itself.",

@@ -14,6 +14,7 @@ class HeatMap:
     Attributes:
         name: of its file, in lower-case letters and dashes.
         matrix: multiples of a reference.
+        question: what it answers.
         title: what the values are.
         across: what the columns are.
         caption: what to look for, in a sentence.
@@ -21,6 +22,7 @@ class HeatMap:
 
     name: str
     matrix: Matrix
+    question: str
     title: str
     across: str
     caption: str

@@ -30,6 +30,7 @@ def transplant_evidence(subject: str, matrix: Matrix, tasks: dict[str, dict[tupl
             HeatMap(
                 "transplant",
                 relative,
+                "What layer ratios bring to each metric",
                 "perplexity as a multiple of the same metric's with uniform ratios",
                 "pruning metric",
                 "Each row is a way to share the sparsity out between the layers; below 1 it helps the metric.",

@@ -1,6 +1,6 @@
 import pytest
 
-from optishear.evidence.crossed import UNIVERSAL, WANDA, crossed_evidence
+from optishear.evidence.crossed import DENSE, UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.report.matrix_table import markdown, value_rows
 
@@ -12,6 +12,7 @@ VALUES = {
     "c": (12.0, 22.0, 32.0),
     UNIVERSAL: (9.0, 16.0, 36.0),
     WANDA: (10.0, 20.0, 40.0),
+    DENSE: (5.0, 10.0, 15.0),
 }
 
 
@@ -47,7 +48,9 @@ def test_the_table_and_the_maps_have_both_references() -> None:
     assert rows[WANDA, "c"]["to_own"] == 1.25
     to_wanda, to_own = (each.matrix for each in evidence.maps)
     assert to_wanda.rows == ("a", "b", "c", UNIVERSAL)
-    assert to_own.rows == tuple(VALUES)
+    assert to_own.rows == ("a", "b", "c", UNIVERSAL, WANDA)
+    assert rows[DENSE, "a"]["perplexity"] == 5
+    assert rows[DENSE, "a"]["to_own"] is None
 
 
 def test_lost_cells_leave_the_rest_and_are_told() -> None:
@@ -63,7 +66,7 @@ def test_everything_lost_says_so() -> None:
     lost = {(row, column): "no disk" for row in VALUES for column in PLACES}
     evidence = crossed_evidence("texts", matrix(lost), PLACES, "text")
     assert "an unknown multiple of Wanda's perplexity" in evidence.verdict
-    assert evidence.remarks == ("15 cells are missing, the first a × a: no disk.",)
+    assert evidence.remarks == ("18 cells are missing, the first a × a: no disk.",)
 
 
 @pytest.mark.parametrize("name", ["a|b"])

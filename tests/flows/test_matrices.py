@@ -140,17 +140,26 @@ def test_cross_model_applies_each_recipe_to_each_model_and_one_to_all(
     }  # fmt: skip
     command("cross-model", **arguments)
     cells = {(row["found_on"], row["applied_to"]): row for row in table(tmp_path, "cross-model")}
-    assert [found for found, applied in cells if applied == "opt"] == ["tiny-llama", "opt", "universal", "Wanda"]
+    assert [found for found, applied in cells if applied == "opt"] == [
+        "tiny-llama", "opt", "universal", "Wanda", "dense",
+    ]  # fmt: skip
     for (found, applied), row in cells.items():
         wanda = cells["Wanda", applied]["perplexity"]
+        if found == "dense":
+            continue
         assert row["to_own"] == pytest.approx(row["perplexity"] / cells[applied, applied]["perplexity"])
         if found != "Wanda":
             assert row["to_wanda"] == pytest.approx(row["perplexity"] / wanda)
     shown = capsys.readouterr().out
     assert "A recipe found on another model gives" in shown
     assert "One recipe searched for all is" in shown
-    for name in ("to-wanda", "to-own"):
-        assert (tmp_path / "output" / f"cross-model-{name}.png").exists()
+    output = tmp_path / "output"
+    assert {path.name for path in output.iterdir()} == {
+        "cross-model.parquet", "cross-model.html", "cross-model-to-wanda.png", "cross-model-to-own.png",
+    }  # fmt: skip
+    page = (output / "cross-model.html").read_text()
+    assert "--other-models" in page
+    assert page.count("<svg") == 2
 
     # At the same time and from the cache, the same comes out.
     command("cross-model", "--parallel-cells", "3", **arguments)
@@ -169,7 +178,7 @@ def test_cross_task_judges_each_recipe_on_each_text(
     )  # fmt: skip
     cells = {(row["found_on"], row["applied_to"]): row for row in table(tmp_path, "cross-task")}
     names = ["text.txt", "other", "own"]
-    assert set(cells) == {(row, column) for row in [*names, "Wanda"] for column in names}
+    assert set(cells) == {(row, column) for row in [*names, "Wanda", "dense"] for column in names}
     assert all(row["perplexity"] > 1 for row in cells.values())
     # One at a time, nothing is different.
     monkeypatch.setenv("OPTISHEAR_HOME", str(tmp_path / "other-home"))
