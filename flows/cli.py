@@ -176,8 +176,8 @@ COMMANDS = [
         TransplantStage,
         """Combine a recipe's layer ratios with other metrics, beside uniform, OWL and AlphaPruning ratios.
 
-        Writes transplant.parquet (one row for each metric and ratios) and transplant.png to --output. Every cell is
-        kept; one that failed is made alone when the same command is given again.
+        Writes transplant.parquet (one row for each metric and ratios), .png and .html to --output. Every cell is kept;
+        one that failed is made alone when the same command is given again.
 
         \b
         Example:
@@ -190,8 +190,8 @@ COMMANDS = [
         CrossTaskStage,
         """Search on each of several texts, and judge each recipe on every other text.
 
-        Writes cross-task.parquet (one row for each pair), and heat maps against Wanda and against each text's own
-        recipe, to --output. The texts that recipes are judged on are held back from the search.
+        Writes cross-task.parquet (one row for each pair), a page, heat maps against Wanda and against each text's own
+        recipe, and recipes/ to --output. The texts that recipes are judged on are held back from the search.
 
         \b
         Example:
@@ -204,9 +204,9 @@ COMMANDS = [
         CrossModelStage,
         """Search on each of several models, and apply each recipe to every other model.
 
-        Writes cross-model.parquet (one row for each pair), and heat maps against each model's Wanda and against its
-        own recipe, to --output. With --universal, one recipe is searched for all models at once and judged beside
-        them. Models of any sizes and families: layer ratios are mapped by relative depth.
+        Writes cross-model.parquet (one row for each pair), a page, heat maps against each model's Wanda and against its
+        own recipe, and recipes/ to --output. With --universal, one recipe is searched for all models at once and judged
+        beside them. Models of any sizes and families: layer ratios are mapped by relative depth.
 
         \b
         Example:

@@ -8,11 +8,11 @@ from prefect import flow
 from flows.cells import make_cells
 from flows.checks import check
 from flows.layout import output_folder
-from flows.matrix import conclude_matrix, perplexities, subject_of
+from flows.matrix import conclude_matrix, perplexities, save_recipes, subject_of
 from optishear.evidence.crossed import DENSE, UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.parameters import CrossModelStage, EvaluateStage, Pipeline, SearchStage
-from optishear.recipe import named_recipe
+from optishear.recipe import Recipe, named_recipe
 from tasks.calibrate import calibrate_stage
 from tasks.evaluate import evaluate_stage, forget_failures
 from tasks.parts import part
@@ -28,7 +28,7 @@ TABLE = "cross-model"
 
 @flow(name="cross-model")
 def cross_model(parameters: CrossModelStage) -> str:
-    """Write ``cross-model.parquet``, its heat maps and page, and each recipe; returns what came out and where it is."""
+    """Write ``cross-model.parquet``, its heat maps and page, and the recipes; returns what came out and where it is."""
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("cross-model", parameters) as run:
@@ -45,6 +45,8 @@ def cross_model(parameters: CrossModelStage) -> str:
             matrix = Matrix((*found, WANDA, DENSE), tuple(models), *perplexities(made))
             subject = subject_of(parameters, parameters.sparsity, f"{len(models)} models")
             evidence = crossed_evidence(subject, matrix, tuple(models), "model")
+            searched = [row for row in found if any(cell[0] == row for cell in made.made)]
+            save_recipes(output, {row: _found(parameters, models, row) for row in searched})
             summary = conclude_matrix(TABLE, parameters, output, run, evidence)
             forget_failures(made.made.values())
             made.raise_if_incomplete()
@@ -58,14 +60,16 @@ def _cell(parameters: CrossModelStage, models: Mapping[str, Pipeline], row: str,
     if row == DENSE:
         return evaluate_stage.labelled(f"evaluate dense {column}")(judged)
     _, observed = _observe(column, there)
-    if row == WANDA:
-        recipe = named_recipe("wanda", there.sparsity)
-    elif row == UNIVERSAL:
-        recipe = load_recipe(_search_shared(parameters, models))
-    else:
-        here = models[row]
-        recipe = load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))
+    recipe = named_recipe("wanda", there.sparsity) if row == WANDA else _found(parameters, models, row)
     return evaluate_stage.labelled(f"evaluate {row} recipe on {column}")(judged, recipe, observed)
+
+
+def _found(parameters: CrossModelStage, models: Mapping[str, Pipeline], row: str) -> Recipe:
+    """The recipe found on one model, or on all; cached."""
+    if row == UNIVERSAL:
+        return load_recipe(_search_shared(parameters, models))
+    here = models[row]
+    return load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))
 
 
 def _observe(name: str, parameters: Pipeline) -> tuple[Artifact, Artifact]:

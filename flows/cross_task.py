@@ -8,11 +8,11 @@ from prefect import flow
 from flows.cells import make_cells
 from flows.checks import check, texts_by_name
 from flows.layout import output_folder
-from flows.matrix import conclude_matrix, subject_of
+from flows.matrix import conclude_matrix, save_recipes, subject_of
 from optishear.evidence.crossed import DENSE, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.parameters import CrossTaskStage
-from optishear.recipe import named_recipe
+from optishear.recipe import Recipe, named_recipe
 from tasks.held_back import hold_back
 from tasks.judge import judge_stage, load_perplexity
 from tasks.runs import tracked_run
@@ -25,7 +25,7 @@ TABLE = "cross-task"
 
 @flow(name="cross-task")
 def cross_task(parameters: CrossTaskStage) -> str:
-    """Write ``cross-task.parquet``, its heat maps and page; returns what came out and where it is."""
+    """Write ``cross-task.parquet``, its heat maps and page, and the recipes; returns what came out and where it is."""
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("cross-task", parameters) as run:
@@ -40,6 +40,8 @@ def cross_task(parameters: CrossTaskStage) -> str:
             values = {cell: load_perplexity(artifact) for cell, artifact in made.made.items()}
             matrix = Matrix((*texts, WANDA, DENSE), tuple(texts), values, made.failures)
             evidence = crossed_evidence(subject_of(parameters, parameters.sparsity), matrix, tuple(texts), "text")
+            searched = [row for row in texts if any(cell[0] == row for cell in made.made)]
+            save_recipes(output, {row: _found(texts, row) for row in searched})
             summary = conclude_matrix(TABLE, parameters, output, run, evidence)
             made.raise_if_incomplete()
             return summary
@@ -52,13 +54,21 @@ def _cell(texts: Mapping[str, CrossTaskStage], row: str, column: str) -> Artifac
         return judge_stage.labelled(f"judge dense on {column}")(texts[column], judged)
     source = column if row == WANDA else row
     here = texts[source]
-    blocks = hold_back(here, source)
-    observed = statistics_stage.labelled(f"statistics {source}")(here, blocks)
-    if row == WANDA:
-        recipe = named_recipe("wanda", here.sparsity)
-    else:
-        recipe = load_recipe(search_stage.labelled(f"search on {row}")(here, blocks, observed))
+    _, observed = _observe(source, here)
+    recipe = named_recipe("wanda", here.sparsity) if row == WANDA else _found(texts, row)
     return judge_stage.labelled(f"judge {row} recipe on {column}")(here, judged, recipe, observed)
+
+
+def _observe(name: str, parameters: CrossTaskStage) -> tuple[Artifact, Artifact]:
+    """The blocks of one text and what the dense model does on them; cached."""
+    blocks = hold_back(parameters, name)
+    return blocks, statistics_stage.labelled(f"statistics {name}")(parameters, blocks)
+
+
+def _found(texts: Mapping[str, CrossTaskStage], row: str) -> Recipe:
+    """The recipe found on one text; cached."""
+    here = texts[row]
+    return load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))
 
 
 if __name__ == "__main__":

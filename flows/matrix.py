@@ -2,6 +2,8 @@
 
 import base64
 import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from optishear.evidence.matrix import Cell
 from optishear.files import write_aside
 from optishear.parameters import ModelParameters, Parameters
 from optishear.pattern import parse_pattern
+from optishear.recipe import Recipe
 from optishear.report.evidence import write_page
 from optishear.report.export import png
 from optishear.report.heat_map import heat_map
@@ -56,6 +59,13 @@ def subject_of(parameters: ModelParameters, sparsity: str, models: str = "") -> 
     """What the matrix is about, for headings: the model, or ``models`` in place of it, and the sparsity."""
     name = models or find_model(parameters.model).public_name.removeprefix("package:")
     return f"{name}, {sparsity_words(parse_pattern(sparsity))}"
+
+
+def save_recipes(output: Path, recipes: Mapping[str, Recipe]) -> None:
+    """Write each recipe to ``recipes/``, named after where it was found."""
+    for name, recipe in recipes.items():
+        file = re.sub(r"[^\w.-]+", "-", name)
+        recipe.save(output / "recipes" / f"{file}.yaml")
 
 
 def conclude_matrix(name: str, parameters: Parameters, output: Path, run: TrackedRun, evidence: Evidence) -> str:

@@ -155,8 +155,11 @@ def test_cross_model_applies_each_recipe_to_each_model_and_one_to_all(
     assert "One recipe searched for all is" in shown
     output = tmp_path / "output"
     assert {path.name for path in output.iterdir()} == {
-        "cross-model.parquet", "cross-model.html", "cross-model-to-wanda.png", "cross-model-to-own.png",
+        "cross-model.parquet", "cross-model.html", "cross-model-to-wanda.png", "cross-model-to-own.png", "recipes",
     }  # fmt: skip
+    names = {path.stem: Recipe.load(path) for path in (output / "recipes").iterdir()}
+    assert set(names) == {"tiny-llama", "opt", "universal"}
+    assert set(names["universal"].objectives) >= {"kl/tiny-llama", "kl/opt"}
     page = (output / "cross-model.html").read_text()
     assert "--other-models" in page
     assert page.count("<svg") == 2
