@@ -20,6 +20,7 @@ from tasks.jsonfile import write_json
 from tasks.model_cache import release_model
 from tasks.parts import part
 from tasks.prune import CHECKPOINT, prune_stage
+from tasks.reconstruct import reconstruct_stage
 from tasks.register import Evidence, register, register_model
 from tasks.report import CARD, COMPARISON, COMPARISON_TEXT, FIGURES, REPORT, report_stage
 from tasks.results import collect_metrics, without_cached
@@ -33,23 +34,33 @@ COMPARISON_TABLE = "comparison.json"
 
 
 def prune_and_judge(
-    parameters: Pipeline | TransferStage, recipe: Recipe, observed: Artifact
-) -> tuple[Artifact, dict[str, Artifact]]:
+    parameters: Pipeline | TransferStage, recipe: Recipe, blocks: Artifact, observed: Artifact
+) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
     """Prune the model, and judge it beside the dense one and beside Wanda at the same sparsity.
 
     Returns:
-        The checkpoint, and the evaluations of ``dense``, ``wanda`` and ``pruned``.
+        The stages ``prune`` and, where weights are made anew, ``reconstruct``; and the evaluations of ``dense``,
+        ``wanda`` and ``pruned``, and then also of ``masked``, which is the model before that, by perplexity alone.
     """
     dense = part(parameters, EvaluateStage)
     judged = {"dense": evaluate_stage.labelled("evaluate dense")(dense)}
     wanda = named_recipe("wanda", recipe.sparsity)
     judged["wanda"] = evaluate_stage.labelled("evaluate wanda")(dense, wanda, observed)
-    checkpoint = prune_stage(parameters, recipe, observed)
+    stages = {"prune": prune_stage(parameters, recipe, observed)}
+    if parameters.reconstructs:
+        masked = part(parameters, EvaluateStage, model=str(stages["prune"].path(CHECKPOINT)), tasks=[])
+        judged["masked"] = evaluate_stage.labelled("evaluate masked")(masked)
+        stages["reconstruct"] = reconstruct_stage(parameters, recipe, blocks, observed)
     # What is judged is the checkpoint that was written, as anybody would load it.
-    pruned = part(parameters, EvaluateStage, model=str(checkpoint.path(CHECKPOINT)))
+    pruned = part(parameters, EvaluateStage, model=str(final_checkpoint(stages).path(CHECKPOINT)))
     judged["pruned"] = evaluate_stage.labelled("evaluate pruned")(pruned)
     release_model()
-    return checkpoint, judged
+    return stages, judged
+
+
+def final_checkpoint(stages: Mapping[str, Artifact]) -> Artifact:
+    """The stage whose checkpoint is the result."""
+    return stages.get("reconstruct") or stages["prune"]
 
 
 def conclude(
@@ -77,13 +88,14 @@ def conclude(
     metrics = collect_metrics(parameters, made, judged)
     found = stages.get("search")
     diagnosed = stages["diagnose"]
-    report = report_stage(parameters, without_cached(metrics), recipe, stages["prune"], diagnosed, found)
+    checkpoint = final_checkpoint(stages)
+    report = report_stage(parameters, without_cached(metrics), recipe, checkpoint, diagnosed, found)
     files = {
         CALIBRATION: stages["calibrate"].path(CALIBRATION),
         STATISTICS: stages["statistics"].path(STATISTICS),
-        CHECKPOINT: stages["prune"].path(CHECKPOINT),
+        CHECKPOINT: checkpoint.path(CHECKPOINT),
         f"{CHECKPOINT}/README.md": report.path(CARD),
-        RECIPE: stages["prune"].path(CHECKPOINT) / RECIPE,
+        RECIPE: checkpoint.path(CHECKPOINT) / RECIPE,
         DIAGNOSIS: diagnosed.path(DIAGNOSIS),
         COMPARISON: report.path(COMPARISON),
         REPORT: report.path(REPORT),
@@ -95,7 +107,7 @@ def conclude(
     forget_failures(judged.values())
     table = report.path(COMPARISON_TEXT).read_text(encoding="utf-8").strip()
     figures = sorted(report.path(FIGURES).iterdir())
-    registered = register_model(run, parameters, recipe, stages["prune"], judged, metrics, table)
+    registered = register_model(run, parameters, recipe, checkpoint, judged, metrics, table)
     metrics["registered"] = registered.model_dump(exclude={"checkpoint"})
     write_json(output / METRICS, metrics)
     names = [name for name in (RECIPE, REPORT, METRICS, COMPARISON, TRIALS) if (output / name).exists()]

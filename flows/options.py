@@ -18,6 +18,7 @@ _HEADINGS = [
     "Sparsity",
     "Calibration",
     "Search",
+    "Reconstruction",
     "Evaluation",
     "Matrix",
     "Tracking",

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.checks import check
-from flows.judgement import conclude, prune_and_judge
+from flows.judgement import conclude, final_checkpoint, prune_and_judge
 from flows.layout import output_folder
 from optishear.parameters import Pipeline
 from tasks.calibrate import calibrate_stage
@@ -23,13 +23,13 @@ def pipeline(parameters: Pipeline) -> str:
             observed = statistics_stage(parameters, blocks)
             found = search_stage(parameters, blocks, observed)
             recipe = load_recipe(found)
-            checkpoint, judged = prune_and_judge(parameters, recipe, observed)
-            diagnosed = diagnose_stage(parameters, blocks, observed, recipe, checkpoint)
+            pruned, judged = prune_and_judge(parameters, recipe, blocks, observed)
+            diagnosed = diagnose_stage(parameters, blocks, observed, recipe, final_checkpoint(pruned))
             stages = {
                 "calibrate": blocks,
                 "statistics": observed,
                 "search": found,
-                "prune": checkpoint,
+                **pruned,
                 "diagnose": diagnosed,
             }
             return conclude(parameters, output, run, recipe, stages, judged)

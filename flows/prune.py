@@ -10,6 +10,7 @@ from optishear.recipe import find_recipe
 from tasks.calibrate import CALIBRATION, calibrate_stage
 from tasks.gradients import observe
 from tasks.prune import CHECKPOINT, SUMMARY, prune_stage
+from tasks.reconstruct import reconstruct_stage
 from tasks.search import RECIPE
 from tasks.statistics import STATISTICS
 
@@ -22,7 +23,10 @@ def prune(parameters: PruneStage) -> str:
         recipe = find_recipe(parameters.recipe, parameters.sparsity)
         blocks = calibrate_stage(parameters)
         observed = observe(parameters, blocks, recipe)
-        pruned = prune_stage(parameters, recipe, observed)
+        if parameters.reconstructs:
+            pruned = reconstruct_stage(parameters, recipe, blocks, observed)
+        else:
+            pruned = prune_stage(parameters, recipe, observed)
         lay_out(
             output,
             {

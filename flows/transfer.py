@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.checks import check
-from flows.judgement import conclude, prune_and_judge
+from flows.judgement import conclude, final_checkpoint, prune_and_judge
 from flows.layout import output_folder
 from optishear.parameters import TransferStage
 from optishear.recipe import find_recipe
@@ -22,9 +22,9 @@ def transfer(parameters: TransferStage) -> str:
             recipe = find_recipe(parameters.recipe, parameters.sparsity)
             blocks = calibrate_stage(parameters)
             observed = observe(parameters, blocks, recipe)
-            checkpoint, judged = prune_and_judge(parameters, recipe, observed)
-            diagnosed = diagnose_stage(parameters, blocks, observed, recipe, checkpoint)
-            stages = {"calibrate": blocks, "statistics": observed, "prune": checkpoint, "diagnose": diagnosed}
+            pruned, judged = prune_and_judge(parameters, recipe, blocks, observed)
+            diagnosed = diagnose_stage(parameters, blocks, observed, recipe, final_checkpoint(pruned))
+            stages = {"calibrate": blocks, "statistics": observed, **pruned, "diagnose": diagnosed}
             return conclude(parameters, output, run, recipe, stages, judged)
 
 

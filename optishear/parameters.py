@@ -353,7 +353,7 @@ class CompareStage(SearchStage):
     descent_steps: Annotated[int, Field(ge=0)] = Field(0, description="Gradient steps on the ratios.")
 
 
-class PruneStage(RecipeParameters, SparsityParameters, StatisticsStage):
+class PruneStage(RecipeParameters, SparsityParameters, ReconstructionParameters, StatisticsStage):
     """Apply a recipe and save the pruned checkpoint."""
 
 
@@ -366,7 +366,13 @@ class ExportStage(OutputParameters, ExportParameters):
 
 
 class TransferStage(
-    RecipeParameters, SparsityParameters, EvaluationParameters, StatisticsStage, TrackingParameters, RegistryParameters
+    RecipeParameters,
+    SparsityParameters,
+    ReconstructionParameters,
+    EvaluationParameters,
+    StatisticsStage,
+    TrackingParameters,
+    RegistryParameters,
 ):
     """Apply a recipe found elsewhere to this model, and judge it beside this model's own Wanda."""
 
@@ -390,7 +396,7 @@ class TransplantStage(RecipeParameters, EvaluationParameters, StatisticsStage, T
     )
 
 
-class Pipeline(EvaluationParameters, SearchStage, RegistryParameters):
+class Pipeline(ReconstructionParameters, EvaluationParameters, SearchStage, RegistryParameters):
     """Everything, from the dense model to its pruned, judged and registered version."""
 
 

@@ -1,10 +1,13 @@
 """Stage 4: apply a recipe and save the pruned checkpoint, ``model/``."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from optishear.models.layers import prunable_layers
+from optishear.models.load import LoadedModel
 from optishear.parameters import ModelParameters
-from optishear.pruning.apply import apply_recipe
+from optishear.pruning.apply import PruningSummary, apply_recipe
 from optishear.pruning.card import model_card
 from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
 from optishear.recipe import Recipe
@@ -29,14 +32,41 @@ def _inputs(parameters: ModelParameters, recipe: Recipe, statistics: Artifact) -
 
 def _write(outputs: Path, parameters: ModelParameters, recipe: Recipe, statistics: Artifact) -> None:
     loaded = take_model(parameters)
+    save_pruned(outputs, loaded, recipe, apply_recipe(loaded.model, recipe, load_statistics(statistics), progress=True))
+
+
+def save_pruned(
+    outputs: Path,
+    loaded: LoadedModel,
+    recipe: Recipe,
+    summary: PruningSummary,
+    reconstruction: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a pruned model's checkpoint and its summary.
+
+    Args:
+        outputs: folder of the stage's files.
+        loaded: the model, pruned.
+        recipe: what it was pruned by.
+        summary: its zeros.
+        reconstruction: what was done to the weights beside the masks, in words.
+        more: further content of the summary.
+    """
     layers = [layer.name for layer in prunable_layers(loaded.model)]
-    summary = apply_recipe(loaded.model, recipe, load_statistics(statistics), progress=True)
-    card = model_card(loaded.source, recipe, achieved_sparsity=summary.achieved_sparsity, layers=summary.layers)
+    card = model_card(
+        loaded.source,
+        recipe,
+        achieved_sparsity=summary.achieved_sparsity,
+        layers=summary.layers,
+        reconstruction=reconstruction,
+    )
     folder = outputs / CHECKPOINT
     save_checkpoint(folder, loaded.model, loaded.tokenizer, recipe, card)
     # Measured on what was written rather than on what was meant.
     achieved = measured_sparsity(folder, layers)
-    write_json(outputs / SUMMARY, {"achieved_sparsity": achieved, "layers": summary.layers})
+    words = {"reconstruction_in_words": reconstruction} if reconstruction else {}
+    write_json(outputs / SUMMARY, {"achieved_sparsity": achieved, "layers": summary.layers, **words, **(more or {})})
 
 
 prune_stage = Stage(

@@ -108,7 +108,7 @@ def register_model(
 def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     """The numbers of ``metrics.json`` under names such as ``pruned/perplexity`` and ``seconds/search``."""
     flat: dict[str, float | None] = {"achieved_sparsity": metrics.get("achieved_sparsity")}
-    for model in ("dense", "wanda", "pruned", "evaluation"):
+    for model in ("dense", "wanda", "masked", "pruned", "evaluation"):
         scores = flat_scores(metrics.get(model) or {})
         flat |= {f"{model}/{name}": value for name, value in scores.items()}
     for stage, cost in (metrics.get("stages") or {}).items():

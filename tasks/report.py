@@ -69,6 +69,7 @@ def _write(
         achieved_sparsity=summary["achieved_sparsity"],
         layers=summary["layers"],
         comparison=table,
+        reconstruction=summary.get("reconstruction_in_words", ""),
     )
     write_text(outputs / CARD, card)
     (outputs / FIGURES).mkdir()

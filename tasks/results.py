@@ -25,7 +25,7 @@ def collect_metrics(
     Args:
         parameters: of the run.
         stages: the artifacts of each stage, by the stage's name, in the order they were made.
-        judged: the evaluations by model: dense, wanda, pruned.
+        judged: the evaluations by model: dense, wanda, pruned; and masked, the pruned one before reconstruction.
     """
     values = parameters.model_dump(mode="json", exclude=PLACES)
     metrics: dict[str, Any] = {
@@ -41,8 +41,12 @@ def collect_metrics(
             for other in ("wanda", "dense")
             if other in judged
         }
-    if "prune" in stages:
-        metrics["achieved_sparsity"] = stages["prune"][0].read_json(SUMMARY)["achieved_sparsity"]
+    checkpoints = stages.get("reconstruct") or stages.get("prune")
+    if checkpoints:
+        metrics["achieved_sparsity"] = checkpoints[0].read_json(SUMMARY)["achieved_sparsity"]
+    if "reconstruct" in stages:
+        summary = stages["reconstruct"][0].read_json(SUMMARY)
+        metrics["reconstruction"] = {"in_words": summary["reconstruction_in_words"], **summary["reconstruction"]}
     metrics["stages"] = {name: _cost(artifacts) for name, artifacts in stages.items()}
     if "search" in stages:
         metrics["search"] = _search(values["algorithm"], stages["search"][0])

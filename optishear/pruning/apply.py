@@ -42,11 +42,7 @@ def apply_recipe(
     """
     layers = prunable_layers(model)
     check_pattern(recipe.pattern, layers)
-    for layer in layers:
-        if isinstance(recipe.metric_of(layer), GradientMetric):
-            statistics.gradient_of(layer.name, tuple(layer.module.weight.shape))
-        else:
-            statistics.of(layer.name, layer.module.in_features)
+    check_statistics(recipe, layers, statistics)
     counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.sparsity)
     zeros: dict[str, float] = {}
     total = 0
@@ -71,6 +67,19 @@ def layer_scores(metric: Metric, layer: PrunableLayer, statistics: Statistics) -
     if isinstance(metric, GradientMetric):
         return gradient_scores(weight, statistics.gradient_of(layer.name, tuple(weight.shape)))
     return scores(metric, weight, statistics.of(layer.name, layer.module.in_features))
+
+
+def check_statistics(recipe: Recipe, layers: list[PrunableLayer], statistics: Statistics) -> None:
+    """Refuse statistics that do not hold what the recipe's metrics read of some layer.
+
+    Raises:
+        InputError: naming the first such layer.
+    """
+    for layer in layers:
+        if isinstance(recipe.metric_of(layer), GradientMetric):
+            statistics.gradient_of(layer.name, tuple(layer.module.weight.shape))
+        else:
+            statistics.of(layer.name, layer.module.in_features)
 
 
 def check_pattern(pattern: Pattern, layers: list[PrunableLayer]) -> None:

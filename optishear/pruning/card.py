@@ -52,6 +52,7 @@ def model_card(
     achieved_sparsity: float,
     layers: Mapping[str, float],
     comparison: str = "",
+    reconstruction: str = "",
 ) -> str:
     """The card as Markdown.
 
@@ -61,6 +62,7 @@ def model_card(
         achieved_sparsity: fraction of zeros over the pruned layers' weights.
         layers: fraction of zeros in each pruned layer, by its name.
         comparison: the measured scores as a Markdown table; left out where empty.
+        reconstruction: what was done to the weights that stayed, in words; empty where nothing was.
     """
     front: dict[str, object] = {
         "library_name": "transformers",
@@ -74,7 +76,7 @@ def model_card(
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# {title}, {achieved_sparsity:.0%} sparse",
         f"`{source.public_name}` with {achieved_sparsity:.2%} of the weights in its decoder layers set to zero by "
-        "[OptiShear](https://arxiv.org/abs/2502.10735). No weight was changed otherwise, and nothing was trained.",
+        f"[OptiShear](https://arxiv.org/abs/2502.10735). {_others(reconstruction)}",
         _pruned(recipe, achieved_sparsity, layers),
         f"## Scores\n\n{comparison.strip()}" if comparison.strip() else "",
         f"## Use\n\n{_USES['dense']}",
@@ -83,6 +85,12 @@ def model_card(
         "## License\n\nThat of the base model.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _others(reconstruction: str) -> str:
+    if not reconstruction:
+        return "No weight was changed otherwise, and nothing was trained."
+    return f"The weights that stayed make up for those that went, on calibration text: {reconstruction}."
 
 
 def _pruned(recipe: Recipe, achieved_sparsity: float, layers: Mapping[str, float]) -> str:

@@ -11,10 +11,9 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.set import CalibrationSet
 from optishear.masks.select import keep_mask
-from optishear.metrics.score import scores
 from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
 from optishear.parameters import ReconstructionParameters
-from optishear.pruning.apply import PruningSummary, check_pattern
+from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, layer_scores
 from optishear.recipe import Recipe
 from optishear.reconstruction.block_tuning import tune_block
 from optishear.reconstruction.distillation import Distillation, distil
@@ -72,8 +71,7 @@ def reconstruct(
     """
     layers = prunable_layers(model)
     check_pattern(recipe.pattern, layers)
-    for layer in layers:
-        statistics.of(layer.name, layer.module.in_features)
+    check_statistics(recipe, layers, statistics)
     counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.sparsity)
     with _frozen(model):
         return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, progress)
@@ -129,9 +127,7 @@ def _reconstruct(
 
 
 def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statistics) -> LayerTask:
-    squared_norms = statistics.of(layer.name, layer.module.in_features)
-    weight = layer.module.weight
-    mask = keep_mask(scores(recipe.metric_of(layer), weight, squared_norms), recipe.pattern, count)
+    mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.pattern, count)
     sparsity = recipe.pattern.sparsity if recipe.pattern.is_structured else count / layer.module.in_features
     return LayerTask(layer, mask, recipe.pattern, sparsity)
 

@@ -44,7 +44,11 @@ def verdict(metrics: Mapping[str, Any], pattern: Pattern) -> Verdict:
     if outcome in ("better", "worse") and noise is not None and noise["within_noise"]:
         outcome, conclusion = "level", "the difference is within the noise of the text, so the two are level"
     sentence = f"{sparsity_words(pattern)}: {_numbers(perplexity)}: {conclusion}."
-    return Verdict(outcome, sentence, tuple(filter(None, (_on_sparsity(metrics, pattern), _on_tasks(metrics)))))
+    return Verdict(
+        outcome,
+        sentence,
+        tuple(filter(None, (_on_sparsity(metrics, pattern), _on_reconstruction(metrics), _on_tasks(metrics)))),
+    )
 
 
 def _numbers(perplexity: Mapping[str, float | None]) -> str:
@@ -106,6 +110,19 @@ def _on_sparsity(metrics: Mapping[str, Any], pattern: Pattern) -> str:
         f"The searched recipe prunes {percent(achieved)}, not the {percent(pattern.sparsity)} asked for, "
         f"so the comparison {favours} it."
     )
+
+
+def _on_reconstruction(metrics: Mapping[str, Any]) -> str:
+    """What making the kept weights anew brought, where it was done."""
+    done = (metrics.get("reconstruction") or {}).get("in_words")
+    if not done:
+        return ""
+    before = as_number((metrics.get("masked") or {}).get("perplexity"))
+    after = as_number((metrics.get("pruned") or {}).get("perplexity"))
+    brought = ""
+    if before is not None and after is not None:
+        brought = f": the masks alone have a perplexity of {number(before)}, the result {number(after)}"
+    return f"The kept weights were reconstructed ({done}){brought}."
 
 
 def _on_tasks(metrics: Mapping[str, Any]) -> str:

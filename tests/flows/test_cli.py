@@ -241,6 +241,29 @@ def test_a_change_computes_what_follows_from_it(command: Callable[..., None], ho
     }
 
 
+def test_reconstruction_is_a_stage_after_the_masks(
+    command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "output"
+    flags = ["--sparsity", "2:4", "--reconstruction", "admm", "--distillation-steps", "3"]
+    command("run", *flags, trials=4)
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert set(metrics["stages"]) >= {"prune", "reconstruct"}
+    assert metrics["achieved_sparsity"] == metrics["pruned"]["sparsity"] == metrics["masked"]["sparsity"] == 0.5
+    assert metrics["pruned"]["perplexity"] != metrics["masked"]["perplexity"]
+    assert 0 < metrics["reconstruction"]["mean_layer_error"] < 1
+    assert metrics["reconstruction"]["distillation"]["steps"] == 3
+    model = AutoModelForCausalLM.from_pretrained(output / "model")
+    assert ((model.model.layers[0].mlp.down_proj.weight.reshape(-1, 4) == 0).sum(dim=1) == 2).all()
+    for name in ("report.html", "model/README.md"):
+        assert "ADMM and conjugate gradients" in (output / name).read_text()
+    command("run", *flags, trials=4)
+    assert all(cached(output).values())
+    command("run", *flags, "--distillation-steps", "0", trials=4)
+    assert not cached(output)["reconstruct"]
+    assert cached(output)["prune"]
+
+
 def test_each_stage_is_a_command(
     command: Callable[..., None], settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,6 +286,10 @@ def test_each_stage_is_a_command(
     main(["prune", *flags, "--recipe", str(recipe), "--output", str(tmp_path / "pruned")])
     assert names("pruned") == {"calibration.parquet", "statistics.parquet", "recipe.yaml", "model"}
     judge = ["--evaluation-text", settings["evaluation_text"], "--window-length", "64", "--windows", "2"]
+    again = ["--recipe", str(recipe), "--reconstruction", "sparsegpt", "--output", str(tmp_path / "rebuilt")]
+    main(["prune", *flags, *again])
+    assert names("rebuilt") == names("pruned")
+    assert "SparseGPT" in (tmp_path / "rebuilt" / "model" / "README.md").read_text()
     main(["evaluate", *judge, "--model", str(tmp_path / "pruned" / "model"), "--output", str(tmp_path / "judged")])
     evaluation = json.loads((tmp_path / "judged" / "metrics.json").read_text())["evaluation"]
     assert evaluation["sparsity"] == pytest.approx(0.4, abs=0.002)
