@@ -6,7 +6,7 @@ import re
 import matplotlib
 from matplotlib.figure import Figure
 
-from optishear.report.style import LIGHT
+from optishear.report.style import DARK, LIGHT, Theme
 
 # No date and no creator, so that equal figures give equal bytes.
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -27,6 +27,17 @@ def svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
+def themed_svg(figure: Figure) -> str:
+    """A figure drawn in the light theme, as an SVG file that turns dark where the reader's system is."""
+    sheets = [
+        f"svg {{ {_variables(LIGHT)} }}",
+        f"@media (prefers-color-scheme: dark) {{ svg {{ {_variables(DARK)} }} }}",
+    ]
+    text = _with_variables(svg(figure))
+    start = text.index(">", text.index("<svg")) + 1
+    return f"{text[:start]}\n <style>{' '.join(sheets)}</style>{text[start:]}"
+
+
 def inline_svg(figure: Figure, name: str) -> str:
     """A figure drawn in the light theme, as an ``<svg>`` element for the body of an HTML page.
 
@@ -40,6 +51,14 @@ def inline_svg(figure: Figure, name: str) -> str:
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'\s(width|height)="[\d.]+pt"', "", text, count=2)
     text = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    return _with_variables(text)
+
+
+def _with_variables(text: str) -> str:
     for ink, colour in LIGHT.inks().items():
         text = re.sub(rf"(: ?){colour}\b", rf"\1var(--{ink}, {colour})", text)
     return text
+
+
+def _variables(theme: Theme) -> str:
+    return " ".join(f"--{ink}: {colour};" for ink, colour in theme.inks().items())

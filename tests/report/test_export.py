@@ -1,7 +1,8 @@
 import re
+from xml.etree import ElementTree
 
 from optishear.recipe import Recipe
-from optishear.report.export import inline_svg, png, svg
+from optishear.report.export import inline_svg, png, svg, themed_svg
 from optishear.report.ratios import layer_ratios
 from optishear.report.style import DARK, LIGHT
 
@@ -36,3 +37,14 @@ def test_inline_references_lead_to_ids_of_the_same_figure(recipe: Recipe) -> Non
     assert references
     assert references <= ids
     assert all(name.startswith("ratios-") for name in ids)
+
+
+def test_a_themed_file_holds_both_themes_and_no_ink_outside_of_them(recipe: Recipe) -> None:
+    text = themed_svg(layer_ratios(recipe))
+    assert text.startswith("<?xml")
+    assert f"--searched: {LIGHT.searched}" in text
+    assert f"--searched: {DARK.searched}" in text.split("prefers-color-scheme: dark")[1]
+    assert "var(--searched" in text
+    root = ElementTree.fromstring(text)
+    assert root.tag.endswith("svg")
+    assert float(root.attrib["width"].removesuffix("pt")) > 100
