@@ -48,7 +48,7 @@ def search_progress(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
         sharey=True,
         squeeze=False,
         width_ratios=[max(len(band), least) for band in bands],
-        gridspec_kw={"left": 0.075, "right": 0.87, "bottom": 0.125, "top": 0.9, "wspace": 0},
+        gridspec_kw={"left": 0.075, "right": 0.85, "bottom": 0.125, "top": 0.9, "wspace": 0},
     )[0]
     widest = max(map(len, bands))
     for index, (axes, band) in enumerate(zip(panels, bands, strict=True)):
@@ -66,7 +66,7 @@ def search_progress(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
     lowest = min(shown)
     panels[0].set_ylim(*_padded(lowest, highest, panels[0].get_yscale() == "log"))
     panels[0].set_ylabel(plain(objective_label(objective)))
-    figure.supxlabel("trial", x=0.4725, y=0.01, fontsize=TEXT, color=theme.muted)
+    figure.supxlabel("trial", x=0.4625, y=0.01, fontsize=TEXT, color=theme.muted)
     last = bands[-1]
     ends = [
         Label(0, row[objective], row["name"], theme.muted)

@@ -97,6 +97,10 @@ def test_without_a_search_the_figure_says_so(table: pa.Table) -> None:
 def test_a_published_metric_far_above_is_named_at_the_edge() -> None:
     rows = [(0, "reference", 4, 9.0, "magnitude"), (1, "reference", 4, 0.6, "wanda")]
     rows += [(2 + index, "joint", 4, 0.5 - index / 100, "") for index in range(9)]
-    (axes,) = search_progress(make_table(rows)).axes
+    figure = search_progress(make_table(rows))
+    (axes,) = figure.axes
     assert axes.get_ylim()[1] < 0.7
-    assert {text.get_text() for text in axes.texts} == {"magnitude: 9.00 ↑", "wanda", "best so far"}
+    labels = axes.texts
+    assert {text.get_text() for text in labels} == {"magnitude: 9.00 ↑", "wanda", "best so far"}
+    figure.draw_without_rendering()
+    assert all(Text.get_window_extent(text).x1 <= figure.bbox.x1 for text in labels)
