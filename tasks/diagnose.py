@@ -17,6 +17,7 @@ from tasks.keys import digest, model_digest
 from tasks.memory import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.model_cache import take_model
 from tasks.prune import CHECKPOINT
+from tasks.reconstruct import reconstruct_stage
 from tasks.stage import Stage
 from tasks.statistics import STATISTICS, load_statistics
 from tasks.store import Artifact
@@ -56,8 +57,11 @@ def _write(
     wanda = named_recipe("wanda", recipe.sparsity)
     alignment, distributions = diagnose_scales(layers, {"wanda": wanda, "pruned": recipe}, observed)
     tokens = load_calibration(calibration).tokens
+    methods = {"wanda": masked_by(wanda, layers, observed)}
+    if pruned.stage == reconstruct_stage.name:
+        methods["masked"] = masked_by(recipe, layers, observed)
     # What was written, rather than what the recipe means.
-    methods = {"wanda": masked_by(wanda, layers, observed), "pruned": in_checkpoint(pruned.path(CHECKPOINT))}
+    methods["pruned"] = in_checkpoint(pruned.path(CHECKPOINT))
     of_layers, of_blocks = with_smaller_batches(
         SEQUENCES_PER_PASS, lambda size: layer_errors(model, tokens, methods, batch_size=size)
     )
@@ -77,7 +81,7 @@ def flat_summary(summary: Mapping[str, Any]) -> dict[str, float]:
 
 diagnose_stage = Stage(
     name="diagnose",
-    version=1,
+    version=2,
     parameters=("dtype",),
     inputs=_inputs,
     write=_write,

@@ -73,9 +73,10 @@ def layer_errors(diagnosis: Diagnosis) -> str:
         "(the mean over the layers of a kind); the dense model is the line at zero."
     )
     if {"wanda", "pruned"} <= last.keys():
+        masked = f" and {number(last['masked'])} with the searched mask alone" if "masked" in last else ""
         return (
             f"Above: the distance of the hidden states from the dense model's, {number(last['pruned'])} after the last "
-            f"block against {number(last['wanda'])} with Wanda. Below: {linear[0].lower()}{linear[1:]}"
+            f"block against {number(last['wanda'])} with Wanda{masked}. Below: {linear[0].lower()}{linear[1:]}"
         )
     return linear
 

@@ -253,6 +253,7 @@ def test_reconstruction_is_a_stage_after_the_masks(
     assert metrics["pruned"]["perplexity"] != metrics["masked"]["perplexity"]
     assert 0 < metrics["reconstruction"]["mean_layer_error"] < 1
     assert metrics["reconstruction"]["distillation"]["steps"] == 3
+    assert set(metrics["diagnosis"]["layer_error"]) == {"wanda", "masked", "pruned"}
     model = AutoModelForCausalLM.from_pretrained(output / "model")
     assert ((model.model.layers[0].mlp.down_proj.weight.reshape(-1, 4) == 0).sum(dim=1) == 2).all()
     for name in ("report.html", "model/README.md"):

@@ -81,6 +81,8 @@ def test_captions_say_by_how_much_it_shrank() -> None:
     assert summary["alignment_shrank_by"] == pytest.approx(1 - pruned / wanda)
     assert f"{100 * (1 - pruned / wanda):.0f}\N{NO-BREAK SPACE}% less than Wanda" in captions.alignment(diagnosis)
     assert "0.300 after the last block against 0.600 with Wanda" in captions.layer_errors(diagnosis)
+    masked = captions.layer_errors(make_diagnosis(("wanda", "masked", "pruned")))
+    assert "0.200 after the last block against 0.600 with Wanda and 0.300 with the searched mask alone." in masked
     assert "after the last block" not in captions.layer_errors(make_diagnosis(routed=True))
 
 
