@@ -11,18 +11,21 @@ from flows.layout import output_folder
 from flows.matrix import conclude_matrix, perplexities, subject_of, task_scores
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.evidence.transplant import SEARCHED, UNIFORM, transplant_evidence
-from optishear.parameters import EvaluateStage, TransplantStage
+from optishear.parameters import EvaluateStage, PruneStage, TransplantStage
 from optishear.ratios.allocate import RATIO_METHODS
 from optishear.recipe import Recipe, find_recipe, named_recipe
 from tasks.calibrate import calibrate_stage
 from tasks.evaluate import evaluate_stage, forget_failures
 from tasks.gradients import observe
 from tasks.parts import part
+from tasks.prune import CHECKPOINT
 from tasks.ratios import load_ratios, ratios_stage
+from tasks.reconstruct import reconstruct_stage
 from tasks.runs import tracked_run
 from tasks.store import Artifact
 
 OWN = "recipe"
+SPARSEGPT = "sparsegpt"
 
 
 @flow(name="transplant")
@@ -51,23 +54,37 @@ def transplant(parameters: TransplantStage) -> str:
 
 def _cell(parameters: TransplantStage, recipe: Recipe, blocks: Artifact, ratios: str, metric: str) -> Artifact:
     """The evaluation of one metric under one method's ratios."""
-    combined = recipe if metric == OWN else named_recipe(metric, recipe.sparsity)
+    combined = _combined(parameters, recipe, blocks, ratios, metric)
+    observed = observe(parameters, blocks, combined)
+    label = f"{metric} with {ratios} ratios"
+    judged = part(parameters, EvaluateStage)
+    if metric != SPARSEGPT:
+        return evaluate_stage.labelled(f"evaluate {label}")(judged, combined, observed)
+    by_sparsegpt = part(parameters, PruneStage, sparsity=recipe.sparsity, reconstruction="sparsegpt")
+    pruned = reconstruct_stage.labelled(f"prune by {label}")(by_sparsegpt, combined, blocks, observed)
+    judged = part(parameters, EvaluateStage, model=str(pruned.path(CHECKPOINT)))
+    return evaluate_stage.labelled(f"evaluate {label}")(judged)
+
+
+def _combined(parameters: TransplantStage, recipe: Recipe, blocks: Artifact, ratios: str, metric: str) -> Recipe:
+    """The recipe of one metric under one method's ratios. SparseGPT takes from it the ratios alone."""
+    if metric == OWN:
+        if ratios == SEARCHED:
+            return recipe
+        metrics = recipe.metrics
+    else:
+        published = named_recipe("wanda" if metric == SPARSEGPT else metric, recipe.sparsity)
+        if ratios == UNIFORM:
+            return published
+        metrics = published.metrics
     curves = recipe.sparsity_ratios if ratios == SEARCHED else {}
     for method in RATIO_METHODS:
         if method == ratios:
             stage = ratios_stage.labelled(f"ratios {method}")
             curves = load_ratios(stage(parameters, observe(parameters, blocks), method, recipe.sparsity))
-    if (metric, ratios) != (OWN, SEARCHED) and (metric == OWN or ratios != UNIFORM):
-        # A recipe of its own: what the search has said of another one does not hold for it.
-        combined = Recipe(
-            name=f"{metric} with {ratios} ratios",
-            sparsity=recipe.sparsity,
-            metrics=combined.metrics,
-            sparsity_ratios=curves,
-        )
-    dense = part(parameters, EvaluateStage)
-    label = f"evaluate {metric} with {ratios} ratios"
-    return evaluate_stage.labelled(label)(dense, combined, observe(parameters, blocks, combined))
+    # A recipe of its own: what the search has said of another one does not hold for it.
+    name = f"{metric} with {ratios} ratios"
+    return Recipe(name=name, sparsity=recipe.sparsity, metrics=metrics, sparsity_ratios=curves)
 
 
 if __name__ == "__main__":

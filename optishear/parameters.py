@@ -377,7 +377,7 @@ class TransferStage(
     """Apply a recipe found elsewhere to this model, and judge it beside this model's own Wanda."""
 
 
-MetricChoice = Literal["magnitude", "wanda", "ria", "pruner_zero", "recipe"]
+MetricChoice = Literal["magnitude", "wanda", "ria", "pruner_zero", "sparsegpt", "recipe"]
 RatioChoice = Literal["owl", "alphapruning", "searched"]
 
 
@@ -385,9 +385,10 @@ class TransplantStage(RecipeParameters, EvaluationParameters, StatisticsStage, T
     """Combine a recipe's layer ratios with other metrics, beside other methods' ratios."""
 
     pruning_metrics: list[MetricChoice] = Field(
-        ["magnitude", "wanda", "ria", "pruner_zero", "recipe"],
+        ["magnitude", "wanda", "ria", "pruner_zero", "sparsegpt", "recipe"],
         min_length=1,
-        description="Pruning metrics: magnitude, wanda, ria, pruner_zero, or recipe for the recipe's own.",
+        description="Pruning metrics: magnitude, wanda, ria, pruner_zero, sparsegpt (its masks and its update of the "
+        "kept weights), or recipe for the recipe's own.",
     )
     layer_ratios: list[RatioChoice] = Field(
         ["owl", "alphapruning", "searched"],
