@@ -32,6 +32,7 @@ from optishear.parameters import (
     SearchStage,
     SparsityParameters,
     StatisticsStage,
+    SweepStage,
     TrackingParameters,
     TransplantStage,
 )
@@ -40,6 +41,7 @@ from optishear.pruning.apply import check_pattern
 from optishear.pruning.checkpoint import check_replaceable
 from optishear.recipe import find_recipe
 from optishear.sparsity import layer_ratios
+from tasks.parts import pipelines_of
 from tasks.placement import check_placement, uses_deployments
 from tasks.provenance import public_source
 from tasks.prune import CHECKPOINT
@@ -53,6 +55,10 @@ def check(parameters: Parameters) -> None:
     Raises:
         InputError: one sentence on the first thing that cannot work.
     """
+    if isinstance(parameters, SweepStage):
+        for pipeline in pipelines_of(parameters).values():
+            check(pipeline)
+        return
     if isinstance(parameters, NightlyStage):
         read_plan(parameters.plan)
     if isinstance(parameters, PlacementParameters):

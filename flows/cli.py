@@ -30,6 +30,7 @@ from optishear.parameters import (
     PruneStage,
     SearchStage,
     StatisticsStage,
+    SweepStage,
     TransferStage,
     TransplantStage,
     read_parameters,
@@ -114,6 +115,21 @@ COMMANDS = [
         \b
         Example:
           optishear compare --algorithms nsga3,evopress,random --seeds 0,1,2 --trials 200 --output compared
+        """,
+    ),
+    Command(
+        "sweep",
+        "flows.sweep:sweep",
+        SweepStage,
+        """Do what `run` does at several sparsities, and plot perplexity against sparsity.
+
+        Calibration, statistics, the search's measurements and the judgement of the dense model are shared. Writes a
+        folder for each sparsity with what `run` writes, and sweep.html, sweep.parquet, sweep.png and metrics.json
+        over all of them to --output. A sparsity that fails loses no other; the same command tries it again.
+
+        \b
+        Example:
+          optishear sweep --model HuggingFaceTB/SmolLM2-135M --sparsities 0.5,0.6,0.7,2:4 --output swept
         """,
     ),
     Command(

@@ -401,6 +401,28 @@ class Pipeline(ReconstructionParameters, EvaluationParameters, SearchStage, Regi
     """Everything, from the dense model to its pruned, judged and registered version."""
 
 
+class SweepStage(
+    ReconstructionParameters,
+    EvaluationParameters,
+    SearchParameters,
+    StatisticsStage,
+    TrackingParameters,
+    RegistryParameters,
+):
+    """What the pipeline does, at several sparsities."""
+
+    sparsities: list[str] = Field(
+        ["0.5", "0.6", "0.7", "2:4"], min_length=1, description="Fractions such as 0.5, or N:M such as 2:4."
+    )
+
+    @field_validator("sparsities", mode="before")
+    @classmethod
+    def _valid_patterns(cls, values: Any) -> Any:
+        if not isinstance(values, list | tuple):
+            return values
+        return list(dict.fromkeys(str(parse_pattern(value)) for value in values))
+
+
 class CrossModelStage(Pipeline, MatrixParameters):
     """Apply the recipe found on each of several models to every other one."""
 

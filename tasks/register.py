@@ -115,6 +115,8 @@ def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:
         flat[f"seconds/{stage}"] = cost["seconds"]
         flat[f"peak_memory_bytes/{stage}"] = cost["peak_memory_bytes"]
     flat |= {f"diagnosis/{name}": value for name, value in flat_summary(metrics.get("diagnosis") or {}).items()}
+    for sparsity, swept in (metrics.get("sparsities") or {}).items():
+        flat |= {f"{sparsity}/{name}": value for name, value in flat_metrics(swept).items()}
     search = metrics.get("search") or {}
     for owner in ("objectives", "wanda_objectives"):
         for name, value in (search.get(owner) or {}).items():

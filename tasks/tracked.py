@@ -85,7 +85,7 @@ class TrackedRun:
 
     def log_inputs(self, datasets: Sequence[DatasetInput]) -> None:
         """Log what was read; MLflow knows a data set by its name and digest."""
-        self.client.log_inputs(self.run_id, datasets=datasets)
+        self.client.log_inputs(self.run_id, datasets=list(datasets))
 
     @property
     def client(self) -> MlflowClient:

@@ -17,6 +17,7 @@ from optishear.parameters import (
     PlacementParameters,
     RegistryParameters,
     SearchStage,
+    SweepStage,
     TrackingParameters,
     TransferStage,
     TransplantStage,
@@ -34,7 +35,7 @@ PLACES = {
 }
 _TEXTS = {"calibration", "evaluation_text", "recipe", "suite"}
 
-TrackedParameters = SearchStage | EvaluateStage | TransferStage | TransplantStage
+TrackedParameters = SearchStage | EvaluateStage | TransferStage | TransplantStage | SweepStage
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from optishear.recipe import Recipe
 
 # Where results go is the reader's choice, and a tracking address may hold a password.
 _LEFT_OUT = {"output", "tracking_uri", "experiment"}
-_ALWAYS = {"model", "sparsity", "recipe"}
+_ALWAYS = {"model", "sparsity", "sparsities", "recipe"}
 
 
 def command(metrics: Mapping[str, Any], recipe: Recipe) -> str:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from flows.options import GroupCommand, given_values, options_of
 from optishear.errors import InputError
-from optishear.parameters import Parameters, Pipeline, read_parameters
+from optishear.parameters import Parameters, Pipeline, SweepStage, read_parameters
 
 
 def parse(arguments: list[str], config: Path | None = None) -> Pipeline:
@@ -97,3 +97,9 @@ def test_an_unknown_key_of_the_file_is_one_sentence(tmp_path: Path) -> None:
     config.write_text("sparsty: 0.5\n")
     with pytest.raises(InputError, match="There is no parameter 'sparsty'; the known ones are "):
         parse([], config)
+
+
+def test_a_sweep_takes_what_run_takes() -> None:
+    assert set(Pipeline.model_fields) ^ set(SweepStage.model_fields) == {"sparsity", "sparsities"}
+    parameters = read_parameters(SweepStage, {"sparsities": [0.50, "2:4", "0.5"]})
+    assert parameters.sparsities == ["0.5", "2:4"]

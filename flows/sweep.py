@@ -1,0 +1,103 @@
+"""The flow over several sparsities: the pipeline at each, and what they say together."""
+
+import base64
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from prefect import flow
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
+
+from flows.checks import check
+from flows.judgement import METRICS
+from flows.layout import output_folder
+from flows.pipeline import pipeline
+from flows.summary import where
+from optishear.errors import IncompleteError
+from optishear.evaluation.sweep import sweep_table
+from optishear.files import write_aside
+from optishear.parameters import Pipeline, SweepStage
+from optishear.report.export import png
+from optishear.report.sparsity_curve import perplexity_by_sparsity
+from optishear.report.sweep import SweepCell, sweep_markdown, sweep_verdict
+from optishear.report.sweep_page import write_sweep
+from tasks.jsonfile import write_json
+from tasks.parts import pipelines_of
+from tasks.register import Evidence, register
+from tasks.runs import tracked_run
+from tasks.tracking import PLACES
+
+TABLE = "sweep.parquet"
+FIGURE = "sweep.png"
+PAGE = "sweep.html"
+logger = logging.getLogger("optishear.stages")
+
+
+@flow(name="sweep")
+def sweep(parameters: SweepStage) -> str:
+    """Run the pipeline at each sparsity, and write ``sweep.html``, ``sweep.parquet`` and ``sweep.png`` over them.
+
+    Raises:
+        IncompleteError: if a sparsity failed, once the others are laid out.
+    """
+    with output_folder(parameters.output) as output:
+        check(parameters)
+        with tracked_run("sweep", parameters) as run:
+            cells = [_cell(sparsity, one) for sparsity, one in pipelines_of(parameters).items()]
+            made = {cell.sparsity: cell.metrics for cell in cells if cell.metrics is not None}
+            failed = {cell.sparsity: cell.failure for cell in cells if cell.metrics is None}
+            if not made:
+                raise IncompleteError(f"Every sparsity failed, the first because of: {next(iter(failed.values()))}.")
+            values = parameters.model_dump(mode="json", exclude=PLACES)
+            metrics = {"model": values["model"], "sparsities": made, "failures": failed, "parameters": values}
+            write_json(output / METRICS, metrics)
+            with write_aside(output / TABLE) as aside:
+                pq.write_table(sweep_table(made), aside)
+            figure = png(perplexity_by_sparsity(cells))
+            with write_aside(output / FIGURE) as aside:
+                aside.write_bytes(figure)
+            write_sweep(output / PAGE, values, cells)
+            table = sweep_markdown(cells)
+            register(
+                run,
+                metrics,
+                Evidence(
+                    tags={"mlflow.note.content": table},
+                    files={"": [output / name for name in (PAGE, TABLE, METRICS)], "figures": [output / FIGURE]},
+                ),
+            )
+            create_markdown_artifact(table, key="sweep", description="perplexity at each sparsity")
+            image = f"data:image/png;base64,{base64.b64encode(figure).decode()}"
+            create_image_artifact(image, key="sweep-figure", description="perplexity against sparsity")
+            if failed:
+                raise IncompleteError(_words(failed, output))
+    places = {"report": PAGE, "figure": FIGURE, "table": TABLE, "metrics": METRICS}
+    return f"{sweep_verdict(cells).sentence}\n\n{table}\n{where(output, places, run)}"
+
+
+def _cell(sparsity: str, parameters: Pipeline) -> SweepCell:
+    """What ``run`` makes at one sparsity, or why it could not."""
+    try:
+        pipeline(parameters)
+    except Exception as error:  # whatever it is, the other sparsities are worth having
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        logger.error("%s failed: %s", sparsity, reason)
+        return SweepCell(sparsity, failure=reason.rstrip("."))
+    metrics: dict[str, Any] = json.loads((parameters.output / METRICS).read_text(encoding="utf-8"))
+    return SweepCell(sparsity, metrics)
+
+
+def _words(failed: dict[str, str], output: Path) -> str:
+    sparsity, reason = next(iter(failed.items()))
+    return (
+        f"{len(failed)} of the sparsities failed, the first {sparsity} ({reason}); the others are in {str(output)!r}, "
+        "and the same command makes only those that failed."
+    )
+
+
+if __name__ == "__main__":
+    from flows.cli import main_of
+
+    main_of("sweep")

@@ -1,0 +1,27 @@
+"""Comparisons at several sparsities → one table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from optishear.evaluation.comparison import comparison_table
+from optishear.pattern import parse_pattern
+
+
+def sweep_table(sparsities: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+    """The rows of each sparsity's ``comparison_table``.
+
+    Args:
+        sparsities: the contents of each ``metrics.json``, by sparsity.
+
+    Returns:
+        ``sparsity`` (a fraction or N:M) and ``target`` (its fraction, float64), then the columns of the comparison.
+    """
+    tables = []
+    for sparsity, metrics in sparsities.items():
+        table = comparison_table(dict(metrics))
+        for name, value in (("target", parse_pattern(sparsity).sparsity), ("sparsity", sparsity)):
+            table = table.add_column(0, name, pa.array([value] * table.num_rows, type=pa.scalar(value).type))
+        tables.append(table)
+    return pa.concat_tables(tables)

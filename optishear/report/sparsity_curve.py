@@ -1,0 +1,88 @@
+"""Perplexity against sparsity: the dense model, Wanda, and what the search found."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from optishear.report.labels import Label, label_points
+from optishear.report.measures import perplexities
+from optishear.report.style import LIGHT, TEXT, Theme, dress, make_log, needs_log, new_figure, statement
+from optishear.report.sweep import SweepCell
+from optishear.report.words import percent
+
+_TITLES = {"wanda": "Wanda", "pruned": "searched"}
+_MARKERS = {"wanda": "D", "pruned": "o"}
+
+
+def perplexity_by_sparsity(cells: Sequence[SweepCell], theme: Theme = LIGHT) -> Figure:
+    """One line for Wanda and one for the searched recipes over the fractions; N:M patterns are hollow points.
+
+    A perplexity that is missing or not finite is left out.
+
+    Args:
+        cells: one for each sparsity.
+        theme: the inks.
+    """
+    judged = [(cell, perplexities(cell.metrics or {})) for cell in cells]
+    measured = [value for _, values in judged for value in values.values() if value is not None]
+    finite = [value for value in measured if math.isfinite(value)]
+    if not finite:
+        return statement("No perplexity was measured.", theme)
+    figure = new_figure(4.2, theme)
+    axes = dress(figure.add_subplot(), theme)
+    labels: list[Label] = []
+    crowd: list[tuple[float, float]] = []
+    for model in ("pruned", "wanda"):
+        points = [
+            (cell, value) for cell, values in judged if (value := values[model]) is not None and math.isfinite(value)
+        ]
+        labels += _draw_model(axes, model, points, theme)
+        crowd += [(cell.pattern.sparsity, value) for cell, value in points]
+        crowd += _along([(cell.pattern.sparsity, value) for cell, value in points if not cell.pattern.is_structured])
+    fractions = sorted({cell.pattern.sparsity for cell, _ in judged})
+    dense = next((value for _, values in judged if (value := values["dense"]) is not None), math.nan)
+    if math.isfinite(dense):
+        axes.axhline(dense, color=theme.muted, linewidth=1.2, linestyle=(0, (4, 3)), label="dense", zorder=1)
+        axes.annotate(
+            "dense", (1, dense), xycoords=axes.get_yaxis_transform(), xytext=(-4, 4), textcoords="offset points",
+            ha="right", va="bottom", color=theme.muted, fontsize=TEXT,
+        )  # fmt: skip
+    axes.margins(x=0.16, y=0.12)
+    if needs_log(finite):
+        make_log(axes, "y")
+    axes.set_xticks(fractions)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+    axes.set_xlabel("weights pruned")
+    axes.set_ylabel("perplexity, lower is better")
+    label_points(axes, labels, crowd, theme)
+    return figure
+
+
+def _along(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points on a line, for labels to keep away from; straight in the logarithm, as most are drawn."""
+    ordered = sorted(line)
+    steps = [step / 20 for step in range(1, 20)]
+    return [
+        (x + (next_x - x) * step, y * (next_y / y) ** step)
+        for (x, y), (next_x, next_y) in pairwise(ordered)
+        for step in steps
+    ]
+
+
+def _draw_model(axes: Axes, model: str, points: Sequence[tuple[SweepCell, float]], theme: Theme) -> list[Label]:
+    """Draw one model's points, joined over the fractions; returns the labels of the line's end and of each pattern."""
+    colour = theme.searched if model == "pruned" else theme.reference
+    title, marker, bold = _TITLES[model], _MARKERS[model], model == "pruned"
+    line = sorted((cell.pattern.sparsity, value) for cell, value in points if not cell.pattern.is_structured)
+    labels = [Label(*line[-1], title, colour, bold)] if line else []
+    axes.plot([x for x, _ in line], [y for _, y in line], color=colour, marker=marker, linewidth=1.8, label=title)
+    for cell, value in points:
+        if cell.pattern.is_structured:
+            axes.plot(cell.pattern.sparsity, value, color=colour, marker=marker, fillstyle="none", linewidth=0,
+                      label=f"{title}, {cell.pattern}")  # fmt: skip
+            labels.append(Label(cell.pattern.sparsity, value, f"{title}, {cell.pattern}", colour, bold))
+    return labels

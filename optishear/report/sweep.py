@@ -1,0 +1,80 @@
+"""A sweep over sparsities: the verdict, the rows of its table, and the table as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optishear.pattern import Pattern, parse_pattern
+from optishear.report.tables import ScoreRow, score_rows
+from optishear.report.verdict import Outcome, Verdict, verdict
+from optishear.report.words import sparsity_words
+
+_WORDS: dict[Outcome, str] = {
+    "better": "better than Wanda",
+    "level": "level with Wanda",
+    "worse": "worse than Wanda",
+    "unknown": "not compared with Wanda",
+}
+
+
+@dataclass(frozen=True)
+class SweepCell:
+    """One sparsity of a sweep.
+
+    Attributes:
+        sparsity: a fraction or N:M.
+        metrics: the content of its ``metrics.json``; ``None`` where it failed.
+        failure: why it failed.
+    """
+
+    sparsity: str
+    metrics: Mapping[str, Any] | None = None
+    failure: str = ""
+
+    @property
+    def pattern(self) -> Pattern:
+        """The sparsity, read."""
+        return parse_pattern(self.sparsity)
+
+
+def sweep_verdict(cells: Sequence[SweepCell]) -> Verdict:
+    """What came out at all sparsities in one sentence, and at each in one of its own."""
+    judged = {cell.sparsity: verdict(cell.metrics, cell.pattern) for cell in cells if cell.metrics is not None}
+    failed = [cell for cell in cells if cell.metrics is None]
+    parts = []
+    for outcome, words in _WORDS.items():
+        those = [sparsity for sparsity, result in judged.items() if result.outcome == outcome]
+        if those:
+            parts.append(f"{words} at {'every sparsity' if len(those) == len(cells) > 1 else _listed(those)}")
+    remarks = [" ".join([result.sentence, *result.remarks]) for result in judged.values()]
+    remarks += [f"{sparsity_words(cell.pattern)}: failed ({cell.failure})." for cell in failed]
+    if not parts:
+        return Verdict("unknown", "Nothing was judged.", tuple(remarks))
+    sentence = f"The searched recipe is {_listed(parts)}"
+    if failed:
+        sentence += f"; {_listed([cell.sparsity for cell in failed])} failed"
+    outcomes = {result.outcome for result in judged.values()}
+    return Verdict(outcomes.pop() if len(outcomes) == 1 else "unknown", f"{sentence}.", tuple(remarks))
+
+
+def sweep_rows(cells: Sequence[SweepCell]) -> list[ScoreRow]:
+    """The perplexity at each sparsity; a sparsity that failed says so."""
+    rows = []
+    for cell in cells:
+        if cell.metrics is None:
+            rows.append(ScoreRow(str(cell.pattern), ("–", "–", "–"), "failed"))
+        else:
+            perplexity = score_rows(cell.metrics)[0]
+            rows.append(ScoreRow(str(cell.pattern), perplexity.cells, perplexity.change))
+    return rows
+
+
+def sweep_markdown(cells: Sequence[SweepCell]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| sparsity | dense | Wanda | searched | searched against Wanda |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines += ["| " + " | ".join([row.name, *row.cells, row.change]) + " |" for row in sweep_rows(cells)]
+    return "\n".join(lines) + "\n"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

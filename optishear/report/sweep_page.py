@@ -1,0 +1,50 @@
+"""The page over a sweep: one HTML file that needs nothing else."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from optishear.files import write_text
+from optishear.parameters import SweepStage
+from optishear.report.figures import ReportFigure
+from optishear.report.html import figures_as_svg, render
+from optishear.report.reproduce import command_line
+from optishear.report.sparsity_curve import perplexity_by_sparsity
+from optishear.report.sweep import SweepCell, sweep_rows, sweep_verdict
+from optishear.report.tables import settings_words
+
+_CAPTION = (
+    "Perplexity of Wanda and of the searched recipes against the share of weights that are zero; hollow points are N:M "
+    "patterns, the dashed line is the dense model."
+)
+
+
+def write_sweep(path: Path, parameters: Mapping[str, Any], cells: Sequence[SweepCell]) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: the file.
+        parameters: what the sweep was started with, by name.
+        cells: one for each sparsity.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    write_text(path, sweep_page(parameters, cells))
+
+
+def sweep_page(parameters: Mapping[str, Any], cells: Sequence[SweepCell]) -> str:
+    """The page as text; the arguments are those of ``write_sweep``."""
+    model = parameters.get("model") or "unnamed model"
+    judged = next((cell.metrics for cell in cells if cell.metrics is not None), {})
+    figure = ReportFigure("sweep", "Perplexity against sparsity", perplexity_by_sparsity(cells), _CAPTION)
+    return render(
+        "sweep.html",
+        title=f"{model}, {', '.join(cell.sparsity for cell in cells)}",
+        model=model,
+        verdict=sweep_verdict(cells),
+        rows=sweep_rows(cells),
+        settings=settings_words(judged),
+        figures=figures_as_svg([figure]),
+        command=command_line("sweep", SweepStage, parameters),
+    )
