@@ -30,8 +30,8 @@ from optishear.statistics.collect import collect_statistics
 
 TARGETS = {"0.5": 0.88, "0.6": 0.68, "0.7": 0.45, "2:4": 0.88}
 # On two cores. A pattern that fixes the ratios leaves the metrics, whose sweep tries seven paths one after another.
-BUDGETS = {"2:4": "8m"}
-BUDGET = "3m"
+BUDGETS = {"2:4": "6m"}
+BUDGET = "2m"
 EARLY_SECONDS = 180
 RESULTS = Path(__file__).parent / "results" / "search_quality"
 
@@ -41,6 +41,7 @@ def main() -> None:
     options.add_argument("--sparsities", nargs="+", default=list(TARGETS))
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     options.add_argument("--budget", help="search time for each recipe")
+    options.add_argument("--resume", action="store_true", help="take over the rows that an interrupted run has kept")
     options.add_argument("--set", nargs="*", default=[], help="further search parameters, as name=value")
     arguments = options.parse_args()
     model, tokenizer = model_and_tokenizer(arguments)
@@ -62,6 +63,11 @@ def main() -> None:
 
         for sparsity in arguments.sparsities:
             budget = arguments.budget or BUDGETS.get(sparsity, BUDGET)
+            name = f"{sparsity.replace(':', 'of')}-seed{seed}-{budget}"
+            kept = RESULTS / f"{name}.json"
+            if arguments.resume and kept.exists():
+                rows.append(json.loads(kept.read_text(encoding="utf-8")))
+                continue
             changed = dict(item.split("=", 1) for item in arguments.set)
             parameters = read_parameters(SearchParameters, {"budget": budget, **changed})
             pattern = parse_pattern(sparsity)
@@ -82,7 +88,6 @@ def main() -> None:
             named = {name: judged(named_recipe(name, sparsity)) for name in ("wanda", "ria")}
             named["magnitude"] = magnitude[sparsity]
             searched = judged(result.recipe)
-            name = f"{sparsity.replace(':', 'of')}-seed{seed}-{budget}"
             result.recipe.save(RESULTS / f"{name}.yaml")
             row = {
                 "sparsity": sparsity,
@@ -98,7 +103,7 @@ def main() -> None:
                 row["after_3m"] = round(judged(early[0]), 3)
             print(json.dumps(row), flush=True)
             rows.append(row)
-            write_text(RESULTS / f"{name}.json", json.dumps(row, indent=1) + "\n")
+            write_text(kept, json.dumps(row, indent=1) + "\n")
     ratios = {
         sparsity: round(statistics.median(row["ratio_to_wanda"] for row in rows if row["sparsity"] == sparsity), 4)
         for sparsity in arguments.sparsities
