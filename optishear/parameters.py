@@ -207,6 +207,9 @@ class ReconstructionParameters(Parameters):
         description="refined: the method may move the recipe's masks, at the same sparsity of each layer "
         "(SparseGPT chooses its own); recipe: the masks stay as they are.",
     )
+    reconstruction_sequences: Positive | None = Field(
+        None, description="Calibration sequences that layers and blocks are fitted on; all where not given."
+    )
     reconstruction_iterations: Positive = Field(
         12, description="Iterations of ADMM, and of conjugate gradients at most."
     )
@@ -229,7 +232,7 @@ class ReconstructionParameters(Parameters):
     )
     distillation_sequences: Positive = Field(2, description="Calibration sequences of one distillation step.")
     distillation_rate: Annotated[float, Field(gt=0)] = Field(
-        0.01, description="Largest step of the distillation, relative to the size of a layer's weights."
+        0.003, description="Largest step of the distillation, relative to the size of a layer's weights."
     )
 
     @property

@@ -40,7 +40,7 @@ def distil(
     sequences_per_step: int,
     rate: float,
     held_out: int,
-    checks: int = 4,
+    checks: int = 2,
     progress: bool = False,
 ) -> Distillation:
     """Distil the dense model into the pruned one, in place.

@@ -47,7 +47,7 @@ class ReconstructionSummary:
 def reconstruct(
     model: PreTrainedModel,
     recipe: Recipe,
-    statistics: Statistics,
+    statistics: Statistics | None,
     calibration: CalibrationSet,
     parameters: ReconstructionParameters,
     progress: bool = False,
@@ -60,7 +60,8 @@ def reconstruct(
     Args:
         model: dense.
         recipe: pattern, ratios, and the metric of the first masks.
-        statistics: of the dense model, for the recipe's masks.
+        statistics: of the dense model, for the recipe's masks; where not given, the masks are made from what the
+            layers read in the model pruned so far, which a metric of gradients cannot.
         calibration: what the errors are measured on.
         parameters: methods and how long to work.
         progress: show progress bars.
@@ -71,7 +72,8 @@ def reconstruct(
     """
     layers = prunable_layers(model)
     check_pattern(recipe.pattern, layers)
-    check_statistics(recipe, layers, statistics)
+    if statistics is not None:
+        check_statistics(recipe, layers, statistics)
     counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.sparsity)
     with _frozen(model):
         return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, progress)
@@ -94,23 +96,29 @@ def _reconstruct(
     layers: list[PrunableLayer],
     counts: list[int],
     recipe: Recipe,
-    statistics: Statistics,
+    statistics: Statistics | None,
     calibration: CalibrationSet,
     parameters: ReconstructionParameters,
     progress: bool,
 ) -> ReconstructionSummary:
     target = _distillation_target(model, calibration.tokens, parameters)
-    blocks = _Blocks(model, calibration.tokens, with_dense=parameters.tuning_steps > 0)
+    fitted_on = calibration.tokens[: parameters.reconstruction_sequences]
+    blocks = _Blocks(model, fitted_on, with_dense=parameters.tuning_steps > 0)
+    count_of = {layer.name: count for layer, count in zip(layers, counts, strict=True)}
     masks: dict[Tensor, Tensor] = {}
     layer_errors: dict[str, float] = {}
     block_errors: list[tuple[float, float]] = []
     for index in tqdm(range(len(blocks)), desc="reconstruction", unit="block", disable=not progress):
-        mine = [(layer, count) for layer, count in zip(layers, counts, strict=True) if layer.decoder_layer == index]
+        mine = [layer for layer in layers if layer.decoder_layer == index]
         blocks.advance_dense(index)
-        tasks = [_task(layer, count, recipe, statistics) for layer, count in mine]
-        solved = _solve(blocks.moments(index, [layer for layer, _ in mine]), tasks, parameters)
+        solved: dict[str, SolvedLayer] = {}
+        for moment, members in blocks.moments(index, mine).groups():
+            observed = statistics or _of_stream(moment, members, fitted_on.shape[1])
+            tasks = [_task(layer, count_of[layer.name], recipe, observed) for layer in members]
+            found = solve_layers(tasks, moment, parameters)
+            solved |= {layer.name: each for layer, each in zip(members, found, strict=True)}
         block_masks: dict[Tensor, Tensor] = {}
-        for layer, _ in mine:
+        for layer in mine:
             layer.module.weight.data.copy_(solved[layer.name].weight)
             block_masks[layer.module.weight] = solved[layer.name].mask
             layer_errors[layer.name] = solved[layer.name].error
@@ -132,16 +140,10 @@ def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statisti
     return LayerTask(layer, mask, recipe.pattern, sparsity)
 
 
-def _solve(
-    moments: SecondMoments, tasks: list[LayerTask], parameters: ReconstructionParameters
-) -> dict[str, SolvedLayer]:
-    by_name = {task.layer.name: task for task in tasks}
-    solved: dict[str, SolvedLayer] = {}
-    for moment, members in moments.groups():
-        group = [by_name[layer.name] for layer in members]
-        found = solve_layers(group, moment, parameters)
-        solved |= {task.layer.name: each for task, each in zip(group, found, strict=True)}
-    return solved
+def _of_stream(moment: Tensor, layers: list[PrunableLayer], length: int) -> Statistics:
+    """Statistics of layers with one input: a channel's squared norm over a sequence of that length."""
+    squared_norms = moment.diagonal() * length
+    return Statistics({layer.name: squared_norms for layer in layers})
 
 
 @torch.no_grad()
@@ -209,12 +211,15 @@ class _Blocks:
 def _distillation_target(
     model: PreTrainedModel, tokens: Tensor, parameters: ReconstructionParameters
 ) -> ReconstructionError | None:
-    """The dense model's outputs on as many sequences as the steps will see."""
+    """The dense model's outputs on as many sequences as the steps will see, the last first.
+
+    Layers are fitted to the first sequences, and what they have not seen teaches and tells more.
+    """
     if not parameters.distillation_steps:
         return None
     held = held_out(len(tokens))
     wanted = held + parameters.distillation_steps * parameters.distillation_sequences
-    return ReconstructionError(model, tokens[:wanted], ("kl",), measured=held)
+    return ReconstructionError(model, tokens.flip(0)[:wanted], ("kl",), measured=held)
 
 
 def _distil(

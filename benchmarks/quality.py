@@ -1,0 +1,151 @@
+"""What reconstruction is worth: perplexity against SparseGPT's, in the same run, with the time of both.
+
+    python benchmarks/quality.py [--sparsities 0.5 0.6 2:4 4:8] [--sequences 32] [--set name=value ...]
+    python benchmarks/quality.py --search 0.6 --budget 5m      # makes the stored recipe for 0.6 anew
+
+SmolLM2-135M; calibration on the published 32 sequences of 512 tokens of WikiText-2 validation text, judged on the
+first 16 windows of 1,024 tokens of its test text. SparseGPT is this project's, with the published settings. Ours is
+ADMM, then distillation on the same tokens, from the metric |W|·x, or from a recipe of ``benchmarks/results/quality``
+where one is stored for the sparsity (layer ratios, searched on the same calibration tokens; the search's time is not
+counted). Times are those of pruning, without loading and judging: seconds on the clock, and of all cores together,
+which other work on the machine disturbs less. The last line is JSON.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import data_folder, model_and_tokenizer, parser, wikitext_windows
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.calibration.set import CalibrationSet
+from optishear.evaluation.perplexity import perplexity
+from optishear.files import write_text
+from optishear.parameters import ReconstructionParameters, SearchParameters, read_parameters
+from optishear.pattern import parse_pattern
+from optishear.recipe import Recipe, named_recipe
+from optishear.reconstruction.reconstruct import reconstruct
+from optishear.searching.search import run_search
+from optishear.statistics.collect import collect_statistics
+
+TARGETS = {"0.5": 0.84, "0.6": 0.70, "2:4": 0.78, "4:8": 0.82}
+RESULTS = Path(__file__).parent / "results" / "quality"
+OURS: dict[str, Any] = {
+    "reconstruction": "admm",
+    "reconstruction_sequences": 16,
+    "distillation_steps": 16,
+    "distillation_sequences": 2,
+    "distillation_rate": 0.003,
+}
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--sparsities", nargs="+", default=list(TARGETS))
+    options.add_argument("--sequences", type=int, default=32, help="calibration sequences, of the published 32")
+    options.add_argument("--windows", type=int, default=16, help="windows to judge on, of the published 16")
+    options.add_argument("--set", nargs="*", default=[], help="further reconstruction parameters, as name=value")
+    options.add_argument("--no-sparsegpt", action="store_true", help="ours alone")
+    options.add_argument("--search", help="search the recipe of this sparsity, and store it")
+    options.add_argument("--budget", default="5m", help="search time")
+    arguments = options.parse_args()
+    model, _ = model_and_tokenizer(arguments)
+    tokens = torch.from_numpy(np.load(data_folder() / "peers" / "calibration_ids.npy")).long()
+    calibration = CalibrationSet(tokens[: arguments.sequences], source="WikiText-2 validation")
+    if arguments.search:
+        search(model, calibration, arguments.search, arguments.budget)
+        return
+    changed = dict(item.split("=", 1) for item in arguments.set)
+    ours = read_parameters(ReconstructionParameters, {**OURS, **changed})
+    windows = wikitext_windows()[: arguments.windows]
+    dense = {name: value.clone() for name, value in model.state_dict().items()}
+    rows = []
+    for sparsity in arguments.sparsities:
+        row: dict[str, Any] = {"sparsity": sparsity}
+        if not arguments.no_sparsegpt:
+            published = read_parameters(ReconstructionParameters, {"reconstruction": "sparsegpt"})
+            row["sparsegpt"] = pruned(model, named_recipe("wanda", sparsity), calibration, published, windows)
+            model.load_state_dict(dense)
+        row["ours"] = pruned(model, recipe_for(sparsity), calibration, ours, windows)
+        model.load_state_dict(dense)
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    print(json.dumps(summary(rows, arguments.sequences, arguments.windows, ours)))
+
+
+def recipe_for(sparsity: str) -> Recipe:
+    """The stored recipe of a sparsity, else Wanda's metric with the same ratio everywhere."""
+    path = recipe_path(sparsity)
+    return Recipe.load(path) if path.exists() else named_recipe("wanda", sparsity)
+
+
+def recipe_path(sparsity: str) -> Path:
+    return RESULTS / f"{sparsity.replace(':', 'of')}.yaml"
+
+
+def search(model: PreTrainedModel, calibration: CalibrationSet, sparsity: str, budget: str) -> None:
+    """Search the layer ratios of a sparsity on the calibration tokens, and store the recipe."""
+    parameters = read_parameters(SearchParameters, {"budget": budget})
+    observed = collect_statistics(model, calibration)
+    found = run_search(model, {"": calibration}, observed, parameters, parse_pattern(sparsity), seed=0)
+    found.recipe.save(recipe_path(sparsity))
+    print(json.dumps({"recipe": recipe_path(sparsity).name, "objectives": found.recipe.objectives}))
+
+
+def pruned(
+    model: PreTrainedModel,
+    recipe: Recipe,
+    calibration: CalibrationSet,
+    parameters: ReconstructionParameters,
+    windows: torch.Tensor,
+) -> dict[str, Any]:
+    """Prune and judge: perplexity, seconds, and what each part brought."""
+    clock, cores = time.perf_counter(), time.process_time()
+    made = reconstruct(model, recipe, None, calibration, parameters, progress=True)
+    clock, cores = time.perf_counter() - clock, time.process_time() - cores
+    distillation = made.distillation
+    return {
+        "perplexity": round(perplexity(model, windows, batch_size=4), 3),
+        "seconds": round(clock, 1),
+        "core_seconds": round(cores, 1),
+        "achieved_sparsity": round(made.pruning.achieved_sparsity, 5),
+        "mean_layer_error": round(float(np.mean(list(made.layer_errors.values()))), 5),
+        "held_out_kl": [round(distillation.before, 4), round(distillation.after, 4)] if distillation else None,
+    }
+
+
+def summary(rows: list[dict[str, Any]], sequences: int, windows: int, ours: ReconstructionParameters) -> dict[str, Any]:
+    """The last line; also kept, where the run was a whole one."""
+
+    def ratios(measure: str) -> dict[str, float]:
+        return {
+            row["sparsity"]: round(row["ours"][measure] / row["sparsegpt"][measure], 4)
+            for row in rows
+            if "sparsegpt" in row
+        }
+
+    result = {
+        "ratio_to_sparsegpt": ratios("perplexity"),
+        "targets": {row["sparsity"]: TARGETS.get(row["sparsity"]) for row in rows},
+        "time_ratio": ratios("seconds"),
+        "core_time_ratio": ratios("core_seconds"),
+        "sequences": sequences,
+        "windows": windows,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "parameters": ours.model_dump(mode="json"),
+    }
+    if windows == 16 and all("sparsegpt" in row for row in rows):
+        names = "-".join(row["sparsity"].replace(":", "of") for row in rows)
+        write_text(
+            RESULTS / f"{names}-{sequences}.json", json.dumps({"rows": rows, "summary": result}, indent=1) + "\n"
+        )
+    return result
+
+
+if __name__ == "__main__":
+    main()
