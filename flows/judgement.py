@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
 
 from flows.layout import lay_out
-from flows.summary import where
+from flows.summary import mlflow_page, where
 from optishear.parameters import EvaluateStage, Pipeline, TransferStage
 from optishear.recipe import Recipe, named_recipe
 from tasks.calibrate import CALIBRATION
@@ -153,6 +153,6 @@ def _show_in_prefect(table: str, figures: list[Path], run: TrackedRun) -> None:
     for figure in figures:
         image = base64.b64encode(figure.read_bytes()).decode()
         create_image_artifact(f"data:image/png;base64,{image}", key=figure.stem, description=figure.stem)
-    if run.tracking.uri.startswith("http"):
-        link = f"{run.tracking.uri.rstrip('/')}/#/experiments/{run.tracking.experiment_id}/runs/{run.run_id}"
+    link = mlflow_page(run)
+    if link is not None:
         create_link_artifact(link, key="mlflow-run", link_text="MLflow run")

@@ -10,6 +10,7 @@ from optishear.parameters import EvaluateStage, ModelParameters, SearchStage
 from optishear.recipe import Recipe
 from tasks.diagnose import diagnose_stage
 from tasks.evaluate import evaluate_stage
+from tasks.gradients import gradients_stage
 from tasks.prune import prune_stage
 from tasks.search import search_stage
 from tasks.stage_runs import RunReference, joined
@@ -22,6 +23,15 @@ def statistics(parameters: ModelParameters, calibration: Reference, run: RunRefe
     """Observe the dense model on token blocks."""
     with joined(run):
         return statistics_stage(parameters, calibration.artifact()).reference
+
+
+@flow(name="gradients-stage")
+def gradients(
+    parameters: ModelParameters, calibration: Reference, statistics: Reference, run: RunReference | None = None
+) -> Reference:
+    """Collect the dense model's gradients on token blocks, beside its statistics."""
+    with joined(run):
+        return gradients_stage(parameters, calibration.artifact(), statistics.artifact()).reference
 
 
 @flow(name="search-stage")

@@ -26,11 +26,19 @@ def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = Non
     return "\n".join(f"{title:<{width}}  {line}" for title, line in lines.items())
 
 
+def mlflow_page(run: TrackedRun) -> str | None:
+    """The address of the run's page; ``None`` where its database has no server."""
+    uri = run.tracking.uri
+    if not uri.startswith("http"):
+        return None
+    return f"{public_uri(uri).rstrip('/')}/#/experiments/{run.tracking.experiment_id}/runs/{run.run_id}"
+
+
 def _mlflow(run: TrackedRun) -> str:
     uri = run.tracking.uri
-    if uri.startswith("http"):
-        return f"{public_uri(uri).rstrip('/')}/#/experiments/{run.tracking.experiment_id}/runs/{run.run_id}"
-    return f"mlflow ui --backend-store-uri {shlex.quote(public_uri(uri))}   (then open http://127.0.0.1:5000)"
+    return mlflow_page(run) or (
+        f"mlflow ui --backend-store-uri {shlex.quote(public_uri(uri))}   (then open http://127.0.0.1:5000)"
+    )
 
 
 def _prefect() -> str:

@@ -282,8 +282,8 @@ class PlacementParameters(Parameters):
 
     placement: Literal["auto", "in_process", "deployments"] = Field(
         "auto",
-        description="Where statistics, search, prune and evaluate run: in_process, or deployments on the Prefect work "
-        "pool gpu; auto: the pool, where PREFECT_API_URL names a server that has one.",
+        description="Where the stages run that need a GPU: in_process, or deployments on the Prefect work pool gpu; "
+        "auto: the pool, where PREFECT_API_URL names a server that has one.",
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from optishear.parameters import StatisticsStage
+from optishear.parameters import ModelParameters, StatisticsStage
 from optishear.recipe import Recipe
 from optishear.statistics.gradients import collect_gradients
 from tasks.calibrate import CALIBRATION, load_calibration
@@ -21,7 +21,7 @@ def observe(parameters: StatisticsStage, blocks: Artifact, recipe: Recipe | None
     return gradients_stage(parameters, blocks, observed) if recipe and recipe.needs_gradients else observed
 
 
-def _inputs(parameters: StatisticsStage, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
+def _inputs(parameters: ModelParameters, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
     return {
         "model": model_digest(parameters),
         "calibration": calibration.digest(CALIBRATION),
@@ -29,11 +29,13 @@ def _inputs(parameters: StatisticsStage, calibration: Artifact, statistics: Arti
     }
 
 
-def _write(outputs: Path, parameters: StatisticsStage, calibration: Artifact, statistics: Artifact) -> None:
+def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact, statistics: Artifact) -> None:
     with shared_model(parameters) as loaded:
         gradients = collect_gradients(loaded.model, load_calibration(calibration))
     save_file(gradients, outputs / GRADIENTS)
     (outputs / STATISTICS).write_bytes(statistics.path(STATISTICS).read_bytes())
 
 
-gradients_stage = Stage(name="gradients", version=1, parameters=("dtype",), inputs=_inputs, write=_write)
+gradients_stage = Stage(
+    name="gradients", version=1, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
+)

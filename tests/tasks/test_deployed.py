@@ -16,6 +16,7 @@ from tasks import deployed
 from tasks.deployed import UnfinishedRunError, absolute_files, failure, finish_deployment, handed_over
 from tasks.diagnose import diagnose_stage
 from tasks.evaluate import evaluate_stage
+from tasks.gradients import gradients_stage
 from tasks.prune import prune_stage
 from tasks.search import search_stage
 from tasks.statistics import statistics_stage
@@ -141,6 +142,7 @@ def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None
     handed = {
         statistics_stage: (ModelParameters, {"calibration"}),
         search_stage: (SearchStage, {"calibration", "statistics"}),
+        gradients_stage: (ModelParameters, {"calibration", "statistics"}),
         prune_stage: (ModelParameters, {"recipe", "statistics"}),
         diagnose_stage: (ModelParameters, {"calibration", "statistics", "recipe", "pruned"}),
         evaluate_stage: (EvaluateStage, {"recipe", "statistics"}),
