@@ -1,0 +1,150 @@
+"""Servers and workers as processes on free loopback ports, for tests."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 300) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.2)
+
+
+def answers(url: str) -> bool:
+    """Whether a page is served."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            status: int = response.status
+            return status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+class Process:
+    """A process with its output in a file, and everything that it starts."""
+
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str]) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command, cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def owns(self, pid: int) -> bool:
+        """Whether it, or a descendant, has the number."""
+        return pid in {member.pid for member in self._family()}
+
+    def kill(self) -> None:
+        """Kill it and all its descendants at once, as a lost machine would."""
+        self._signal_all(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end, then kill what is left."""
+        family = self._family()
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+        self._process.wait()
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            parent = psutil.Process(self._process.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _signal_all(self, number: int) -> None:
+        for member in self._family():
+            with suppress(psutil.NoSuchProcess):
+                member.send_signal(number)
+
+
+class Postgres:
+    """A PostgreSQL server in a folder of its own; it refuses to run as root, so root lends it to another user."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._programs = programs
+        self._user = None if os.geteuid() else _user_to_lend_to()
+        if self._user is not None:
+            shutil.chown(folder, self._user)
+        data = folder / "data"
+        self._run("initdb", "--auth=trust", "--username=optishear", "--encoding=UTF8", "--no-sync", "-D", str(data))
+        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories='' -c fsync=off"
+        log = folder / "postgres.log"
+        self._run("pg_ctl", "start", "--wait", "-D", str(data), "-l", str(log), "-o", options)
+
+    def create(self, database: str) -> str:
+        """Make a database; returns its address without a driver's name."""
+        address = f"optishear@127.0.0.1:{self.port}"
+        self._run("psql", "--quiet", f"postgresql://{address}/postgres", "-c", f"CREATE DATABASE {database}")
+        return f"{address}/{database}"
+
+    def stop(self) -> None:
+        """End it at once."""
+        self._run("pg_ctl", "stop", "-D", str(self._folder / "data"), "--mode=immediate")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # Output to a file: the server keeps the handles, and would keep a pipe open for ever.
+        with (self._folder.parent / f"{self._folder.name}-commands.log").open("ab") as log:
+            subprocess.run(
+                [str(self._programs / program), *arguments],
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                user=self._user,
+                group=self._user,
+                extra_groups=[] if self._user else None,
+                check=True,
+            )
+
+
+def postgres_programs() -> Path | None:
+    """The folder with ``initdb`` and ``pg_ctl``: on the path, or where Debian puts them; the newest version."""
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found).resolve().parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    return versions[-1].parent if versions else None
+
+
+def _user_to_lend_to() -> str:
+    import pwd
+
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """A command that runs a module with this Python."""
+    return [sys.executable, "-m", module, *arguments]

@@ -1,0 +1,138 @@
+"""Pipelines on workers: a worker is lost, a stage fails and is retried, two runs want the same.
+
+All tests share the servers and the run ``lost``, whose worker is killed before the first of them.
+"""
+
+import json
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from servers.conftest import Lost, Mended, Servers
+from servers.processes import wait_until
+
+pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("lost")]
+
+
+def names(runs: list[dict[str, Any]]) -> list[str]:
+    return [run["name"] for run in runs]
+
+
+def test_deploying_again_changes_nothing(servers: Servers) -> None:
+    def everything() -> list[Any]:
+        deployments = servers.api("POST", "deployments/filter", {})
+        automations = servers.api("POST", "automations/filter", {})
+        return [
+            sorted((each["id"], each["name"], each["work_pool_name"], len(each["schedules"])) for each in deployments),
+            [each["id"] for each in automations],
+            {name: servers.api("GET", f"work_pools/{name}")["concurrency_limit"] for name in ("cpu", "gpu")},
+        ]
+
+    before = everything()
+    again = servers.command("deploy", "--gpus", "2")
+    assert again.returncode == 0, again.stderr
+    assert everything() == before
+    deployments, automations, limits = before
+    assert {name: pool for _, name, pool, _ in deployments} == {
+        "nightly": "cpu",
+        "pipeline": "cpu",
+        "calibrate": "cpu",
+        "statistics": "gpu",
+        "search": "gpu",
+        "gradients": "gpu",
+        "prune": "gpu",
+        "evaluate": "gpu",
+        "diagnose": "gpu",
+    }
+    assert len(automations) == 1
+    assert limits == {"cpu": None, "gpu": 2}
+    assert "CUDA_VISIBLE_DEVICES=1 prefect worker start --pool gpu --name gpu-1 --limit 1" in again.stdout
+
+
+def test_the_nights_are_scheduled(servers: Servers) -> None:
+    nightly = servers.api("GET", "deployments/name/nightly/nightly")
+    (schedule,) = nightly["schedules"]
+    assert (schedule["active"], schedule["schedule"]["cron"]) == (True, "0 2 * * *")
+
+    def nights() -> list[dict[str, Any]]:
+        scheduled: list[dict[str, Any]] = servers.api(
+            "POST",
+            "flow_runs/filter",
+            {
+                "deployments": {"id": {"any_": [nightly["id"]]}},
+                "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+            },
+        )
+        return scheduled
+
+    wait_until(lambda: len(nights()) > 1, "the server to plan the coming nights")
+    assert {run["expected_start_time"][11:16] for run in nights()} == {"02:00"}
+
+
+def test_a_failure_tells_its_reason_in_one_sentence(mended: Mended) -> None:
+    assert mended.failed["state_type"] == "FAILED"
+    message = mended.failed["state"]["message"]
+    assert message.startswith("Flow run encountered an exception: InputError: The evaluation text has only ")
+    assert "\n" not in message
+    assert mended.started == ["statistics", "search", "evaluate dense"]
+
+
+def test_a_retry_runs_only_what_had_failed(servers: Servers, mended: Mended) -> None:
+    runs = servers.children(mended.run)
+    assert names(runs) == [
+        "statistics",
+        "search",
+        *["evaluate dense"] * 2,
+        "evaluate wanda",
+        "prune",
+        "evaluate pruned",
+    ]
+    assert [run["state_type"] for run in runs[2:4]] == ["FAILED", "COMPLETED"]
+    tasks = servers.tasks(mended.run)
+    assert servers.flow_run(mended.run)["run_count"] == 2
+    for name in ("calibrate", "statistics", "search"):
+        states = [each["state_name"] for each in tasks if each["name"] == name]
+        assert states[-1] == "Cached", (name, states)
+    metrics = json.loads((servers.folder / "mended" / "metrics.json").read_text())
+    assert metrics["pruned"]["perplexity"] > 1
+    assert metrics["achieved_sparsity"] == pytest.approx(0.5, abs=0.001)
+
+
+def test_the_page_of_a_run_shows_what_it_made(servers: Servers, mended: Mended) -> None:
+    shown = servers.artifacts(mended.run)
+    assert {"comparison", "layer-ratios", "pareto-front", "mlflow-run"} <= set(shown)
+    assert "| wanda" in shown["comparison"]
+    assert shown["pareto-front"].startswith("data:image/png;base64,")
+    assert servers.mlflow_url in shown["mlflow-run"]
+
+
+def test_a_lost_worker_costs_what_it_was_doing_and_nothing_else(servers: Servers, lost: Lost) -> None:
+    assert servers.ended(lost.run)["state_type"] == "COMPLETED"
+    runs = servers.children(lost.run)
+    assert names(runs)[:3] == ["statistics", "search", "search"]
+    assert [run["state_type"] for run in runs[1:3]] == ["CRASHED", "COMPLETED"]
+    assert "No heartbeat for 90 seconds" in servers.flow_run(lost.search)["state"]["message"]
+    assert servers.artifacts(runs[2]["id"])["search"] > 0
+    # The search went on: every line of the journal is another measurement.
+    keys = [json.loads(line)["key"] for line in lost.ledger.read_text().splitlines()]
+    assert len(keys) == len(set(keys)) > lost.measured
+    trials = pq.read_table(servers.folder / "lost" / "trials.parquet").to_pylist()
+    assert sum(trial["chosen"] for trial in trials) == 1
+
+
+def test_two_runs_of_one_key_compute_once(servers: Servers, lost: Lost, mended: Mended) -> None:
+    search = next(run for run in servers.children(lost.run) if run["name"] == "search")
+    parameters = search["parameters"]
+    parameters["parameters"] |= {"seed": 7, "trials": 100}
+    known = set(servers.home.glob("artifacts/search/search-*"))
+    before = len(lost.ledger.read_bytes().splitlines())
+    both = [servers.start("search-stage/search", parameters) for _ in range(2)]
+    assert [servers.ended(run)["state_type"] for run in both] == ["COMPLETED", "COMPLETED"]
+    first, second = sorted((servers.flow_run(run) for run in both), key=lambda run: run["start_time"])
+    assert second["start_time"] < first["end_time"]
+    (made,) = set(servers.home.glob("artifacts/search/search-*")) - known
+    assert pq.read_table(made / "trials.parquet").num_rows > 0
+    keys = [json.loads(line)["key"] for line in lost.ledger.read_text().splitlines()]
+    assert len(keys) == len(set(keys))
+    assert len(keys) > before
