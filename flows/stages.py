@@ -6,12 +6,13 @@ artifact in the store that both share.
 
 from prefect import flow
 
-from optishear.parameters import EvaluateStage, ModelParameters, SearchStage
+from optishear.parameters import EvaluateStage, ModelParameters, PruneStage, SearchStage
 from optishear.recipe import Recipe
 from tasks.diagnose import diagnose_stage
 from tasks.evaluate import evaluate_stage
 from tasks.gradients import gradients_stage
 from tasks.prune import prune_stage
+from tasks.reconstruct import reconstruct_stage
 from tasks.search import search_stage
 from tasks.stage_runs import RunReference, joined
 from tasks.statistics import statistics_stage
@@ -50,6 +51,19 @@ def prune(
     """Apply a recipe and save the pruned checkpoint."""
     with joined(run):
         return prune_stage(parameters, recipe, statistics.artifact()).reference
+
+
+@flow(name="reconstruct-stage")
+def reconstruct(
+    parameters: PruneStage,
+    recipe: Recipe,
+    calibration: Reference,
+    statistics: Reference,
+    run: RunReference | None = None,
+) -> Reference:
+    """Apply a recipe, make the kept weights better, and save the checkpoint."""
+    with joined(run):
+        return reconstruct_stage(parameters, recipe, calibration.artifact(), statistics.artifact()).reference
 
 
 @flow(name="diagnose-stage")

@@ -66,5 +66,6 @@ reconstruct_stage = Stage(
     parameters=("dtype", *ReconstructionParameters.model_fields),
     inputs=_inputs,
     write=_write,
+    on_gpu=PruneStage,
     scores=_scores,
 )

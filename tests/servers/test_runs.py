@@ -42,6 +42,7 @@ def test_deploying_again_changes_nothing(servers: Servers) -> None:
         "search": "gpu",
         "gradients": "gpu",
         "prune": "gpu",
+        "reconstruct": "gpu",
         "evaluate": "gpu",
         "diagnose": "gpu",
     }

@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 
 from optishear.errors import InputError
-from optishear.parameters import EvaluateStage, ModelParameters, Pipeline, SearchStage
+from optishear.parameters import EvaluateStage, ModelParameters, Pipeline, PruneStage, SearchStage
 from optishear.recipe import named_recipe
 from tasks import deployed
 from tasks.deployed import UnfinishedRunError, absolute_files, failure, finish_deployment, handed_over
@@ -18,6 +18,7 @@ from tasks.diagnose import diagnose_stage
 from tasks.evaluate import evaluate_stage
 from tasks.gradients import gradients_stage
 from tasks.prune import prune_stage
+from tasks.reconstruct import reconstruct_stage
 from tasks.search import search_stage
 from tasks.statistics import statistics_stage
 from tasks.store import Artifact, Request, make_once
@@ -144,6 +145,7 @@ def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None
         search_stage: (SearchStage, {"calibration", "statistics"}),
         gradients_stage: (ModelParameters, {"calibration", "statistics"}),
         prune_stage: (ModelParameters, {"recipe", "statistics"}),
+        reconstruct_stage: (PruneStage, {"recipe", "calibration", "statistics"}),
         diagnose_stage: (ModelParameters, {"calibration", "statistics", "recipe", "pruned"}),
         evaluate_stage: (EvaluateStage, {"recipe", "statistics"}),
     }
