@@ -8,10 +8,11 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.calibrate import calibrate
 from optishear.calibration.set import CalibrationSet
 from optishear.errors import InputError
-from optishear.parameters import CalibrationParameters, SearchParameters, read_parameters
+from optishear.parameters import CalibrationParameters, ReconstructionParameters, SearchParameters, read_parameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import PruningSummary, apply_recipe
 from optishear.recipe import Recipe, find_recipe
+from optishear.reconstruction.reconstruct import reconstruct
 from optishear.searching.search import run_search
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
@@ -65,8 +66,11 @@ def prune(
     calibration: str | CalibrationSet = "self",
     seed: int = 0,
     progress: bool = True,
+    **parameters: Any,
 ) -> PruningSummary:
     """Prune a model in place.
+
+    >>> optishear.prune(model, recipe, tokenizer=tokenizer, reconstruction="admm", distillation_steps=16)
 
     Args:
         model: the dense model.
@@ -77,14 +81,20 @@ def prune(
         calibration: as for ``search``.
         seed: as for ``search``.
         progress: show progress bars.
+        **parameters: fields of ``ReconstructionParameters``, such as ``reconstruction``; masks only where not given.
 
     Raises:
         InputError: if something given is unusable, before any weight is touched.
     """
     wanted = find_recipe(recipe, sparsity) if isinstance(recipe, str) else recipe
-    if statistics is None:
-        statistics = collect_statistics(model, _blocks(model, tokenizer, calibration, seed, {}), progress=progress)
-    return apply_recipe(model, wanted, statistics, progress=progress)
+    made_anew = read_parameters(ReconstructionParameters, parameters)
+    if statistics is not None and not made_anew.reconstructs:
+        return apply_recipe(model, wanted, statistics, progress=progress)
+    blocks = _blocks(model, tokenizer, calibration, seed, {})
+    observed = statistics or collect_statistics(model, blocks, progress=progress)
+    if made_anew.reconstructs:
+        return reconstruct(model, wanted, observed, blocks, made_anew, progress=progress).pruning
+    return apply_recipe(model, wanted, observed, progress=progress)
 
 
 def _blocks(

@@ -24,6 +24,20 @@ def test_search_and_prune(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
     assert zeros / total == summary.achieved_sparsity == pytest.approx(0.5, abs=0.001)
 
 
+def test_prune_reconstructs_where_asked() -> None:
+    masked, rebuilt = tiny_model(), tiny_model()
+    calibration = random_calibration(4, 32)
+    optishear.prune(masked, "wanda", "2:4", calibration=calibration, progress=False)
+    made = {"reconstruction": "admm", "reconstruction_masks": "recipe"}
+    summary = optishear.prune(rebuilt, "wanda", "2:4", calibration=calibration, progress=False, **made)
+    assert summary.achieved_sparsity == 0.5
+    for one, other in zip(prunable_layers(masked), prunable_layers(rebuilt), strict=True):
+        assert torch.equal(one.module.weight == 0, other.module.weight == 0)
+        assert not torch.equal(one.module.weight, other.module.weight)
+    with pytest.raises(optishear.InputError, match="reconstruction cannot be 'magic'"):
+        optishear.prune(rebuilt, "wanda", calibration=calibration, reconstruction="magic")
+
+
 @pytest.mark.parametrize("sparsity", ["0.5", "2:4", "4:8", "1:4"])
 @pytest.mark.parametrize("name", ["magnitude", "wanda", "ria"])
 def test_published_recipes_on_every_family(family: str, name: str, sparsity: str) -> None:
