@@ -1,0 +1,34 @@
+"""A pruned model in memory → the same model with its pruned layers packed."""
+
+from torch import nn
+
+from optishear.inference.kernel import Kernel, best_kernel
+from optishear.inference.sparse_linear import sparse_linear
+from optishear.models.layers import prunable_layers
+
+
+def pack_layers(model: nn.Module, kernel: Kernel | None = None) -> int:
+    """Replace the pruned layers of a model on the CPU by packed ones, in place, one after the other.
+
+    Outputs stay the same up to rounding. For inference only; nothing can be pruned or trained afterwards.
+
+    Args:
+        model: a pruned model in bfloat16 or float32.
+        kernel: what multiplies; the fastest of this machine where not given.
+
+    Returns:
+        How many layers were replaced; 0 where the machine has no kernel.
+
+    Raises:
+        InputError: if the model has no prunable layers.
+    """
+    kernel = kernel or best_kernel()
+    replaced = 0
+    if kernel is not None:
+        for layer in prunable_layers(model):
+            packed = sparse_linear(layer.module, kernel)
+            if packed is not None:
+                parent, _, name = layer.name.rpartition(".")
+                setattr(model.get_submodule(parent), name, packed)
+                replaced += 1
+    return replaced
