@@ -14,7 +14,8 @@ import click
 from flows.cache import cache
 from flows.deploy import deploy
 from flows.environment import make_home, quiet_console
-from flows.options import GroupCommand, given_values, options_of
+from flows.generate import generate_command
+from flows.options import GroupCommand, config_option, given_values, options_of
 from optishear.errors import IncompleteError, InputError
 from optishear.parameters import (
     CalibrateStage,
@@ -268,15 +269,12 @@ def _add(command: Command) -> None:
         parameters = read_parameters(command.group, given_values(context, command.group), config)
         _run_flow(command.flow, parameters)
 
-    config = click.Option(
-        ["--config"], type=click.Path(path_type=Path), metavar="FILE", help="YAML file with any of these parameters."
-    )
     cli.add_command(
         GroupCommand(
             command.name,
             group=command.group,
             callback=run,
-            params=[*options_of(command.group), config],
+            params=[*options_of(command.group), config_option()],
             help=command.help,
             short_help=inspect.cleandoc(command.help).split("\n", 1)[0],
         )
@@ -330,6 +328,7 @@ def main_of(command: str) -> None:
 
 for _command in COMMANDS:
     _add(_command)
+cli.add_command(generate_command)
 cli.add_command(cache)
 cli.add_command(deploy)
 

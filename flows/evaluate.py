@@ -8,6 +8,7 @@ from flows.summary import where
 from optishear.parameters import EvaluateStage
 from tasks.datasets import dataset_inputs
 from tasks.evaluate import evaluate_stage, forget_failures
+from tasks.footprint import footprint_stage
 from tasks.jsonfile import write_json
 from tasks.register import Evidence, register
 from tasks.results import collect_metrics, readable
@@ -24,7 +25,8 @@ def evaluate(parameters: EvaluateStage) -> str:
         with tracked_run("evaluate", parameters) as run:
             judged = evaluate_stage(parameters)
             stages = {"evaluate": [judged]}
-            metrics = collect_metrics(parameters, stages, {"evaluation": judged})
+            footprints = {"evaluation": footprint_stage(parameters)} if parameters.footprint else {}
+            metrics = collect_metrics(parameters, stages, {"evaluation": judged}, footprints)
             write_json(output / METRICS, metrics)
             forget_failures([judged])
             inputs = dataset_inputs(stages, evaluation_text=parameters.evaluation_text)

@@ -16,6 +16,7 @@ from tasks.calibrate import CALIBRATION
 from tasks.datasets import dataset_inputs
 from tasks.diagnose import DIAGNOSIS
 from tasks.evaluate import evaluate_stage, forget_failures
+from tasks.footprint import footprint_stage
 from tasks.jsonfile import write_json
 from tasks.model_cache import release_model
 from tasks.parts import part
@@ -63,6 +64,19 @@ def final_checkpoint(stages: Mapping[str, Artifact]) -> Artifact:
     return stages.get("reconstruct") or stages["prune"]
 
 
+def measure_footprints(parameters: Pipeline | TransferStage, checkpoint: Artifact) -> dict[str, Artifact]:
+    """What the models ``dense`` and ``pruned`` take on disk and in memory; nothing where it is not asked for."""
+    if not parameters.footprint:
+        return {}
+    models = {"dense": parameters.model, "pruned": str(checkpoint.path(CHECKPOINT))}
+    footprints = {
+        name: footprint_stage.labelled(f"footprint {name}")(part(parameters, EvaluateStage, model=model))
+        for name, model in models.items()
+    }
+    release_model()
+    return footprints
+
+
 def conclude(
     parameters: Pipeline | TransferStage,
     output: Path,
@@ -71,7 +85,7 @@ def conclude(
     stages: Mapping[str, Artifact],
     judged: Mapping[str, Artifact],
 ) -> str:
-    """Report, lay out and register what the stages made.
+    """Measure what the models take; report, lay out and register what the stages made.
 
     Args:
         parameters: of the flow.
@@ -85,10 +99,11 @@ def conclude(
         The summary for a person.
     """
     made = {**{name: [artifact] for name, artifact in stages.items()}, "evaluate": list(judged.values())}
-    metrics = collect_metrics(parameters, made, judged)
+    checkpoint = final_checkpoint(stages)
+    footprints = measure_footprints(parameters, checkpoint)
+    metrics = collect_metrics(parameters, made, judged, footprints)
     found = stages.get("search")
     diagnosed = stages["diagnose"]
-    checkpoint = final_checkpoint(stages)
     report = report_stage(parameters, without_cached(metrics), recipe, checkpoint, diagnosed, found)
     files = {
         CALIBRATION: stages["calibrate"].path(CALIBRATION),

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
@@ -21,6 +22,7 @@ _HEADINGS = [
     "Reconstruction",
     "Evaluation",
     "Matrix",
+    "Generation",
     "Tracking",
     "Registry",
     "Placement",
@@ -62,6 +64,13 @@ def options_of(group: type[Parameters]) -> list[click.Option]:
     a value with the same sentence.
     """
     return [_option(name, field) for name, field in group.model_fields.items()]
+
+
+def config_option() -> click.Option:
+    """The option for a YAML file."""
+    return click.Option(
+        ["--config"], type=click.Path(path_type=Path), metavar="FILE", help="YAML file with any of these parameters."
+    )
 
 
 def given_values(context: click.Context, group: type[Parameters]) -> dict[str, Any]:

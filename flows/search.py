@@ -25,7 +25,7 @@ def search(parameters: SearchStage) -> str:
             observed = statistics_stage(parameters, blocks)
             found = search_stage(parameters, blocks, observed)
             stages = {"calibrate": [blocks], "statistics": [observed], "search": [found]}
-            metrics = collect_metrics(parameters, stages, judged={})
+            metrics = collect_metrics(parameters, stages, judged={}, footprints={})
             lay_out(
                 output,
                 {

@@ -192,6 +192,9 @@ class EvaluationParameters(Parameters):
     max_length: Positive | None = Field(
         None, description="Tokens of context in the tasks; the model's own where not given."
     )
+    footprint: bool = Field(
+        True, description="Measure bytes on disk and in memory and the speed of decoding, in each format."
+    )
 
 
 class ReconstructionParameters(Parameters):
@@ -326,6 +329,14 @@ class MatrixParameters(Parameters):
     )
 
 
+class GenerationParameters(Parameters):
+    """What to write."""
+
+    prompt: str = Field("The", description="Text to continue.")
+    new_tokens: Positive = Field(32, description="Tokens to write, unless the text ends before.")
+    sparse_layers: bool = Field(True, description="Run pruned layers on the sparse kernels that the device has.")
+
+
 class CalibrateStage(OutputParameters, CalibrationParameters, ModelParameters):
     """Cut calibration text into token blocks."""
 
@@ -366,6 +377,10 @@ class EvaluateStage(OutputParameters, EvaluationParameters, ModelParameters, Tra
 
 class ExportStage(OutputParameters, ExportParameters):
     """Write a checkpoint in another format."""
+
+
+class GenerateStage(GenerationParameters, ModelParameters):
+    """Let a model continue a text."""
 
 
 class TransferStage(

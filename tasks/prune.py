@@ -71,7 +71,7 @@ def save_pruned(
 
 prune_stage = Stage(
     name="prune",
-    version=1,
+    version=2,
     parameters=("dtype",),
     inputs=_inputs,
     write=_write,

@@ -15,6 +15,7 @@ from optishear.recipe import Recipe
 from tasks.champion import judgement
 from tasks.diagnose import flat_summary
 from tasks.evaluate import flat_scores
+from tasks.footprint import flat_footprint
 from tasks.keys import digest
 from tasks.registry import Registered, register_version, registered_name
 from tasks.sources import find_model
@@ -110,6 +111,7 @@ def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     flat: dict[str, float | None] = {"achieved_sparsity": metrics.get("achieved_sparsity")}
     for model in ("dense", "wanda", "masked", "pruned", "evaluation"):
         scores = flat_scores(metrics.get(model) or {})
+        scores |= flat_footprint((metrics.get(model) or {}).get("footprint") or {})
         flat |= {f"{model}/{name}": value for name, value in scores.items()}
     for stage, cost in (metrics.get("stages") or {}).items():
         flat[f"seconds/{stage}"] = cost["seconds"]

@@ -11,6 +11,7 @@ from optishear.parameters import Parameters
 from optishear.recipe import Recipe
 from tasks.diagnose import DIAGNOSIS_SUMMARY
 from tasks.evaluate import EVALUATION, EXAMPLES
+from tasks.footprint import FOOTPRINT
 from tasks.prune import SUMMARY
 from tasks.search import RECIPE, TRIALS
 from tasks.store import Artifact
@@ -18,7 +19,10 @@ from tasks.tracking import PLACES
 
 
 def collect_metrics(
-    parameters: Parameters, stages: Mapping[str, list[Artifact]], judged: Mapping[str, Artifact]
+    parameters: Parameters,
+    stages: Mapping[str, list[Artifact]],
+    judged: Mapping[str, Artifact],
+    footprints: Mapping[str, Artifact],
 ) -> dict[str, Any]:
     """Put together what the stages measured.
 
@@ -26,6 +30,7 @@ def collect_metrics(
         parameters: of the run.
         stages: the artifacts of each stage, by the stage's name, in the order they were made.
         judged: the evaluations by model: dense, wanda, pruned; and masked, the pruned one before reconstruction.
+        footprints: what dense and pruned take, where it was measured.
     """
     values = parameters.model_dump(mode="json", exclude=PLACES)
     metrics: dict[str, Any] = {
@@ -34,6 +39,8 @@ def collect_metrics(
         "calibration": values.get("calibration"),
         **{model: artifact.read_json(EVALUATION) for model, artifact in judged.items()},
     }
+    for model, artifact in footprints.items():
+        metrics[model]["footprint"] = artifact.read_json(FOOTPRINT)
     if "pruned" in judged:
         # The pruned model less each of the others.
         metrics["differences"] = {
@@ -47,7 +54,8 @@ def collect_metrics(
     if "reconstruct" in stages:
         summary = stages["reconstruct"][0].read_json(SUMMARY)
         metrics["reconstruction"] = {"in_words": summary["reconstruction_in_words"], **summary["reconstruction"]}
-    metrics["stages"] = {name: _cost(artifacts) for name, artifacts in stages.items()}
+    made = {**stages, "footprint": list(footprints.values())}
+    metrics["stages"] = {name: _cost(artifacts) for name, artifacts in made.items() if artifacts}
     if "search" in stages:
         metrics["search"] = _search(values["algorithm"], stages["search"][0])
     if "diagnose" in stages:
@@ -65,7 +73,7 @@ def without_cached(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def readable(evaluation: Mapping[str, Any]) -> str:
-    """One model's scores, a line each."""
+    """One model's scores and footprints, a line each."""
     settings = evaluation["settings"]
     lines = []
     if evaluation["perplexity"] is not None:
@@ -77,6 +85,11 @@ def readable(evaluation: Mapping[str, Any]) -> str:
         for measure, score in scores.items():
             error = score.get("stderr")
             lines.append(f"{task} {measure}: {score['value']:.4f}" + (f" ± {error:.4f}" if error is not None else ""))
+    lines += [
+        f"{format}: {found['disk_bytes'] / 1e6:,.1f} MB on disk, {found['memory_bytes'] / 1e6:,.1f} MB in memory, "
+        f"{found['tokens_per_second']:.1f} tokens/s"
+        for format, found in evaluation.get("footprint", {}).items()
+    ]
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Never
 
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 from optishear.files import write_text
 from optishear.formats.bitmask import is_smaller_packed, pack
-from optishear.formats.safetensors_writer import Entry, safetensors_writer
+from optishear.formats.safetensors_writer import Entry, file_bytes, safetensors_writer
 from optishear.formats.stored import (
     BITS,
     LAYOUT,
@@ -45,11 +46,10 @@ def export_checkpoint(source: str | Path, output: Path, format: Format) -> None:
     checkpoint = open_checkpoint(source)
     output.mkdir(parents=True)
     _copy_rest(source, output, format)
-    write = _write_packed if format == "bitmask" else _write_dense
     names = _file_names(checkpoint, format)
     with tqdm(total=len(checkpoint.tensors), desc=f"export {format}", unit="tensor", delay=2, leave=False) as bar:
         for name, tensors in zip(names, checkpoint.files.values(), strict=True):
-            write(output / name, tensors, bar)
+            _write(output / name, tensors, format, bar)
             (output / name).chmod((output / "config.json").stat().st_mode)
     if format == "dense" and len(names) > 1:
         _write_index(output, checkpoint, names)
@@ -62,16 +62,26 @@ def _file_names(checkpoint: StoredCheckpoint, format: Format) -> list[str]:
     return [f"{stem}-{index:05d}-of-{count:05d}.safetensors" for index in range(1, count + 1)]
 
 
-def _write_dense(path: Path, tensors: list[StoredTensor], bar: "tqdm[Never]") -> None:
-    entries = {tensor.name: Entry(tensor.dtype, tensor.shape) for tensor in tensors}
-    with safetensors_writer(path, entries, {"format": "pt"}) as writer:
-        for tensor in tensors:
-            writer.write(tensor.name, tensor.read())
-            bar.update()
+def size_in(checkpoint: StoredCheckpoint, format: Format) -> int:
+    """Bytes that a checkpoint's weight files have in a format, without writing them."""
+    return sum(
+        file_bytes(plan.entries, plan.metadata)
+        for plan in (_plan(tensors, format) for tensors in checkpoint.files.values())
+    )
 
 
-def _write_packed(path: Path, tensors: list[StoredTensor], bar: "tqdm[Never]") -> None:
-    """The header says where everything lies, so what is kept of each tensor is counted first."""
+@dataclass(frozen=True)
+class _Plan:
+    """What a file will hold; a header says where everything lies, so what is kept of each tensor is counted first."""
+
+    entries: dict[str, Entry]
+    shapes: dict[str, list[int]]
+    metadata: dict[str, str]
+
+
+def _plan(tensors: list[StoredTensor], format: Format) -> _Plan:
+    if format == "dense":
+        return _Plan({tensor.name: Entry(tensor.dtype, tensor.shape) for tensor in tensors}, {}, {"format": "pt"})
     entries: dict[str, Entry] = {}
     shapes: dict[str, list[int]] = {}
     for tensor in tensors:
@@ -83,11 +93,15 @@ def _write_packed(path: Path, tensors: list[StoredTensor], bar: "tqdm[Never]") -
             shapes[tensor.name] = list(weight.shape)
         else:
             entries[tensor.name] = Entry(weight.dtype, tuple(weight.shape))
-    metadata = {"format": "pt", "layout": LAYOUT, "shapes": json.dumps(shapes)}
-    with safetensors_writer(path, entries, metadata) as writer:
+    return _Plan(entries, shapes, {"format": "pt", "layout": LAYOUT, "shapes": json.dumps(shapes)})
+
+
+def _write(path: Path, tensors: list[StoredTensor], format: Format, bar: "tqdm[Never]") -> None:
+    plan = _plan(tensors, format)
+    with safetensors_writer(path, plan.entries, plan.metadata) as writer:
         for tensor in tensors:
             weight = tensor.read()
-            if tensor.name in shapes:
+            if tensor.name in plan.shapes:
                 packed = pack(weight)
                 writer.write(tensor.name + BITS, packed.bits)
                 writer.write(tensor.name + VALUES, packed.values)

@@ -33,6 +33,30 @@ class Entry:
         return prod(self.shape) * self.dtype.itemsize
 
 
+def header(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
+    """What a file begins with, and where each tensor's bytes begin after it."""
+    described: dict[str, object] = {"__metadata__": dict(metadata)}
+    starts: dict[str, int] = {}
+    end = 0
+    # The widest first, so that every tensor is aligned.
+    for name in sorted(entries, key=lambda name: (-entries[name].dtype.itemsize, name)):
+        entry = entries[name]
+        starts[name], end = end, end + entry.nbytes
+        described[name] = {
+            "dtype": _NAMES[entry.dtype],
+            "shape": list(entry.shape),
+            "data_offsets": [starts[name], end],
+        }
+    text = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, starts
+
+
+def file_bytes(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> int:
+    """Size in bytes of the file that would hold these tensors."""
+    return len(header(entries, metadata)[0]) + sum(entry.nbytes for entry in entries.values())
+
+
 class SafetensorsWriter:
     """An open file whose header is written; each tensor is written to its place, in any order."""
 
@@ -44,23 +68,10 @@ class SafetensorsWriter:
             entries: every tensor that will be written.
             metadata: free text of the file.
         """
-        header: dict[str, object] = {"__metadata__": dict(metadata)}
+        beginning, self._starts = header(entries, metadata)
         self._file = file
         self._entries = dict(entries)
-        self._starts: dict[str, int] = {}
-        end = 0
-        # The widest first, so that every tensor is aligned.
-        for name in sorted(entries, key=lambda name: (-entries[name].dtype.itemsize, name)):
-            entry = entries[name]
-            self._starts[name], end = end, end + entry.nbytes
-            header[name] = {
-                "dtype": _NAMES[entry.dtype],
-                "shape": list(entry.shape),
-                "data_offsets": [self._starts[name], end],
-            }
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        text += b" " * (-len(text) % 8)
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(beginning)
         self._data = file.tell()
 
     def write(self, name: str, tensor: Tensor) -> None:

@@ -14,7 +14,7 @@ from optishear.report.export import inline_svg
 from optishear.report.figures import ReportFigure
 from optishear.report.reproduce import command
 from optishear.report.style import DARK, LIGHT
-from optishear.report.tables import objective_rows, score_rows, settings_words, stage_rows
+from optishear.report.tables import footprint_rows, objective_rows, score_rows, settings_words, stage_rows
 from optishear.report.verdict import verdict
 from optishear.report.words import sparsity_words
 
@@ -48,6 +48,7 @@ def report(metrics: Mapping[str, Any], recipe: Recipe, figures: Iterable[ReportF
         recipe=recipe.to_yaml(),
         stages=stage_rows(metrics),
         objectives=objective_rows(metrics),
+        footprints=footprint_rows(metrics),
         command=command(metrics, recipe),
     )
 

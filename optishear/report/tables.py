@@ -1,13 +1,19 @@
 """The rows of the report's tables, as text."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from optishear.report.measures import MODELS, Measure, as_number, perplexities, task_measures
 from optishear.report.objectives import objective_label
-from optishear.report.words import duration, memory, number, percent
+from optishear.report.words import SPACE, duration, memory, number, percent
+
+_FOOTPRINTS: dict[str, Callable[[float | None], str]] = {
+    "disk_bytes": memory,
+    "memory_bytes": memory,
+    "tokens_per_second": number,
+}
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,27 @@ def stage_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ran = "all that ran" if any(stage.get("cached") for stage in stages.values()) else "all"
         rows.append((ran, duration(total), memory(max(peaks)) if peaks else "–"))
     return rows
+
+
+def footprint_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Model and format, size on disk, size in memory, tokens per second; each but the dense model's with its ratio."""
+    rows = []
+    dense = ((metrics.get("dense") or {}).get("footprint") or {}).get("dense") or {}
+    for model in ("dense", "pruned"):
+        for format, found in ((metrics.get(model) or {}).get("footprint") or {}).items():
+            name = "dense model" if model == "dense" else f"pruned, {format} format"
+            cells = [
+                _beside(as_number(found.get(key)), as_number(dense.get(key)) if model != "dense" else None, words)
+                for key, words in _FOOTPRINTS.items()
+            ]
+            rows.append((name, cells[0], cells[1], cells[2]))
+    return rows
+
+
+def _beside(value: float | None, reference: float | None, words: Callable[[float | None], str]) -> str:
+    if value is None:
+        return "–"
+    return words(value) + (f" (×{SPACE}{number(value / reference)})" if reference else "")
 
 
 def objective_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -1,6 +1,7 @@
 """The command line, end to end on a tiny random Llama."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,15 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["model"] == settings["model"]
     assert metrics["sparsity"] == "0.5"
-    assert list(metrics["stages"]) == ["calibrate", "statistics", "search", "prune", "diagnose", "evaluate"]
+    assert list(metrics["stages"]) == [
+        "calibrate",
+        "statistics",
+        "search",
+        "prune",
+        "diagnose",
+        "evaluate",
+        "footprint",
+    ]
     for cost in metrics["stages"].values():
         assert cost["seconds"] > 0
         assert cost["peak_memory_bytes"] > 2**20
@@ -92,6 +101,12 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
         assert metrics[name]["perplexity"] > 1
         assert metrics[name]["settings"]["window_length"] == 64
     assert metrics["dense"]["sparsity"] == 0
+    assert list(metrics["dense"]["footprint"]) == ["dense"]
+    footprint = metrics["pruned"]["footprint"]
+    assert footprint["dense"]["disk_bytes"] == (output / "model" / "model.safetensors").stat().st_size
+    for name in ("disk_bytes", "memory_bytes"):
+        assert 0.5 < footprint["bitmask"][name] / footprint["dense"][name] < 0.9
+    assert footprint["bitmask"]["tokens_per_second"] > 0
     assert metrics["wanda"]["sparsity"] == pytest.approx(0.5, abs=0.001)
     assert metrics["pruned"]["sparsity"] == metrics["achieved_sparsity"] == pytest.approx(0.5, abs=0.001)
     assert metrics["search"]["objectives"]["kl"] <= metrics["search"]["wanda_objectives"]["kl"]
@@ -169,7 +184,7 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     children = {each.info.run_name: each for each in runs if each is not run}
     assert set(children) == {
         "calibrate", "statistics", "search", "evaluate dense", "evaluate wanda", "prune", "evaluate pruned", "diagnose",
-        "report",
+        "report", "footprint dense", "footprint pruned",
     }  # fmt: skip
     assert len(runs) == 1 + len(children)
     for child in children.values():
@@ -227,10 +242,12 @@ def test_a_change_computes_what_follows_from_it(command: Callable[..., None], ho
         "prune": True,
         "diagnose": True,
         "evaluate": False,
+        "footprint": True,
     }
     (artifact,) = (home / "artifacts" / "statistics").glob("[!.]*")
     (artifact / "statistics.parquet").unlink()
-    command("run", "--sparsity", "2:4", "--windows", "2")
+    command("run", "--sparsity", "2:4", "--windows", "2", "--no-footprint")
+    assert "footprint" not in json.loads((output / "metrics.json").read_text())["pruned"]
     assert cached(output) == {
         "calibrate": True,
         "statistics": False,
@@ -412,8 +429,27 @@ def test_export_packs_and_goes_back(
              "--windows", "2", "--output", str(tmp_path / "judged")]
         )  # fmt: skip
         judged.append(json.loads((tmp_path / "judged" / "metrics.json").read_text())["evaluation"])
+    assert judged[0]["footprint"].keys() == judged[1]["footprint"].keys() == {"dense", "bitmask"}
+    for each in judged:
+        footprint = each.pop("footprint")
+        assert footprint["bitmask"]["disk_bytes"] == (packed / "model" / "bitmask.safetensors").stat().st_size
+        assert footprint["dense"]["disk_bytes"] == (model_folder / "model.safetensors").stat().st_size
     assert judged[0] == judged[1]
     assert judged[0]["sparsity"] == 0.5
+
+
+def test_generate_continues_a_text_and_says_what_that_took(
+    home: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["generate", "--model", str(model_folder), "--prompt", "the rest", "--new-tokens", "4", "--device", "cpu"]
+    main(flags)
+    said = capsys.readouterr()
+    assert said.out.startswith("the rest")
+    assert re.search(
+        r"^[1-4] tokens, [\d.]+ tokens/s, [\d.]+ kB of weights in memory, 0 sparse layers$", said.err, re.M
+    )
+    main([*flags, "--no-sparse-layers"])
+    assert capsys.readouterr().out == said.out
 
 
 def test_an_export_never_replaces_what_it_reads(

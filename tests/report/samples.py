@@ -142,7 +142,7 @@ def make_metrics(
     dense: float | None = 22.88, wanda: float | None = 47.81, pruned: float | None = 44.1, tasks: bool = True
 ) -> dict[str, Any]:
     """The content of ``metrics.json``."""
-    return {
+    metrics: dict[str, Any] = {
         "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
         "sparsity": "0.5",
         "calibration": "self",
@@ -165,6 +165,17 @@ def make_metrics(
             "wanda_objectives": {"kl": 0.862, "sparsity_distance": 0.0},
         },
     }
+    metrics["dense"]["footprint"] = {"dense": make_footprint(269_000_000, 270_000_000, 20.0)}
+    metrics["pruned"]["footprint"] = {
+        "dense": make_footprint(269_000_000, 270_000_000, 20.0),
+        "bitmask": make_footprint(176_000_000, 178_000_000, 34.0),
+    }
+    return metrics
+
+
+def make_footprint(disk: int, memory: int, speed: float) -> dict[str, float]:
+    """What a model takes in one format."""
+    return {"disk_bytes": disk, "memory_bytes": memory, "tokens_per_second": speed}
 
 
 def make_diagnosis(methods: tuple[str, ...] = ("wanda", "pruned"), routed: bool = False) -> Diagnosis:

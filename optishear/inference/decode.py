@@ -1,0 +1,57 @@
+"""Greedy decoding, token by token, and how long each token takes."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers.modeling_utils import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was decoded.
+
+    Attributes:
+        tokens: the new tokens, up to and with the first that ends the text.
+        seconds: what each took, the first with the pass over the prompt.
+    """
+
+    tokens: list[int]
+    seconds: list[float]
+
+    @property
+    def tokens_per_second(self) -> float:
+        """From the median time of a token; the first counts only where it is alone."""
+        times = sorted(self.seconds[1:] or self.seconds)
+        return 1 / times[len(times) // 2]
+
+
+@torch.no_grad()
+def decode(
+    model: PreTrainedModel,
+    prompt: Tensor,
+    count: int,
+    *,
+    ends: frozenset[int] = frozenset(),
+    seconds: float = float("inf"),
+) -> Decoded:
+    """Decode greedily.
+
+    Args:
+        model: a causal language model.
+        prompt: [1, tokens] int64, on the model's device.
+        count: how many tokens at most.
+        ends: tokens that end the text.
+        seconds: begin no further token after this time.
+    """
+    found: list[int] = []
+    times: list[float] = []
+    tokens, past = prompt, None
+    while len(found) < count and sum(times) < seconds and not (found and found[-1] in ends):
+        started = time.perf_counter()
+        output = model(input_ids=tokens, past_key_values=past, use_cache=True)
+        tokens, past = output.logits[:, -1:].argmax(dim=-1), output.past_key_values
+        found.append(int(tokens))
+        times.append(time.perf_counter() - started)
+    return Decoded(found, times)

@@ -1,0 +1,58 @@
+"""A prompt → its greedy continuation by a model, with what that took."""
+
+from dataclasses import dataclass
+
+from optishear.errors import InputError
+from optishear.inference.decode import decode
+from optishear.inference.fast_layers import use_sparse_layers
+from optishear.inference.footprint import memory_bytes
+from optishear.models.load import load_model
+from optishear.parameters import GenerateStage
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A continuation.
+
+    Attributes:
+        text: what the model wrote.
+        tokens: how many tokens that is.
+        tokens_per_second: after the first.
+        sparse_layers: how many layers ran on a sparse kernel.
+        memory_bytes: of the weights in memory.
+    """
+
+    text: str
+    tokens: int
+    tokens_per_second: float
+    sparse_layers: int
+    memory_bytes: int
+
+
+def generate(parameters: GenerateStage) -> Generated:
+    """Load a model and let it continue a text.
+
+    Raises:
+        InputError: if the model cannot be loaded, or the prompt has no tokens.
+    """
+    loaded = load_model(
+        parameters.model,
+        dtype=parameters.dtype,
+        device=parameters.device,
+        trust_remote_code=parameters.trust_remote_code,
+    )
+    model, tokenizer = loaded.model, loaded.tokenizer
+    prompt = tokenizer(parameters.prompt, return_tensors="pt")["input_ids"].to(model.device)
+    if not prompt.numel():
+        raise InputError(f"The prompt {parameters.prompt!r} has no tokens; give some words.")
+    sparse = use_sparse_layers(model) if parameters.sparse_layers else 0
+    end = model.generation_config.eos_token_id
+    ends = frozenset(end if isinstance(end, list) else [] if end is None else [end])
+    decoded = decode(model, prompt.long(), parameters.new_tokens, ends=ends)
+    return Generated(
+        text=str(tokenizer.decode(decoded.tokens, skip_special_tokens=True)),
+        tokens=len(decoded.tokens),
+        tokens_per_second=decoded.tokens_per_second,
+        sparse_layers=sparse,
+        memory_bytes=memory_bytes(model),
+    )

@@ -1,0 +1,58 @@
+"""The stage beside the evaluation: what a checkpoint takes on disk and in memory and how fast it decodes."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from optishear.errors import InputError
+from optishear.formats.export import size_in
+from optishear.formats.stored import open_checkpoint
+from optishear.inference.fast_layers import use_sparse_layers
+from optishear.inference.footprint import measure_footprint
+from optishear.models.folder import checkpoint_folder
+from optishear.models.load import resolve_device
+from optishear.parameters import EvaluateStage
+from tasks.jsonfile import write_json
+from tasks.keys import model_digest
+from tasks.model_cache import shared_model, take_model
+from tasks.sources import find_model
+from tasks.stage import Stage
+
+FOOTPRINT = "footprint.json"
+
+
+def _inputs(parameters: EvaluateStage) -> dict[str, str]:
+    # The only stage that makes something else on another kind of device, since that is what it measures.
+    return {"model": model_digest(parameters), "device": resolve_device(parameters.device).type}
+
+
+def _write(outputs: Path, parameters: EvaluateStage) -> None:
+    """By format; ``bitmask`` only where something of the model is packed."""
+    checkpoint = open_checkpoint(checkpoint_folder(find_model(parameters.model)))
+    sizes = {"dense": size_in(checkpoint, "dense"), "bitmask": size_in(checkpoint, "bitmask")}
+    found: dict[str, Any] = {}
+    with shared_model(parameters) as loaded:
+        found["dense"] = measure_footprint(loaded.model, sizes["dense"]).model_dump()
+    del loaded
+    if sizes["bitmask"] < sizes["dense"]:
+        model = take_model(parameters).model
+        with suppress(InputError):  # no layers that could be replaced, yet packed on disk
+            use_sparse_layers(model)
+        found["bitmask"] = measure_footprint(model, sizes["bitmask"]).model_dump()
+    write_json(outputs / FOOTPRINT, found)
+
+
+def flat_footprint(footprint: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Its numbers under names such as ``bitmask/disk_bytes``."""
+    return {f"{format}/{name}": value for format, found in footprint.items() for name, value in found.items()}
+
+
+footprint_stage = Stage(
+    name="footprint",
+    version=1,
+    parameters=("dtype",),
+    inputs=_inputs,
+    write=_write,
+    scores=lambda found: flat_footprint(found.read_json(FOOTPRINT)),
+)
