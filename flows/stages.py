@@ -10,6 +10,7 @@ from optishear.parameters import EvaluateStage, ModelParameters, PruneStage, Sea
 from optishear.recipe import Recipe
 from tasks.diagnose import diagnose_stage
 from tasks.evaluate import evaluate_stage
+from tasks.footprint import footprint_stage
 from tasks.gradients import gradients_stage
 from tasks.prune import prune_stage
 from tasks.reconstruct import reconstruct_stage
@@ -92,3 +93,10 @@ def evaluate(
     observed = statistics.artifact() if statistics is not None else None
     with joined(run):
         return evaluate_stage(parameters, recipe, observed).reference
+
+
+@flow(name="footprint-stage")
+def footprint(parameters: EvaluateStage, run: RunReference | None = None) -> Reference:
+    """Measure what a model takes on disk and in memory, and how fast it decodes."""
+    with joined(run):
+        return footprint_stage(parameters).reference

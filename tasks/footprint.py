@@ -11,7 +11,6 @@ from optishear.formats.stored import open_checkpoint
 from optishear.inference.fast_layers import use_sparse_layers
 from optishear.inference.footprint import measure_footprint
 from optishear.models.folder import checkpoint_folder
-from optishear.models.load import resolve_device
 from optishear.parameters import EvaluateStage
 from tasks.jsonfile import write_json
 from tasks.keys import model_digest
@@ -23,8 +22,7 @@ FOOTPRINT = "footprint.json"
 
 
 def _inputs(parameters: EvaluateStage) -> dict[str, str]:
-    # The only stage that makes something else on another kind of device, since that is what it measures.
-    return {"model": model_digest(parameters), "device": resolve_device(parameters.device).type}
+    return {"model": model_digest(parameters)}
 
 
 def _write(outputs: Path, parameters: EvaluateStage) -> None:
@@ -43,9 +41,14 @@ def _write(outputs: Path, parameters: EvaluateStage) -> None:
     write_json(outputs / FOOTPRINT, found)
 
 
-def flat_footprint(footprint: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def flat_footprint(footprint: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Its numbers under names such as ``bitmask/disk_bytes``."""
-    return {f"{format}/{name}": value for format, found in footprint.items() for name, value in found.items()}
+    return {
+        f"{format}/{name}": value
+        for format, found in footprint.items()
+        for name, value in found.items()
+        if name != "device"
+    }
 
 
 footprint_stage = Stage(
@@ -55,4 +58,5 @@ footprint_stage = Stage(
     inputs=_inputs,
     write=_write,
     scores=lambda found: flat_footprint(found.read_json(FOOTPRINT)),
+    on_gpu=EvaluateStage,
 )

@@ -18,6 +18,7 @@ class Footprint(BaseModel):
         disk_bytes: of its weight files.
         memory_bytes: of its parameters and buffers, once loaded; tied ones count once.
         tokens_per_second: of greedy decoding of one sequence, token by token; the median.
+        device: what it was decoded on: ``cpu``, or the name of the GPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,6 +26,7 @@ class Footprint(BaseModel):
     disk_bytes: int
     memory_bytes: int
     tokens_per_second: float
+    device: str
 
 
 def measure_footprint(model: PreTrainedModel, disk_bytes: int) -> Footprint:
@@ -41,6 +43,7 @@ def measure_footprint(model: PreTrainedModel, disk_bytes: int) -> Footprint:
         disk_bytes=disk_bytes,
         memory_bytes=memory_bytes(model),
         tokens_per_second=round(decoded.tokens_per_second, 2),
+        device=torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type,
     )
 
 

@@ -14,7 +14,14 @@ from optishear.report.export import inline_svg
 from optishear.report.figures import ReportFigure
 from optishear.report.reproduce import command
 from optishear.report.style import DARK, LIGHT
-from optishear.report.tables import footprint_rows, objective_rows, score_rows, settings_words, stage_rows
+from optishear.report.tables import (
+    footprint_device,
+    footprint_rows,
+    objective_rows,
+    score_rows,
+    settings_words,
+    stage_rows,
+)
 from optishear.report.verdict import verdict
 from optishear.report.words import sparsity_words
 
@@ -49,6 +56,7 @@ def report(metrics: Mapping[str, Any], recipe: Recipe, figures: Iterable[ReportF
         stages=stage_rows(metrics),
         objectives=objective_rows(metrics),
         footprints=footprint_rows(metrics),
+        footprint_device=footprint_device(metrics),
         command=command(metrics, recipe),
     )
 

@@ -104,6 +104,17 @@ def footprint_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]
     return rows
 
 
+def footprint_device(metrics: Mapping[str, Any]) -> str:
+    """What the speeds were measured on, for a sentence; empty where they were not."""
+    devices = {
+        str(found["device"])
+        for model in ("dense", "pruned")
+        for found in ((metrics.get(model) or {}).get("footprint") or {}).values()
+        if found.get("device")
+    }
+    return ", ".join("the CPU" if device == "cpu" else device for device in sorted(devices))
+
+
 def _beside(value: float | None, reference: float | None, words: Callable[[float | None], str]) -> str:
     if value is None:
         return "–"

@@ -49,3 +49,4 @@ def test_the_footprint_of_a_model(tiny_llama: PreTrainedModel) -> None:
     assert footprint.disk_bytes == 123
     assert footprint.memory_bytes == memory_bytes(tiny_llama)
     assert footprint.tokens_per_second > 0
+    assert footprint.device == "cpu"

@@ -173,9 +173,9 @@ def make_metrics(
     return metrics
 
 
-def make_footprint(disk: int, memory: int, speed: float) -> dict[str, float]:
+def make_footprint(disk: int, memory: int, speed: float) -> dict[str, Any]:
     """What a model takes in one format."""
-    return {"disk_bytes": disk, "memory_bytes": memory, "tokens_per_second": speed}
+    return {"disk_bytes": disk, "memory_bytes": memory, "tokens_per_second": speed, "device": "cpu"}
 
 
 def make_diagnosis(methods: tuple[str, ...] = ("wanda", "pruned"), routed: bool = False) -> Diagnosis:

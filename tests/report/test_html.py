@@ -163,6 +163,7 @@ def test_what_each_format_takes_is_beside_the_dense_model(page: Page) -> None:
     table = " ".join(page.text.split("What the model takes")[1].split("Weights only")[0].split())
     assert "dense model257 MiB257 MiB20.0 pruned, dense format257 MiB (× 1.00)" in table
     assert "pruned, bitmask format168 MiB (× 0.654)170 MiB (× 0.659)34.0 (× 1.70)" in table
+    assert "greedy decoding of one sequence on the CPU." in page.text
 
 
 def test_without_footprints_there_is_no_table_of_them(metrics: dict[str, Any], trials: pa.Table) -> None:

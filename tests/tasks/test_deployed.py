@@ -16,6 +16,7 @@ from tasks import deployed
 from tasks.deployed import UnfinishedRunError, absolute_files, failure, finish_deployment, handed_over
 from tasks.diagnose import diagnose_stage
 from tasks.evaluate import evaluate_stage
+from tasks.footprint import footprint_stage
 from tasks.gradients import gradients_stage
 from tasks.prune import prune_stage
 from tasks.reconstruct import reconstruct_stage
@@ -148,6 +149,7 @@ def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None
         reconstruct_stage: (PruneStage, {"recipe", "calibration", "statistics"}),
         diagnose_stage: (ModelParameters, {"calibration", "statistics", "recipe", "pruned"}),
         evaluate_stage: (EvaluateStage, {"recipe", "statistics"}),
+        footprint_stage: (EvaluateStage, set()),
     }
     for stage, (group, arguments) in handed.items():
         flow = getattr(stages, stage.name)
