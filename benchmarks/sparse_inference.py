@@ -57,8 +57,9 @@ def in_turn(arms: dict[str, Callable[[int], object]], repeats: int, inner: int) 
     times: dict[str, list[float]] = {name: [] for name in arms}
     for repeat in range(repeats + 1):
         for name, arm in arms.items():
+            arm(repeat * inner)  # brings the code back that the arms before have driven out of the caches
             started = time.perf_counter()
-            for index in range(inner):
+            for index in range(1, inner + 1):
                 arm(repeat * inner + index)
             times[name].append((time.perf_counter() - started) / inner)
     return {name: min(values[1:]) for name, values in times.items()}
@@ -94,7 +95,7 @@ def one_matrix(rows: int, columns: int, sparsity: float, kernels: list[Kernel], 
         ):
             layers = packed_copies(weight, kernel, copies)
             arms[name] = lambda index, layers=layers, inputs=inputs: layers[index % copies](inputs)  # type: ignore[misc]
-    times = in_turn(arms, repeats, max(1, int(4e6 // (rows * columns))))
+    times = in_turn(arms, repeats, max(1, int(1e7 // (rows * columns))))
     return {name: round(1e6 * seconds, 1) for name, seconds in times.items()}
 
 
@@ -130,7 +131,7 @@ def real_model(dense: PreTrainedModel, sparsity: float, kernel: Kernel, rounds: 
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--threads", type=int, default=1, help="threads of PyTorch and of the kernels")
-    options.add_argument("--sparsities", type=float, nargs="+", default=[0.5, 0.6, 0.7, 0.8])
+    options.add_argument("--sparsities", type=float, nargs="*", default=[0.5, 0.6, 0.7, 0.8])
     options.add_argument("--matrix-sparsities", type=float, nargs="*", default=[0.6], help="for the single matrices")
     options.add_argument("--repeats", type=int, default=9, help="counted rounds of the single matrices")
     options.add_argument("--rounds", type=int, default=5, help="of nine tokens with the real model")
