@@ -68,6 +68,10 @@ def sweep(work: Path) -> list[str]:
     return ["sweep", *judged(work), "--sparsities", "0.5,0.6,0.7,2:4,4:8", "--budget", "8m"]
 
 
+def reconstruction(work: Path) -> list[str]:
+    return [*sweep(work), "--reconstruction", "admm"]
+
+
 def paper(work: Path) -> list[str]:
     tasks = data_folder().parent / "lm_eval_tasks"
     recipe = work / "sweep" / "0.5" / "recipe.yaml"
@@ -111,6 +115,7 @@ SECTIONS = {
     section.name: section
     for section in (
         Section("sweep", sweep),
+        Section("reconstruction", reconstruction),
         Section("paper", paper),
         Section("transplant", transplant),
         Section("cross-task", cross_task),

@@ -18,6 +18,8 @@ from optishear.recipe import Recipe
 from optishear.report.algorithms import algorithms
 from optishear.report.export import themed_svg
 from optishear.report.figures import run_figures
+from optishear.report.sparsity_curve import perplexity_by_sparsity
+from optishear.report.sweep import SweepCell
 from optishear.report.verdict import verdict
 from optishear.report.words import duration, sparsity_words
 
@@ -25,6 +27,7 @@ SAID = "said.md"
 RUN = "run.json"
 TITLES = {
     "sweep": "At every sparsity",
+    "reconstruction": "At every sparsity, with the weights that stay made anew",
     "paper": "The papers' tasks",
     "transplant": "The searched layer ratios with other metrics",
     "cross-task": "Found on one text, judged on another",
@@ -78,15 +81,20 @@ def _section(name: str, folder: Path, data: Path, private: Mapping[str, str]) ->
 
 def _pictures(name: str, folder: Path, data: Path) -> list[str]:
     """The pictures of the whole command."""
-    lines = []
+    drawings = {}
     if name == "compare":
-        table = pq.read_table(folder / "algorithms.parquet")
-        write_text(data / "algorithms.svg", themed_svg(algorithms(table, "kl")))
-        return [_picture("algorithms", f"evidence/{name}/algorithms.svg"), ""]
-    for image in sorted(folder.glob("*.png")):
+        drawings["algorithms"] = algorithms(pq.read_table(folder / "algorithms.parquet"), "kl")
+    if (folder / "sweep.parquet").exists():
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        cells = [SweepCell(sparsity, made) for sparsity, made in metrics["sparsities"].items()]
+        drawings["sweep"] = perplexity_by_sparsity(cells)
+    for drawing, figure in drawings.items():
+        write_text(data / f"{drawing}.svg", themed_svg(figure))
+    others = [image for image in sorted(folder.glob("*.png")) if image.stem not in drawings]
+    for image in others:
         shutil.copyfile(image, data / image.name)
-        lines += [_picture(image.stem, f"evidence/{name}/{image.name}"), ""]
-    return lines
+    files = [*(f"{drawing}.svg" for drawing in drawings), *(image.name for image in others)]
+    return [line for file in files for line in (_picture(Path(file).stem, f"evidence/{name}/{file}"), "")]
 
 
 def _runs(folder: Path, data: Path) -> list[str]:

@@ -16,21 +16,13 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from common import data_folder, parser
+from common import data_folder, parser, wikitext_file
 
 from flows.cli import main as optishear
 from optishear.files import write_text
 from optishear.recipe import Recipe
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def wikitext(folder: Path) -> Path:
-    """WikiText-2's test text as the papers join it: the hub's rows, where a blank line is an empty row."""
-    lines = (data_folder() / "wikitext2" / "wiki.test.raw").read_text(encoding="utf-8").split("\n")
-    path = folder / "wikitext-2-test.txt"
-    write_text(path, "\n\n".join(f"{line}\n" if line.strip() else "" for line in lines[:-1]))
-    return path
 
 
 def main() -> None:
@@ -45,7 +37,7 @@ def main() -> None:
         optishear(
             ["transfer", "--model", arguments.model, "--dtype", arguments.dtype, "--recipe", arguments.recipe,
              "--calibration", str(data_folder() / "calibration" / "c4_sample.jsonl"),
-             "--evaluation-text", str(wikitext(Path(folder))), "--windows", "16", "--suite", "paper",
+             "--evaluation-text", str(wikitext_file(Path(folder))), "--windows", "16", "--suite", "paper",
              "--include-path", str(data_folder().parent / "lm_eval_tasks"), "--limit", str(arguments.limit),
              "--output", str(output)]
         )  # fmt: skip
