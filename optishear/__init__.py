@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from optishear.api import prune, search
     from optishear.errors import InputError
     from optishear.evaluation.evaluate import evaluate
+    from optishear.inference.fast_layers import use_sparse_layers
     from optishear.models.load import load_model
     from optishear.pruning.checkpoint import save_checkpoint
     from optishear.recipe import Recipe
 
-__all__ = ["InputError", "Recipe", "evaluate", "load_model", "prune", "save_checkpoint", "search"]
+__all__ = ["InputError", "Recipe", "evaluate", "load_model", "prune", "save_checkpoint", "search", "use_sparse_layers"]
 
 _HOMES = {
     "InputError": "optishear.errors",
@@ -24,6 +25,7 @@ _HOMES = {
     "prune": "optishear.api",
     "save_checkpoint": "optishear.pruning.checkpoint",
     "search": "optishear.api",
+    "use_sparse_layers": "optishear.inference.fast_layers",
 }
 
 

@@ -32,8 +32,8 @@ _USES: dict[Literal["dense", "bitmask"], str] = {
 _SIZES: dict[Literal["dense", "bitmask"], str] = {
     "dense": "The zeros are stored like any other number: the files are as large as the dense model's, and ordinary "
     "dense kernels take as long. `optishear export --format bitmask` leaves them out.",
-    "bitmask": "The zeros are left out of the files: one bit says of each weight whether it is there. In memory the "
-    "model is as large as the dense one, and ordinary dense kernels take as long.",
+    "bitmask": "The zeros are left out of the files: one bit says of each weight whether it is there. "
+    "`optishear generate` keeps them out of memory too; loaded otherwise, the model is as large as the dense one.",
 }
 
 
