@@ -164,7 +164,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 def _show_in_prefect(table: str, figures: list[Path], run: TrackedRun) -> None:
     """Put the table, the figures and a link on the run's page."""
-    create_markdown_artifact(table, key="comparison", description="dense, Wanda and the searched recipe")
+    create_markdown_artifact(table, key="comparison-table", description="dense, Wanda and the searched recipe")
     for figure in figures:
         image = base64.b64encode(figure.read_bytes()).decode()
         create_image_artifact(f"data:image/png;base64,{image}", key=figure.stem, description=figure.stem)

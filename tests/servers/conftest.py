@@ -102,10 +102,10 @@ class Servers:
         )
         return found
 
-    def artifacts(self, run: str) -> dict[str, Any]:
-        """What is shown on a run's page, by key: data."""
+    def artifacts(self, run: str) -> dict[str, dict[str, Any]]:
+        """What is shown on a run's page, by key."""
         found = self.api("POST", "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
-        return {each["key"]: each["data"] for each in found}
+        return {each["key"]: each for each in found}
 
 
 @pytest.fixture(scope="session")

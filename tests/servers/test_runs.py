@@ -34,18 +34,10 @@ def test_deploying_again_changes_nothing(servers: Servers) -> None:
     assert again.returncode == 0, again.stderr
     assert everything() == before
     deployments, automations, limits = before
-    assert {name: pool for _, name, pool, _ in deployments} == {
-        "nightly": "cpu",
-        "pipeline": "cpu",
-        "calibrate": "cpu",
-        "statistics": "gpu",
-        "search": "gpu",
-        "gradients": "gpu",
-        "prune": "gpu",
-        "reconstruct": "gpu",
-        "evaluate": "gpu",
-        "diagnose": "gpu",
-    }
+    by_pool = {pool: {each[1] for each in deployments if each[2] == pool} for pool in ("cpu", "gpu")}
+    assert by_pool["cpu"] == {"nightly", "pipeline", "calibrate"}
+    assert by_pool["gpu"] >= {"statistics", "search", "prune", "evaluate"}
+    assert len(deployments) == sum(map(len, by_pool.values()))
     assert len(automations) == 1
     assert limits == {"cpu": None, "gpu": 2}
     assert "CUDA_VISIBLE_DEVICES=1 prefect worker start --pool gpu --name gpu-1 --limit 1" in again.stdout
@@ -81,15 +73,9 @@ def test_a_failure_tells_its_reason_in_one_sentence(mended: Mended) -> None:
 
 def test_a_retry_runs_only_what_had_failed(servers: Servers, mended: Mended) -> None:
     runs = servers.children(mended.run)
-    assert names(runs) == [
-        "statistics",
-        "search",
-        *["evaluate dense"] * 2,
-        "evaluate wanda",
-        "prune",
-        "evaluate pruned",
-    ]
-    assert [run["state_type"] for run in runs[2:4]] == ["FAILED", "COMPLETED"]
+    assert names(runs)[:7] == [*mended.started, "evaluate dense", "evaluate wanda", "prune", "evaluate pruned"]
+    assert [run["state_type"] for run in runs] == ["COMPLETED"] * 2 + ["FAILED"] + ["COMPLETED"] * (len(runs) - 3)
+    assert {name for name in names(runs) if names(runs).count(name) > 1} == {"evaluate dense"}
     tasks = servers.tasks(mended.run)
     assert servers.flow_run(mended.run)["run_count"] == 2
     for name in ("calibrate", "statistics", "search"):
@@ -102,10 +88,11 @@ def test_a_retry_runs_only_what_had_failed(servers: Servers, mended: Mended) -> 
 
 def test_the_page_of_a_run_shows_what_it_made(servers: Servers, mended: Mended) -> None:
     shown = servers.artifacts(mended.run)
-    assert {"comparison", "layer-ratios", "pareto-front", "mlflow-run"} <= set(shown)
-    assert "| wanda" in shown["comparison"]
-    assert shown["pareto-front"].startswith("data:image/png;base64,")
-    assert servers.mlflow_url in shown["mlflow-run"]
+    assert {"comparison-table", "comparison", "layer-ratios", "pareto-front", "mlflow-run"} <= set(shown)
+    assert "| perplexity |" in shown["comparison-table"]["data"]
+    for figure in ("comparison", "layer-ratios", "pareto-front"):
+        assert shown[figure]["data"].startswith("data:image/png;base64,")
+    assert servers.mlflow_url in shown["mlflow-run"]["data"]
 
 
 def test_a_lost_worker_costs_what_it_was_doing_and_nothing_else(servers: Servers, lost: Lost) -> None:
@@ -114,7 +101,7 @@ def test_a_lost_worker_costs_what_it_was_doing_and_nothing_else(servers: Servers
     assert names(runs)[:3] == ["statistics", "search", "search"]
     assert [run["state_type"] for run in runs[1:3]] == ["CRASHED", "COMPLETED"]
     assert "No heartbeat for 90 seconds" in servers.flow_run(lost.search)["state"]["message"]
-    assert servers.artifacts(runs[2]["id"])["search"] > 0
+    assert servers.artifacts(runs[2]["id"])["search"]["data"] > 0
     # The search went on: every line of the journal is another measurement.
     keys = [json.loads(line)["key"] for line in lost.ledger.read_text().splitlines()]
     assert len(keys) == len(set(keys)) > lost.measured
