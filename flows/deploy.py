@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from optishear.errors import InputError
 _PREFECT_FILE = Path("prefect.yaml")
 _PLAN = Path("configurations/nightly.yaml")
 _LOST = "optishear: a run without a heartbeat has crashed"
+# A server makes its database first.
+_SECONDS_TO_START = 60.0
 # Three heartbeats of prefect.yaml's deployments.
 _SECONDS_WITHOUT_HEARTBEAT = 90
 
@@ -61,7 +64,7 @@ def _visible_gpus() -> int:
 
 
 def _server() -> str:
-    """The address of the server, which is there.
+    """The address of the server, which is there, or comes within a minute, having just been started.
 
     Raises:
         InputError: if none is set, or it does not answer.
@@ -75,8 +78,10 @@ def _server() -> str:
             "No Prefect server is set; start one with prefect server start, and set PREFECT_API_URL, such as "
             "http://127.0.0.1:4200/api."
         )
+    deadline = time.monotonic() + _SECONDS_TO_START
     with get_client(sync_client=True) as client:
-        problem = client.api_healthcheck()
+        while (problem := client.api_healthcheck()) is not None and time.monotonic() < deadline:
+            time.sleep(1)
     if problem is not None:
         raise InputError(f"The Prefect server {url} does not answer ({problem}); start it, or mend PREFECT_API_URL.")
     return str(url)

@@ -23,7 +23,10 @@ def test_without_a_server_one_sentence_says_how_to_start_one(capsys: pytest.Capt
     assert told.startswith("Error: No Prefect server is set; start one with prefect server start")
 
 
-def test_a_server_that_does_not_answer_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_does_not_answer_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.deploy._SECONDS_TO_START", 0.0)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         told = error_of(["deploy", "--gpus", "1"], capsys)
     assert told.startswith("Error: The Prefect server http://127.0.0.1:9/api does not answer")
