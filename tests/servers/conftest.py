@@ -252,7 +252,8 @@ def mended(servers: Servers, settings: dict[str, Any], lost: Lost) -> Mended:
     run = servers.start("pipeline/pipeline", {"parameters": parameters})
     failed = servers.ended(run)
     started = [child["name"] for child in servers.children(run)]
-    text.write_text(Path(settings["evaluation_text"]).read_text())
+    # No other run has judged on it, so that nothing of it is known.
+    text.write_text("Mended. " + Path(settings["evaluation_text"]).read_text())
     servers.retry(run)
     assert servers.ended(run)["state_type"] == "COMPLETED"
     return Mended(run, failed, started)

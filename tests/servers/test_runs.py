@@ -35,7 +35,7 @@ def test_deploying_again_changes_nothing(servers: Servers) -> None:
     assert everything() == before
     deployments, automations, limits = before
     by_pool = {pool: {each[1] for each in deployments if each[2] == pool} for pool in ("cpu", "gpu")}
-    assert by_pool["cpu"] == {"nightly", "pipeline", "calibrate"}
+    assert by_pool["cpu"] >= {"nightly", "pipeline", "calibrate"}
     assert by_pool["gpu"] >= {"statistics", "search", "prune", "evaluate"}
     assert len(deployments) == sum(map(len, by_pool.values()))
     assert len(automations) == 1
