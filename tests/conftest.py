@@ -98,7 +98,9 @@ class MlflowServer:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
         places = ["--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
         places += ["--artifacts-destination", str(self.folder / "artifacts")]
-        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
+        # Its job runners are for evaluations inside MLflow, and take a core while a test starts.
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = {**os.environ, **quiet, "OMP_NUM_THREADS": "1"}
         with (self.folder / "mlflow.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *places, "--workers", "1"], env=environment, stdout=log, stderr=log, start_new_session=True
