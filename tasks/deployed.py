@@ -19,8 +19,8 @@ from tasks.store import Artifact
 
 _SECONDS_BETWEEN_POLLS = 2.0
 _FILES = ("model", "calibration", "evaluation_text", "suite", "include_path")
-# "Flow run encountered an exception: InputError: The file 'notes.txt' is empty."
-_TOLD = re.compile(r".*?\bexception: (?P<kind>[\w.]+): (?P<reason>.*)", re.DOTALL)
+# "Flow run encountered an exception: InputError: The file 'notes.txt' is empty."; a task leaves out the first colon.
+_TOLD = re.compile(r".*?\bexception:? (?P<kind>[\w.]+): (?P<reason>.*)", re.DOTALL)
 logger = logging.getLogger("optishear.stages")
 
 

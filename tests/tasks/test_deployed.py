@@ -104,6 +104,11 @@ def test_the_reason_of_a_reason_is_told_once() -> None:
     assert failure(Failed(message=inner))[1] == "The run 'search' of 'a/b' failed: it ended crashed"
 
 
+def test_a_task_tells_its_reason_too() -> None:
+    told = Failed(message="Task run encountered an exception InputError: The text is too short.")
+    assert failure(told) == ("InputError", "The text is too short.")
+
+
 def test_references_travel_and_no_content(artifact: Artifact) -> None:
     recipe = named_recipe("wanda", 0.5)
     values = handed_over(Pipeline(), EvaluateStage, {"recipe": recipe, "statistics": artifact, "other": None})
