@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test test-servers check clean
 
 demo: $(VENV)/demo
 	$(BIN)/optishear run --config configurations/demo.yaml
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not servers"
+
+# Real Prefect and MLflow servers, workers and PostgreSQL: minutes on an idle machine, and nothing else may run beside.
+test-servers: $(VENV)/dev
+	$(BIN)/python -m pytest -m servers
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .
