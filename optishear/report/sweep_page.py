@@ -43,7 +43,7 @@ def sweep_page(parameters: Mapping[str, Any], cells: Sequence[SweepCell]) -> str
         title=f"{model}, {', '.join(cell.sparsity for cell in cells)}",
         model=model,
         verdict=sweep_verdict(cells),
-        rows=sweep_rows(cells),
+        scores=sweep_rows(cells),
         settings=settings_words(judged),
         figures=figures_as_svg([figure]),
         command=command_line("sweep", SweepStage, parameters),

@@ -1,11 +1,14 @@
-"""A text for the flows, and the log as it was."""
+"""A text for the flows, the command line over some settings, and the log as it was."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from flows.cli import main
 from tiny import random_text
 
 
@@ -24,3 +27,15 @@ def text_file(tmp_path: Path) -> Path:
     path = tmp_path / "text.txt"
     path.write_text(random_text(paragraphs=60))
     return path
+
+
+@pytest.fixture
+def command(settings: dict[str, Any], tmp_path: Path) -> Callable[..., None]:
+    """Runs a command with those of the settings that it knows, from a YAML file, and with more flags."""
+
+    def run(name: str, *flags: str, **changes: Any) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text(yaml.safe_dump({**settings, **changes}))
+        main([name, "--config", str(config), *flags])
+
+    return run

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 from mlflow.tracking import MlflowClient
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_utils import PreTrainedModel
@@ -51,18 +50,6 @@ def settings(home: Path, model_folder: Path, text_file: Path, tmp_path: Path) ->
         "device": "cpu",
         "output": str(tmp_path / "output"),
     }
-
-
-@pytest.fixture
-def command(settings: dict[str, Any], tmp_path: Path) -> Callable[..., None]:
-    """Runs a command with those of the settings that it knows, from a YAML file, and with more flags."""
-
-    def run(name: str, *flags: str, **changes: Any) -> None:
-        config = tmp_path / "config.yaml"
-        config.write_text(yaml.safe_dump({**settings, **changes}))
-        main([name, "--config", str(config), *flags])
-
-    return run
 
 
 def zeros(model: PreTrainedModel) -> float:

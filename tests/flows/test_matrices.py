@@ -6,10 +6,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from transformers import PreTrainedTokenizerFast
 
-from flows.cli import main
 from optishear.recipe import Recipe
 from tasks import evaluate
 from tiny import tiny_model
@@ -32,16 +30,6 @@ def settings(home: Path, model_folder: Path, text_file: Path, tmp_path: Path) ->
 
 SEARCH = {"search_sequences": 2, "rounds": 1, "trials": 12, "population": 4}
 JUDGE = {"window_length": 64, "windows": 2}
-
-
-@pytest.fixture
-def command(settings: dict[str, Any], tmp_path: Path) -> Callable[..., None]:
-    def run(name: str, *flags: str, **changes: Any) -> None:
-        config = tmp_path / "config.yaml"
-        config.write_text(yaml.safe_dump({**settings, **changes}))
-        main([name, "--config", str(config), *flags])
-
-    return run
 
 
 @pytest.fixture

@@ -15,7 +15,17 @@ from typing import Any
 import httpx
 import pytest
 
-from servers.processes import REPOSITORY, Postgres, Process, answers, free_port, postgres_programs, python, wait_until
+from servers.processes import (
+    REPOSITORY,
+    MlflowServer,
+    Postgres,
+    Process,
+    answers,
+    free_port,
+    postgres_programs,
+    python,
+    wait_until,
+)
 from tiny import make_tokenizer, random_text, tiny_model
 
 _ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -127,7 +137,8 @@ def servers(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Everything, deployed and ready."""
     folder = tmp_path_factory.mktemp("servers")
     home = folder / "home"
-    prefect_url, mlflow_url = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    prefect_url = f"http://127.0.0.1:{free_port()}"
+    mlflow = MlflowServer(folder, f"postgresql+psycopg://{postgres.create('mlflow')}", dict(os.environ))
     environment = {
         **os.environ,
         "OPTISHEAR_HOME": str(home),
@@ -136,9 +147,8 @@ def servers(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_WORKER_PREFETCH_SECONDS": "2",
-        "MLFLOW_TRACKING_URI": mlflow_url,
+        "MLFLOW_TRACKING_URI": mlflow.url,
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a dozen processes that nothing here asks for
         "DO_NOT_TRACK": "1",
         "OMP_NUM_THREADS": "1",
     }
@@ -151,16 +161,8 @@ def servers(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Ite
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{postgres.create('prefect')}",
         },
     )
-    mlflow = Process(
-        python(
-            "mlflow", "server", "--host", "127.0.0.1", "--port", mlflow_url.rpartition(":")[2], "--workers", "1",
-            "--backend-store-uri", f"postgresql+psycopg://{postgres.create('mlflow')}",
-            "--artifacts-destination", str(folder / "mlflow-artifacts"),
-        ),
-        folder / "mlflow.log",
-        environment,
-    )  # fmt: skip
-    running = Servers(folder, home, prefect_url, mlflow_url, environment, {})
+    mlflow.launch()
+    running = Servers(folder, home, prefect_url, mlflow.url, environment, {})
     try:
         wait_until(lambda: answers(f"{prefect_url}/api/health"), f"Prefect ({folder / 'prefect.log'})")
         deployed = running.command("deploy", "--gpus", "2")
@@ -168,11 +170,23 @@ def servers(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Ite
         running.start_worker("cpu", pool="cpu")
         for gpu in ("gpu-0", "gpu-1"):
             running.start_worker(gpu, pool="gpu")
-        wait_until(lambda: answers(f"{mlflow_url}/health"), f"MLflow ({folder / 'mlflow.log'})")
+        mlflow.wait(300)
         yield running
     finally:
         for process in (*running.workers.values(), prefect, mlflow):
             process.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A tracking server over SQLite by itself, which a test may stop and start."""
+    folder = tmp_path_factory.mktemp("mlflow-server")
+    server = MlflowServer(folder, f"sqlite:///{folder / 'mlflow.db'}", dict(os.environ))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,11 @@ class Process:
         """Whether it, or a descendant, has the number."""
         return pid in {member.pid for member in self._family()}
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """Kill it and all its descendants at once, as a lost machine would."""
         self._signal_all(signal.SIGKILL)
@@ -86,6 +91,54 @@ class Process:
         for member in self._family():
             with suppress(psutil.NoSuchProcess):
                 member.send_signal(number)
+
+
+class MlflowServer:
+    """A tracking server on a free loopback port, which keeps its port when it is started again."""
+
+    def __init__(self, folder: Path, database: str, environment: dict[str, str]) -> None:
+        """Choose the port.
+
+        Args:
+            folder: for its log and artifacts.
+            database: address of its database.
+            environment: of its process.
+        """
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._database = database
+        # Its job runners are for evaluations inside MLflow, and take a core while a test starts.
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        self._environment = {**environment, **quiet, "OMP_NUM_THREADS": "1"}
+        self._process: Process | None = None
+
+    def launch(self) -> None:
+        """Start it, without waiting."""
+        command = python(
+            "mlflow", "server", "--host", "127.0.0.1", "--port", self.url.rpartition(":")[2], "--workers", "1",
+            "--backend-store-uri", self._database, "--artifacts-destination", str(self.folder / "mlflow-artifacts"),
+        )  # fmt: skip
+        self._process = Process(command, self.folder / "mlflow.log", self._environment)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it answers."""
+        wait_until(self._is_ready, f"MLflow ({self.folder / 'mlflow.log'})", seconds)
+
+    def start(self) -> None:
+        """Start it, again where it was stopped, and wait until it answers."""
+        self.launch()
+        self.wait(180)
+
+    def stop(self) -> None:
+        """Kill it and its workers, as a lost machine would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert not self._process.has_ended, self._process.log.read_text()
+        return answers(f"{self.url}/health")
 
 
 class Postgres:

@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from optishear.parameters import Pipeline
+from servers.processes import MlflowServer
 
 pytestmark = pytest.mark.servers
 
@@ -23,7 +24,9 @@ TEXT = "the rest of this heat is on that other hand, and it has no end. "
 
 
 @pytest.fixture
-def settings(mlflow_server: Any, model_folder: Path, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+def settings(
+    mlflow_server: MlflowServer, model_folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> dict[str, Any]:
     """Parameters of a pipeline that takes seconds."""
     text = tmp_path / "text.txt"
     text.write_text(TEXT * 80)
@@ -48,7 +51,7 @@ def settings(mlflow_server: Any, model_folder: Path, tmp_path: Path, request: py
 
 
 @pytest.fixture
-def client(mlflow_server: Any) -> MlflowClient:
+def client(mlflow_server: MlflowServer) -> MlflowClient:
     return MlflowClient(tracking_uri=mlflow_server.url)
 
 
@@ -87,7 +90,11 @@ def night(settings: dict[str, Any], tmp_path: Path, prefect_server: None) -> Cal
 
 
 def test_a_repeated_pipeline_continues_its_runs_and_its_version(
-    night: Callable[..., dict[str, Any]], settings: dict[str, Any], client: MlflowClient, mlflow_server: Any, home: Path
+    night: Callable[..., dict[str, Any]],
+    settings: dict[str, Any],
+    client: MlflowClient,
+    mlflow_server: MlflowServer,
+    home: Path,
 ) -> None:
     first = night()
     before = histories(client, [run for runs in all_runs(client, settings["experiment"]) for run in runs])
@@ -228,7 +235,7 @@ def test_a_search_of_another_process_is_killed_and_goes_on_in_its_run(
 def test_a_stage_goes_on_while_the_server_is_away(
     settings: dict[str, Any],
     client: MlflowClient,
-    mlflow_server: Any,
+    mlflow_server: MlflowServer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
