@@ -1,19 +1,12 @@
 """Masks from scores: which weights are kept. True is kept, False is pruned, in every mask of the project."""
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from optishear.errors import InputError
 from optishear.pattern import Pattern
 
-# Weights whose thresholds one thread finds at a time: enough to outweigh handing them over, few enough to share.
-_WEIGHTS_PER_THREAD = 2**18
 # Finite negative numbers, and -0.0, are further below.
 _BITS_OF_MINUS_INFINITY = int(np.float32(-np.inf).view(np.int32))
 
@@ -43,19 +36,9 @@ def row_mask(scores: Tensor, pruned_per_row: int) -> Tensor:
     A partial selection finds each row's threshold (introselect, linear in the row's length); only rows with
     equal scores at the threshold are sorted.
     """
-    return row_masks([scores], [pruned_per_row])[0]
-
-
-def row_masks(scores: list[Tensor], pruned_per_row: list[int]) -> list[Tensor]:
-    """``row_mask`` of several layers, whose thresholds are found at the same time."""
-    thresholds = row_thresholds(scores, pruned_per_row)
-    return [_above(*each) for each in zip(scores, pruned_per_row, thresholds, strict=True)]
-
-
-def _above(scores: Tensor, pruned_per_row: int, threshold: Tensor | None) -> Tensor:
-    if threshold is None:
+    if not 0 < pruned_per_row < scores.shape[1]:
         return torch.full_like(scores, pruned_per_row <= 0, dtype=torch.bool)
-    mask = scores > threshold
+    mask = scores > _row_thresholds(scores, pruned_per_row)
     kept = scores.shape[1] - pruned_per_row
     # A tie at the threshold prunes too many; such rows are rare, except for plain magnitude on quantized weights.
     if _count(mask) == len(mask) * kept:
@@ -73,48 +56,23 @@ def _count(mask: Tensor) -> int:
     return int(np.count_nonzero(mask.numpy()) if mask.device.type == "cpu" else torch.count_nonzero(mask))
 
 
-def row_thresholds(scores: list[Tensor], pruned_per_row: list[int]) -> list[Tensor | None]:
-    """The ``pruned_per_row``-th lowest score of each row, [out, 1]; ``None`` where none or all of a row is pruned.
+def _row_thresholds(scores: Tensor, pruned_per_row: int) -> Tensor:
+    """The ``pruned_per_row``-th lowest score of each row, [out, 1].
 
     On the CPU by numpy's partition, which uses vector instructions but one core, and releases the interpreter
-    lock: blocks of rows of all layers are shared between as many threads as PyTorch uses.
+    lock: who wants more gives blocks of rows to several threads.
     """
-    thresholds: list[Tensor | None] = []
-    blocks: list[tuple[NDArray[Any], int, NDArray[Any]]] = []
-    for values, count in zip(scores, pruned_per_row, strict=True):
-        if not 0 < count < values.shape[1]:
-            thresholds.append(None)
-        elif values.device.type != "cpu":
-            thresholds.append(torch.kthvalue(values, count, dim=1, keepdim=True).values)
-        else:
-            found = torch.empty_like(values[:, :1])
-            thresholds.append(found)
-            height = max(1, _WEIGHTS_PER_THREAD // values.shape[1])
-            for start in range(0, len(values), height):
-                rows = slice(start, start + height)
-                blocks.append((values.numpy()[rows], count - 1, found.numpy()[rows]))
-    if len(blocks) > 1:
-        list(_threads().map(_select, blocks))
-    else:
-        for block in blocks:
-            _select(block)
-    return thresholds
-
-
-def _select(block: tuple[NDArray[Any], int, NDArray[Any]]) -> None:
-    rows, position, found = block
-    if rows.dtype == np.float32:
+    if scores.device.type != "cpu":
+        return torch.kthvalue(scores, pruned_per_row, dim=1, keepdim=True).values
+    values = scores.numpy()
+    if scores.dtype == torch.float32:
         # Bits of floats that are not negative order as integers do, which are selected more than twice as fast.
         # Scores are not negative, but for minus infinity, whose bits are below all of theirs.
-        bits = rows.view(np.int32)
+        bits = values.view(np.int32)
         if bits.min() >= _BITS_OF_MINUS_INFINITY:
-            rows, found = bits, found.view(np.int32)
-    found[:, 0] = np.partition(rows, position, axis=1)[:, position]
-
-
-@lru_cache(maxsize=1)
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="row-thresholds")
+            values = bits
+    found = np.partition(values, pruned_per_row - 1, axis=1)[:, pruned_per_row - 1 : pruned_per_row]
+    return torch.from_numpy(np.ascontiguousarray(found).view(scores.numpy().dtype))
 
 
 def group_mask(scores: Tensor, kept: int, group: int) -> Tensor:
@@ -162,6 +120,11 @@ def row_ranks(scores: Tensor) -> Tensor:
         prunes k of each row, for every k.
     """
     order = torch.argsort(scores, dim=1, stable=True)
-    narrow = torch.int16 if scores.shape[1] < 2**15 else torch.int32
-    positions = torch.arange(scores.shape[1], device=scores.device, dtype=narrow).expand_as(order)
-    return torch.empty_like(order, dtype=narrow).scatter_(1, order, positions)
+    ranks = empty_ranks(scores)
+    positions = torch.arange(scores.shape[1], device=scores.device, dtype=ranks.dtype).expand_as(order)
+    return ranks.scatter_(1, order, positions)
+
+
+def empty_ranks(like: Tensor) -> Tensor:
+    """Room for the ranks of a weight or of scores, [out, in]."""
+    return torch.empty_like(like, dtype=torch.int16 if like.shape[1] < 2**15 else torch.int32)

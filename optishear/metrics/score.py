@@ -1,5 +1,8 @@
 """The scores of a layer's weights under a metric."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -8,6 +11,71 @@ from optishear.metrics.metric import MetaMetric, PowerMetric
 from optishear.metrics.operations import COEFFICIENTS, OPERATIONS
 
 _REPRESENTATIVES: dict[CanonicalKey, MetaMetric] = distinct_meta_metrics()
+
+
+@dataclass(frozen=True)
+class WeightSums:
+    """Sums of a layer's magnitudes, which are the same under every metric.
+
+    Attributes:
+        rows: [out, 1], sum of |W| over the inputs, without what is not finite.
+        columns: [1, in], the same over the outputs.
+        all_finite: whether every weight is.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    all_finite: bool
+
+
+def weight_sums(weight: Tensor) -> WeightSums:
+    """The sums of a layer's magnitudes, in float32 (float64 where the weight is)."""
+    magnitudes = _magnitudes(weight)
+    # A sum is finite only if all of it is: one cheap pass instead of a look at every weight. What is not finite
+    # is taken out, so that it does not spoil the sums of its row and column.
+    all_finite = bool(torch.isfinite(magnitudes.sum()))
+    if not all_finite:
+        magnitudes = torch.where(torch.isfinite(magnitudes), magnitudes, 0)
+    return WeightSums(magnitudes.sum(dim=1, keepdim=True), magnitudes.sum(dim=0, keepdim=True), all_finite)
+
+
+class LayerScores:
+    """The scores of a layer's weights under one metric, computed for some rows at a time.
+
+    What a metric makes of the activations is computed once; the rows are independent of each other, so that blocks
+    of them can be scored by several threads and in a processor's caches. Blocks that begin at a multiple of 64 rows
+    give the same bits as the whole layer: PyTorch's vector functions round what is left behind their last whole step
+    (up to 64 numbers) in another way.
+    """
+
+    def __init__(
+        self,
+        metric: MetaMetric | PowerMetric,
+        weight: Tensor,
+        squared_norms: Tensor,
+        sums: WeightSums | None = None,
+    ) -> None:
+        """Prepare the scores; the arguments are those of ``scores``, with ``sums`` those of the weight if at hand."""
+        self._weight = weight.detach()
+        self._sums = sums or weight_sums(weight)
+        squared = squared_norms.to(device=weight.device, dtype=self._sums.columns.dtype).reshape(1, -1)
+        self._unusable_columns = ~torch.isfinite(squared)
+        self._all_usable = self._sums.all_finite and not bool(self._unusable_columns.any())
+        squared = torch.where(self._unusable_columns, 0, squared)
+        score = _power_scores if isinstance(metric, PowerMetric) else _meta_scores
+        self._score = score(metric, squared, self._sums)  # type: ignore[arg-type]
+
+    def rows(self, rows: slice) -> Tensor:
+        """Scores of some rows, [rows, in]; what they are is told at ``scores``."""
+        magnitudes = _magnitudes(self._weight[rows])
+        unusable = None
+        if not self._all_usable:
+            unusable = ~torch.isfinite(magnitudes) | self._unusable_columns
+            magnitudes = torch.where(torch.isfinite(magnitudes), magnitudes, 0)
+        result = self._score(magnitudes, self._sums.rows[rows])
+        if not torch.isfinite(result.sum()):
+            result = torch.nan_to_num(result, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+        return result if unusable is None else result.masked_fill(unusable, -torch.inf)
 
 
 def scores(metric: MetaMetric | PowerMetric, weight: Tensor, squared_norms: Tensor) -> Tensor:
@@ -24,24 +92,7 @@ def scores(metric: MetaMetric | PowerMetric, weight: Tensor, squared_norms: Tens
         [out, in] float32 (float64 where the weight is). A score that is not a number or not finite becomes minus
         infinity: such weights are pruned first.
     """
-    working = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    converted = weight.detach().to(working)
-    magnitudes = converted.abs() if weight.dtype == working else converted.abs_()
-    squared = squared_norms.to(device=weight.device, dtype=working).reshape(1, -1)
-    unusable = None
-    # A sum is finite only if all of it is: one cheap pass instead of a look at every weight. What is not finite
-    # is taken out first, so that it does not spoil the sums of its row and column.
-    if not (torch.isfinite(magnitudes.sum()) and torch.isfinite(squared.sum())):
-        unusable = ~torch.isfinite(magnitudes) | ~torch.isfinite(squared)
-        magnitudes = torch.where(torch.isfinite(magnitudes), magnitudes, 0)
-        squared = torch.where(torch.isfinite(squared), squared, 0)
-    if isinstance(metric, PowerMetric):
-        result = _power_scores(metric, magnitudes, squared)
-    else:
-        result = _meta_scores(_REPRESENTATIVES[canonical_key(metric)], magnitudes, squared)
-    if not torch.isfinite(result.sum()):
-        result = torch.nan_to_num(result, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
-    return result if unusable is None else result.masked_fill(unusable, -torch.inf)
+    return LayerScores(metric, weight, squared_norms).rows(slice(None))
 
 
 def gradient_scores(weight: Tensor, gradient: Tensor) -> Tensor:
@@ -58,31 +109,43 @@ def gradient_scores(weight: Tensor, gradient: Tensor) -> Tensor:
     return torch.nan_to_num(result, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
 
 
-def _meta_scores(metric: MetaMetric, magnitudes: Tensor, squared: Tensor) -> Tensor:
-    """Scores of a meta metric; ``magnitudes`` is used up, since a layer's passes over its weights are what costs."""
+def _magnitudes(weight: Tensor) -> Tensor:
+    """|W| in float32 (float64 where the weight is), which may be overwritten."""
+    detached = weight.detach()
+    if detached.dtype in (torch.float32, torch.float64):
+        return detached.abs()
+    return detached.float().abs_()
+
+
+# From magnitudes [rows, in], which it uses up, since passes over the weights are what costs, and their sums [rows, 1].
+_Score = Callable[[Tensor, Tensor], Tensor]
+
+
+def _meta_scores(metric: MetaMetric, squared: Tensor, sums: WeightSums) -> _Score:
+    metric = _REPRESENTATIVES[canonical_key(metric)]
     activation = COEFFICIENTS[metric.activation_coefficient](squared) * OPERATIONS[metric.activation_operation](
         squared.sqrt()
     )
-    columns: Tensor = activation
-    sums = None
-    if metric.weight_coefficient == "column_sum":
-        columns = columns * COEFFICIENTS["column_sum"](magnitudes)
-    elif metric.weight_coefficient == "relative_sum":
-        sums = magnitudes.sum(dim=1, keepdim=True) + magnitudes.sum(dim=0, keepdim=True)
-    result = OPERATIONS[metric.weight_operation](magnitudes).mul_(columns)
-    return result if sums is None else result.div_(sums)
+    operation = OPERATIONS[metric.weight_operation]
+    if metric.weight_coefficient == "relative_sum":
+        return lambda magnitudes, of_rows: operation(magnitudes).mul_(activation).div_(of_rows + sums.columns)
+    columns = activation / sums.columns if metric.weight_coefficient == "column_sum" else activation
+    return lambda magnitudes, of_rows: operation(magnitudes).mul_(columns)
 
 
-def _power_scores(metric: PowerMetric, magnitudes: Tensor, squared: Tensor) -> Tensor:
-    """Scores of a point of the power space; ``magnitudes`` is used up."""
+def _power_scores(metric: PowerMetric, squared: Tensor, sums: WeightSums) -> _Score:
     columns = squared.pow(metric.activation_exponent / 2)
     if not metric.sums_exponent or not metric.column_share:
-        return magnitudes.mul_(columns)
-    by_column = metric.column_share / magnitudes.sum(dim=0, keepdim=True)
+        return lambda magnitudes, of_rows: magnitudes.mul_(columns)
+    by_column = metric.column_share / sums.columns
     if metric.column_share == 1:
-        return magnitudes.mul_(columns * by_column.pow(metric.sums_exponent))
-    by_row = (1 - metric.column_share) / magnitudes.sum(dim=1, keepdim=True)
-    sums = by_column + by_row
-    if metric.sums_exponent != 1:
-        sums.pow_(metric.sums_exponent)
-    return magnitudes.mul_(columns).mul_(sums)
+        scaled = columns * by_column.pow(metric.sums_exponent)
+        return lambda magnitudes, of_rows: magnitudes.mul_(scaled)
+
+    def score(magnitudes: Tensor, of_rows: Tensor) -> Tensor:
+        both = by_column + (1 - metric.column_share) / of_rows
+        if metric.sums_exponent != 1:
+            both.pow_(metric.sums_exponent)
+        return magnitudes.mul_(columns).mul_(both)
+
+    return score

@@ -1,25 +1,26 @@
 """The model's weights under one candidate after another, changed in place and restored at the end."""
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from optishear.masks.select import keep_mask, row_masks, row_ranks
+from optishear.masks.select import empty_ranks, keep_mask, row_ranks
 from optishear.metrics.canonical import canonical_key
 from optishear.metrics.metric import MetaMetric, PowerMetric
-from optishear.metrics.score import scores
+from optishear.metrics.score import LayerScores, WeightSums, weight_sums
 from optishear.models.layers import PrunableLayer
 from optishear.pattern import Pattern
 from optishear.statistics.statistics import Statistics
 
 MetricKey = tuple[str | float, ...]
 
-# Scores of this many weights exist at a time (32 MiB): enough rows for all threads, little enough for the caches.
-WEIGHTS_PER_BATCH = 2**23
+# Weights that one thread prunes at a time: their scores (2 MiB) stay in its caches, and they outweigh the handing over.
+WEIGHTS_PER_BLOCK = 2**19
 
 
 @dataclass
@@ -27,10 +28,14 @@ class _Layer:
     layer: PrunableLayer
     original: Tensor
     squared_norms: Tensor
+    sums: WeightSums
     applied: tuple[MetricKey, int] | None = None
     metric: MetaMetric | PowerMetric | None = None
     ranks: Tensor | None = None
     ranks_of: MetricKey | None = None
+
+    def scores(self, metric: MetaMetric | PowerMetric) -> LayerScores:
+        return LayerScores(metric, self.original, self.squared_norms, self.sums)
 
 
 def metric_key(metric: MetaMetric | PowerMetric) -> MetricKey:
@@ -67,6 +72,7 @@ class MaskedWeights:
                 layer=layer,
                 original=layer.module.weight.detach().clone(),
                 squared_norms=statistics.of(layer.name, layer.module.in_features),
+                sums=weight_sums(layer.module.weight),
             )
             for layer in layers
         ]
@@ -94,13 +100,18 @@ class MaskedWeights:
             The number of layers that had to be touched.
         """
         changes = [
-            _Change(layer, metric, metric_key(metric), count)
+            self._change(layer, metric, count)
             for layer, metric, count in zip(self._layers, metrics, pruned_per_row, strict=True)
             if layer.applied != (metric_key(metric), count)
         ]
-        for batch in _batches(changes):
-            for change, mask in zip(batch, self._masks(batch), strict=True):
-                change.put(mask)
+        blocks = [(change, rows) for change in changes for rows in _row_blocks(change.layer.original)]
+        if len(blocks) > 1:
+            list(_threads().map(self._prune, *zip(*blocks, strict=True)))
+        else:
+            for block in blocks:
+                self._prune(*block)
+        for change in changes:
+            change.done()
         return len(changes)
 
     @torch.no_grad()
@@ -121,57 +132,59 @@ class MaskedWeights:
             ranks = layer.ranks
         else:
             assert layer.metric is not None
-            ranks = row_ranks(scores(layer.metric, layer.original, layer.squared_norms))
+            ranks = row_ranks(layer.scores(layer.metric).rows(slice(None)))
         near = (ranks >= count - width) & (ranks < count + width)
         return -float((gradient * layer.original * near).sum(dtype=torch.float32)) / max(1, int(near.sum()))
 
-    def _masks(self, batch: list["_Change"]) -> list[Tensor]:
-        """Masks of some layers: by one comparison where ranks are kept, else by a selection for all at a time."""
-        for change in batch:
-            self._rank(change)
-        scored = [change for change in batch if not change.is_ranked]
-        values = [scores(change.metric, change.layer.original, change.layer.squared_norms) for change in scored]
-        if self.pattern.is_structured:
-            return [keep_mask(each, self.pattern) for each in values]
-        selected = iter(row_masks(values, [change.count for change in scored]))
-        return [change.ranks_mask() if change.is_ranked else next(selected) for change in batch]
-
-    def _rank(self, change: "_Change") -> None:
-        """Compute and keep a layer's ranks, if only its count changes and the budget allows."""
+    @torch.no_grad()
+    def _prune(self, change: "_Change", rows: slice) -> None:
+        """Write some rows of a layer: the mask by one comparison where ranks are kept, else by a selection."""
         layer = change.layer
-        only_the_count_changes = layer.applied is not None and layer.applied[0] == change.key
-        if self.pattern.is_structured or change.is_ranked or not only_the_count_changes:
-            return
-        size = layer.original.numel() * 2
-        if layer.ranks is None:
-            if self.rank_cache_bytes + size > self.memory_budget:
-                return
-            self.rank_cache_bytes += size
-        layer.ranks = row_ranks(scores(change.metric, layer.original, layer.squared_norms))
-        layer.ranks_of = change.key
+        if change.scores is None:
+            assert layer.ranks is not None
+            mask = layer.ranks[rows] >= change.count
+        else:
+            values = change.scores.rows(rows)
+            if change.keeps_ranks:
+                assert layer.ranks is not None
+                layer.ranks[rows] = row_ranks(values)
+                mask = layer.ranks[rows] >= change.count
+            else:
+                mask = keep_mask(values, self.pattern, change.count)
+        masked(layer.original[rows], mask, layer.layer.module.weight.detach()[rows])
+
+    def _change(self, layer: _Layer, metric: MetaMetric | PowerMetric, count: int) -> "_Change":
+        """What a layer's change needs; ranks are kept if only its count changes and the budget allows."""
+        key = metric_key(metric)
+        if layer.ranks is not None and layer.ranks_of == key:
+            return _Change(layer, metric, key, count, scores=None, keeps_ranks=True)
+        only_the_count_changes = layer.applied is not None and layer.applied[0] == key
+        keeps_ranks = only_the_count_changes and not self.pattern.is_structured
+        if keeps_ranks and layer.ranks is None:
+            room = empty_ranks(layer.original)
+            keeps_ranks = self.rank_cache_bytes + room.nbytes <= self.memory_budget
+            if keeps_ranks:
+                layer.ranks = room
+                self.rank_cache_bytes += room.nbytes
+        return _Change(layer, metric, key, count, layer.scores(metric), keeps_ranks)
 
 
 @dataclass(frozen=True)
 class _Change:
-    """A layer that gets another mask."""
+    """A layer that gets another mask: from its ranks as they are kept (no scores), or from scores."""
 
     layer: _Layer
     metric: MetaMetric | PowerMetric
     key: MetricKey
     count: int
+    scores: LayerScores | None
+    keeps_ranks: bool
 
-    @property
-    def is_ranked(self) -> bool:
-        return self.layer.ranks is not None and self.layer.ranks_of == self.key
-
-    def ranks_mask(self) -> Tensor:
-        assert self.layer.ranks is not None
-        return self.layer.ranks >= self.count
-
-    def put(self, mask: Tensor) -> None:
-        """Write the masked weights to the model."""
-        masked(self.layer.original, mask, self.layer.layer.module.weight)
+    def done(self) -> None:
+        """Note what is on the layer now."""
         self.layer.applied, self.layer.metric = (self.key, self.count), self.metric
+        if self.keeps_ranks:
+            self.layer.ranks_of = self.key
 
 
 def masked(original: Tensor, mask: Tensor, out: Tensor) -> None:
@@ -190,15 +203,15 @@ def masked(original: Tensor, mask: Tensor, out: Tensor) -> None:
     torch.bitwise_and(original.view(integer), ones_where_kept, out=out.view(integer))
 
 
-def _batches(changes: list[_Change]) -> Iterator[list[_Change]]:
-    """Layers whose scores exist at the same time."""
-    batch: list[_Change] = []
-    size = 0
-    for change in changes:
-        if batch and size + change.layer.original.numel() > WEIGHTS_PER_BATCH:
-            yield batch
-            batch, size = [], 0
-        batch.append(change)
-        size += change.layer.original.numel()
-    if batch:
-        yield batch
+def _row_blocks(weight: Tensor) -> list[slice]:
+    """Rows of a layer that are pruned at a time: on a CPU by one thread and in its caches, else all.
+
+    Whole multiples of 64, as ``LayerScores`` asks for.
+    """
+    height = len(weight) if weight.device.type != "cpu" else max(1, WEIGHTS_PER_BLOCK // weight.shape[1] // 64) * 64
+    return [slice(start, start + height) for start in range(0, len(weight), height)]
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="masks")

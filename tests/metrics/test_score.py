@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from optishear.masks.select import row_mask
+from optishear.metrics.canonical import distinct_meta_metrics
 from optishear.metrics.metric import MAGNITUDE, RIA, WANDA, MetaMetric, PowerMetric
 from optishear.metrics.operations import Coefficient, Operation
-from optishear.metrics.score import scores
+from optishear.metrics.score import LayerScores, scores
 
 WEIGHT = torch.from_numpy(np.random.default_rng(1).normal(0, 0.5, (6, 10)))
 SQUARED_NORMS = torch.from_numpy(np.random.default_rng(2).gamma(2.0, 2.0, 10))
@@ -138,3 +139,27 @@ def test_large_activations_do_not_overflow_the_exponential() -> None:
     metric = MetaMetric(activation_operation="exp")
     values = scores(metric, torch.ones(1, 3), torch.tensor([1.0, 500.0**2, 499.0**2]))
     assert values.argsort().squeeze().tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize("bad", [None, math.nan, math.inf])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        *distinct_meta_metrics().values(),
+        RIA,
+        PowerMetric(activation_exponent=0.3, sums_exponent=0.7, column_share=0.2),
+        PowerMetric(activation_exponent=0.3, sums_exponent=0.7, column_share=1.0),
+    ],
+    ids=str,
+)
+def test_rows_by_themselves_have_the_bits_of_the_whole_layer(
+    metric: MetaMetric | PowerMetric, bad: float | None
+) -> None:
+    weight = torch.from_numpy(np.random.default_rng(4).normal(0, 0.5, (150, 67))).to(torch.bfloat16)
+    squared_norms = torch.from_numpy(np.random.default_rng(5).gamma(2.0, 2.0, 67)).float()
+    if bad is not None:
+        weight[4, 7] = bad
+        squared_norms[11] = bad
+    layer = LayerScores(metric, weight, squared_norms)
+    by_blocks = torch.cat([layer.rows(slice(start, start + 64)) for start in range(0, 150, 64)])
+    assert torch.equal(by_blocks, scores(metric, weight, squared_norms))
