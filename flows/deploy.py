@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -13,11 +12,8 @@ from optishear.errors import InputError
 
 _PREFECT_FILE = Path("prefect.yaml")
 _PLAN = Path("configurations/nightly.yaml")
-_LOST = "optishear: a run without a heartbeat has crashed"
 # A server makes its database first.
 _SECONDS_TO_START = 60.0
-# Three heartbeats of prefect.yaml's deployments.
-_SECONDS_WITHOUT_HEARTBEAT = 90
 
 
 @click.command()
@@ -35,6 +31,7 @@ def deploy(gpus: int | None) -> None:
     """
     from flows.environment import make_home
     from flows.plan import read_plan
+    from flows.watches import watch_runs
 
     if not _PREFECT_FILE.is_file():
         raise InputError(f"There is no {str(_PREFECT_FILE)!r} here; run optishear deploy in the repository's folder.")
@@ -44,7 +41,7 @@ def deploy(gpus: int | None) -> None:
     url = _server()
     _make_pools(count)
     _make_deployments()
-    _watch_heartbeats()
+    watch_runs()
     click.echo("\n".join(["Deployed. Start the workers, each in this folder:", *worker_commands(url, count)]))
 
 
@@ -120,46 +117,3 @@ def _make_deployments() -> None:
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())[-500:]
         raise InputError(f"prefect deploy failed: {said}")
-
-
-def _watch_heartbeats() -> None:
-    """Have the server mark runs as crashed that give no sign of life.
-
-    A killed process says nothing, and its worker may be killed with it. One that lives and was only slow does no harm
-    when it is taken for dead: the artifact's lock lets only one of two make it.
-    """
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.objects import StateType
-    from prefect.events.actions import ChangeFlowRunState
-    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-
-    heartbeat = "prefect.flow-run.heartbeat"
-    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "Paused")}
-    automation = AutomationCore(
-        name=_LOST,
-        description="A killed worker cannot tell what became of its runs.",
-        trigger=EventTrigger(
-            after={heartbeat},
-            expect={heartbeat, *ends},
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related={"prefect.resource.id": "prefect.tag.optishear", "prefect.resource.role": "tag"},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=_SECONDS_WITHOUT_HEARTBEAT),
-        ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                name="Crashed",
-                force=False,
-                message=f"No heartbeat for {_SECONDS_WITHOUT_HEARTBEAT} seconds: its worker or machine was lost.",
-            )
-        ],
-    )
-    with get_client(sync_client=True) as client:
-        existing = client.read_automations_by_name(_LOST)
-        if existing:
-            client.update_automation(existing[0].id, automation)
-        else:
-            client.create_automation(automation)

@@ -145,7 +145,7 @@ def servers(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_API_URL": f"{prefect_url}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_WORKER_PREFETCH_SECONDS": "2",
         "MLFLOW_TRACKING_URI": mlflow.url,
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -38,7 +38,7 @@ def test_deploying_again_changes_nothing(servers: Servers) -> None:
     assert by_pool["cpu"] >= {"nightly", "pipeline", "calibrate"}
     assert by_pool["gpu"] >= {"statistics", "search", "prune", "evaluate"}
     assert len(deployments) == sum(map(len, by_pool.values()))
-    assert len(automations) == 1
+    assert len(automations) == 2
     assert limits == {"cpu": None, "gpu": 2}
     assert "CUDA_VISIBLE_DEVICES=1 prefect worker start --pool gpu --name gpu-1 --limit 1" in again.stdout
 

@@ -1,0 +1,73 @@
+"""Automations on the Prefect server that notice when a run's worker or machine is lost."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """What has to follow an event of a run, in how many seconds."""
+
+    awaited: str
+    after: tuple[str, ...]
+    expected: tuple[str, ...]
+    seconds: int
+
+
+_ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+_BEGUN = ("prefect.flow-run.Running", "prefect.flow-run.Retrying")
+_HEARTBEAT = "prefect.flow-run.heartbeat"
+_WATCHES = (
+    # Three heartbeats of prefect.yaml's deployments.
+    _Watch("heartbeat", (*_BEGUN, _HEARTBEAT), (_HEARTBEAT,), seconds=90),
+    # A process has to start, on a busy machine, and to import its libraries.
+    _Watch("beginning", ("prefect.flow-run.Pending",), _BEGUN, seconds=600),
+)
+
+
+def watch_runs() -> None:
+    """Have the server mark runs as crashed that give no sign of life.
+
+    A killed process says nothing, and its worker may be killed with it: before the process began, before its first
+    heartbeat, or later. One that lives and was only slow does no harm when it is taken for dead: the artifact's lock
+    lets only one of two make it.
+    """
+
+    with get_client(sync_client=True) as client:
+        for watch in map(_automation, _WATCHES):
+            existing = client.read_automations_by_name(watch.name)
+            if existing:
+                client.update_automation(existing[0].id, watch)
+            else:
+                client.create_automation(watch)
+
+
+def _automation(watch: _Watch) -> AutomationCore:
+
+    return AutomationCore(
+        name=f"optishear: a run with no {watch.awaited} has crashed",
+        description="A killed worker cannot tell what became of its runs.",
+        trigger=EventTrigger(
+            after=set(watch.after),
+            expect={*watch.expected, *(f"prefect.flow-run.{end}" for end in _ENDS)},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related={"prefect.resource.id": "prefect.tag.optishear", "prefect.resource.role": "tag"},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=watch.seconds),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                name="Crashed",
+                force=False,
+                message=f"No {watch.awaited} for {watch.seconds} seconds: its worker or machine was lost.",
+            )
+        ],
+    )
