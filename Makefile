@@ -10,8 +10,9 @@ demo: $(VENV)/demo
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -m "not slow and not servers"
+	$(MAKE) test-servers
 
-# Real Prefect and MLflow servers, workers and PostgreSQL: minutes on an idle machine, and nothing else may run beside.
+# Real Prefect and MLflow servers, workers and PostgreSQL, in a process of their own: five minutes on two idle cores.
 test-servers: $(VENV)/dev
 	$(BIN)/python -m pytest -m servers
 

@@ -14,6 +14,7 @@ from optishear.evidence.matrix import Cell, Matrix
 from optishear.parameters import CrossModelStage, EvaluateStage, Pipeline, SearchStage
 from optishear.recipe import Recipe, named_recipe
 from tasks.calibrate import calibrate_stage
+from tasks.deployed import absolute_files
 from tasks.evaluate import evaluate_stage, forget_failures
 from tasks.parts import part
 from tasks.runs import tracked_run
@@ -82,7 +83,11 @@ def _search_shared(parameters: CrossModelStage, models: Mapping[str, Pipeline]) 
     members = {}
     for name, each in models.items():
         blocks, observed = _observe(name, each)
-        members[name] = MemberArtifacts(parameters=part(each, SearchStage), calibration=blocks, statistics=observed)
+        members[name] = MemberArtifacts(
+            parameters=part(each, SearchStage, **absolute_files(each, SearchStage)),
+            calibration=blocks.reference,
+            statistics=observed.reference,
+        )
     return shared_search_stage.labelled("search on all models")(part(parameters, SearchStage), members)
 
 

@@ -7,14 +7,18 @@ artifact in the store that both share.
 from prefect import flow
 
 from optishear.parameters import EvaluateStage, ModelParameters, PruneStage, SearchStage
+from optishear.ratios.allocate import RatioMethod
 from optishear.recipe import Recipe
 from tasks.diagnose import diagnose_stage
 from tasks.evaluate import evaluate_stage
 from tasks.footprint import footprint_stage
 from tasks.gradients import gradients_stage
+from tasks.judge import judge_stage
 from tasks.prune import prune_stage
+from tasks.ratios import ratios_stage
 from tasks.reconstruct import reconstruct_stage
 from tasks.search import search_stage
+from tasks.shared_search import MemberArtifacts, shared_search_stage
 from tasks.stage_runs import RunReference, joined
 from tasks.statistics import statistics_stage
 from tasks.store import Reference
@@ -43,6 +47,42 @@ def search(
     """Search the recipe."""
     with joined(run):
         return search_stage(parameters, calibration.artifact(), statistics.artifact()).reference
+
+
+@flow(name="shared-search-stage")
+def shared_search(
+    parameters: SearchStage, members: dict[str, MemberArtifacts], run: RunReference | None = None
+) -> Reference:
+    """Search one recipe for several models."""
+    with joined(run):
+        return shared_search_stage(parameters, members).reference
+
+
+@flow(name="ratios-stage")
+def ratios(
+    parameters: ModelParameters,
+    statistics: Reference,
+    method: RatioMethod,
+    sparsity: str,
+    run: RunReference | None = None,
+) -> Reference:
+    """Layer ratios by a published method."""
+    with joined(run):
+        return ratios_stage(parameters, statistics.artifact(), method, sparsity).reference
+
+
+@flow(name="judge-stage")
+def judge(
+    parameters: ModelParameters,
+    blocks: Reference,
+    recipe: Recipe | None = None,
+    statistics: Reference | None = None,
+    run: RunReference | None = None,
+) -> Reference:
+    """Perplexity on token blocks; with a recipe, of what it makes of the model."""
+    observed = statistics.artifact() if statistics is not None else None
+    with joined(run):
+        return judge_stage(parameters, blocks.artifact(), recipe, observed).reference
 
 
 @flow(name="prune-stage")

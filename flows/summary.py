@@ -27,11 +27,16 @@ def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = Non
 
 
 def mlflow_page(run: TrackedRun) -> str | None:
-    """The address of the run's page; ``None`` where its database has no server."""
+    """The address of the run's page; ``None`` where its database has no server.
+
+    ``OPTISHEAR_MLFLOW_UI_URL`` says it where people reach the server by another address than workers do, as
+    ``PREFECT_UI_URL`` does for Prefect's.
+    """
     uri = run.tracking.uri
     if not uri.startswith("http"):
         return None
-    return f"{public_uri(uri).rstrip('/')}/#/experiments/{run.tracking.experiment_id}/runs/{run.run_id}"
+    address = os.environ.get("OPTISHEAR_MLFLOW_UI_URL") or public_uri(uri)
+    return f"{address.rstrip('/')}/#/experiments/{run.tracking.experiment_id}/runs/{run.run_id}"
 
 
 def _mlflow(run: TrackedRun) -> str:

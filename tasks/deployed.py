@@ -85,7 +85,7 @@ def failure(state: State[Any] | None) -> tuple[str, str]:
 
 
 def handed_over(parameters: Parameters, group: type[Parameters], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage's arguments as JSON values: parameters, recipes, and references to artifacts.
+    """A stage's arguments as JSON values: parameters, models of pydantic and mappings to them, references to artifacts.
 
     Args:
         parameters: of the flow; those of ``group`` are handed over.
@@ -101,6 +101,10 @@ def handed_over(parameters: Parameters, group: type[Parameters], arguments: Mapp
             values[name] = value.reference.model_dump()
         elif isinstance(value, BaseModel):
             values[name] = value.model_dump(mode="json")
+        elif isinstance(value, Mapping):
+            values[name] = {key: each.model_dump(mode="json") for key, each in value.items()}
+        elif value is not None:
+            values[name] = value
     return values
 
 

@@ -51,4 +51,6 @@ def _write(
     write_json(outputs / JUDGEMENT, {"perplexity": found})
 
 
-judge_stage = Stage(name="judge", version=1, parameters=("dtype",), inputs=_inputs, write=_write)
+judge_stage = Stage(
+    name="judge", version=1, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
+)

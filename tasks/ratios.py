@@ -40,4 +40,6 @@ def _write(
     write_json(outputs / RATIOS, ratios)
 
 
-ratios_stage = Stage(name="ratios", version=1, parameters=("dtype",), inputs=_inputs, write=_write)
+ratios_stage = Stage(
+    name="ratios", version=1, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
+)

@@ -19,7 +19,7 @@ from tasks.search_metrics import search_metrics
 from tasks.sources import find_model
 from tasks.stage import Stage
 from tasks.statistics import STATISTICS, load_statistics
-from tasks.store import Artifact
+from tasks.store import Reference
 
 
 class MemberArtifacts(BaseModel):
@@ -32,16 +32,16 @@ class MemberArtifacts(BaseModel):
     """
 
     parameters: SearchStage
-    calibration: Artifact
-    statistics: Artifact
+    calibration: Reference
+    statistics: Reference
 
 
 def _inputs(parameters: SearchStage, members: Mapping[str, MemberArtifacts]) -> dict[str, str]:
     inputs = {}
     for name, member in members.items():
         inputs[f"model {name}"] = model_digest(member.parameters)
-        inputs[f"calibration {name}"] = member.calibration.digest(CALIBRATION)
-        inputs[f"statistics {name}"] = member.statistics.digest(STATISTICS)
+        inputs[f"calibration {name}"] = member.calibration.artifact().digest(CALIBRATION)
+        inputs[f"statistics {name}"] = member.statistics.artifact().digest(STATISTICS)
     return inputs
 
 
@@ -51,10 +51,13 @@ def _write(outputs: Path, parameters: SearchStage, members: Mapping[str, MemberA
         Member(
             name=name,
             model=take_model(member.parameters).model,
-            calibration=load_calibration(member.calibration),
-            statistics=load_statistics(member.statistics),
+            calibration=load_calibration(member.calibration.artifact()),
+            statistics=load_statistics(member.statistics.artifact()),
             # What a model's own search has measured need not be measured again.
-            ledger=ledger_of(search_inputs(member.parameters, member.calibration, member.statistics), parameters.dtype),
+            ledger=ledger_of(
+                search_inputs(member.parameters, member.calibration.artifact(), member.statistics.artifact()),
+                parameters.dtype,
+            ),
         )
         for name, member in members.items()
     ]
@@ -87,4 +90,5 @@ shared_search_stage = Stage(
     inputs=_inputs,
     write=_write,
     scores=lambda found: load_recipe(found).objectives,
+    on_gpu=SearchStage,
 )

@@ -190,10 +190,10 @@ def test_the_programs_are_those_that_pip_installs(services: Services) -> None:
     assert programs <= scripts
 
 
-@pytest.mark.parametrize("service", ["prefect", "mlflow", "gpu-worker"])
+@pytest.mark.parametrize("service", ["prefect", "mlflow", "gpu-worker", "deploy"])
 def test_the_programs_know_every_option(services: Services, service: str) -> None:
     command = services[service]["command"]
-    words = [word for word in command if re.fullmatch("mlflow|prefect|server|worker|start", word)]
+    words = [word for word in command if re.fullmatch("mlflow|prefect|optishear|deploy|server|worker|start", word)]
     shown = subprocess.run(
         [tool(words[0]), *words[1:], "--help"],
         env={**os.environ, "COLUMNS": "250", "PREFECT_HOME": os.environ["OPTISHEAR_HOME"]},
@@ -202,7 +202,7 @@ def test_the_programs_know_every_option(services: Services, service: str) -> Non
         check=True,
     ).stdout
     options = [word.partition("=")[0] for word in command if word.startswith("--")]
-    assert len(options) >= 2
+    assert options
     assert [option for option in options if not re.search(rf"(?<!\S){option}(?!\S)", shown)] == []
 
 

@@ -1,11 +1,14 @@
 """What a deployment is handed, how often it is started, and what is told of its end."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
+from prefect import Flow
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 
@@ -18,9 +21,12 @@ from tasks.diagnose import diagnose_stage
 from tasks.evaluate import evaluate_stage
 from tasks.footprint import footprint_stage
 from tasks.gradients import gradients_stage
+from tasks.judge import judge_stage
 from tasks.prune import prune_stage
+from tasks.ratios import ratios_stage
 from tasks.reconstruct import reconstruct_stage
 from tasks.search import search_stage
+from tasks.shared_search import MemberArtifacts, shared_search_stage
 from tasks.statistics import statistics_stage
 from tasks.store import Artifact, Request, make_once
 
@@ -120,6 +126,14 @@ def test_references_travel_and_no_content(artifact: Artifact) -> None:
     )
 
 
+def test_artifacts_of_several_models_travel_too(artifact: Artifact) -> None:
+    member = MemberArtifacts(parameters=SearchStage(), calibration=artifact.reference, statistics=artifact.reference)
+    values = handed_over(SearchStage(), SearchStage, {"members": {"a": member}, "method": "owl", "run": None})
+    assert set(values) == {"parameters", "members", "method"}
+    assert values["method"] == "owl"
+    assert MemberArtifacts(**json.loads(json.dumps(values["members"]["a"]))) == member
+
+
 def test_files_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("text.txt", "math.txt"):
@@ -155,11 +169,25 @@ def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None
         diagnose_stage: (ModelParameters, {"calibration", "statistics", "recipe", "pruned"}),
         evaluate_stage: (EvaluateStage, {"recipe", "statistics"}),
         footprint_stage: (EvaluateStage, set()),
+        shared_search_stage: (SearchStage, {"members"}),
+        ratios_stage: (ModelParameters, {"statistics", "method", "sparsity"}),
+        judge_stage: (ModelParameters, {"blocks", "recipe", "statistics"}),
     }
     for stage, (group, arguments) in handed.items():
-        flow = getattr(stages, stage.name)
+        flow = getattr(stages, stage.name.replace("-", "_"))
         taken = inspect.signature(flow.fn).parameters
         assert flow.name == f"{stage.name}-stage"
         assert stage.on_gpu is group is taken["parameters"].annotation
         written = set(inspect.signature(stage.write).parameters) - {"outputs", "parameters"}
         assert written == arguments == set(taken) - {"parameters", "run"}
+
+
+def test_each_stage_on_the_gpu_has_a_deployment_on_its_pool() -> None:
+    plan = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
+    pools = {each["entrypoint"]: (each["name"], each["work_pool"]["name"]) for each in plan["deployments"]}
+    from flows import stages
+
+    flows = {name: found for name, found in vars(stages).items() if isinstance(found, Flow)}
+    assert len(flows) == 11
+    for name, found in flows.items():
+        assert pools[f"flows.stages.{name}"] == (found.name.removesuffix("-stage"), "gpu")
