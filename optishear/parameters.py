@@ -129,6 +129,12 @@ class SearchParameters(Parameters):
         "exact",
         description="exact: every candidate meets the target; objective: the distance to it is a second objective.",
     )
+    reconstructed_finalists: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="How many of the best candidates of the last round are pruned with reconstruction (ADMM) and "
+        "judged once more, to choose among them by that; 0 chooses by the masks. Each takes a layer-by-layer solve, "
+        "beside the budget.",
+    )
     memory_budget: Annotated[float, Field(gt=0)] | None = Field(
         None, description="GiB that the search may keep in rank caches; a quarter of the free memory where not given."
     )

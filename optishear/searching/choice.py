@@ -35,7 +35,7 @@ def choose(trials: list[Trial], pattern: Pattern) -> Choice:
     def worst_ratio(trial: Trial) -> float:
         return max(trial.objectives[name] / max(wanda.objectives[name], 1e-12) for name in errors)
 
-    feasible = [t for t in trials if abs(t.candidate.achieved_sparsity - pattern.sparsity) <= SPARSITY_TOLERANCE]
+    feasible = on_target(trials, pattern)
     chosen = min(feasible, key=lambda trial: (worst_ratio(trial), trial.number))
     ratio = f"{worst_ratio(chosen):.3f} times Wanda's"
     measure = (
@@ -48,3 +48,8 @@ def choose(trials: list[Trial], pattern: Pattern) -> Choice:
         front=pareto_front(trials),
         reason=f"Trial {chosen.number}, of {len(feasible)} on target in the last round, has the {measure}.",
     )
+
+
+def on_target(trials: list[Trial], pattern: Pattern) -> list[Trial]:
+    """The trials that may be chosen: those that meet the target sparsity."""
+    return [t for t in trials if abs(t.candidate.achieved_sparsity - pattern.sparsity) <= SPARSITY_TOLERANCE]

@@ -20,6 +20,7 @@ from optishear.recipe import Recipe
 from optishear.searching.candidate import make_candidate
 from optishear.searching.choice import Choice, choose
 from optishear.searching.evaluator import CandidateEvaluator
+from optishear.searching.finalists import Finalists, fitting_tokens
 from optishear.searching.held_out import Confirmation, HeldOut
 from optishear.searching.ledger import Ledger
 from optishear.searching.masked_weights import MaskedWeights
@@ -90,6 +91,7 @@ def run_search(
     layers = prunable_layers(model)
     check_pattern(pattern, layers)
     check_sequences(parameters, calibrations)
+    fitted_on = fitting_tokens(parameters, calibrations[""])
     errors = {
         name: ReconstructionError(
             model,
@@ -101,12 +103,20 @@ def run_search(
         for name, each in calibrations.items()
     }
     budget = memory_budget(parameters, layers)
-    held_out = HeldOut(model, calibrations[""].tokens[len(errors[""].tokens) :])
+    seen = len(errors[""].tokens)
+    if parameters.reconstructed_finalists:
+        seen = max(seen, parameters.search_sequences + len(fitted_on))
+    held_out = HeldOut(model, calibrations[""].tokens[seen:])
+    measured = Ledger(ledger)
     with MaskedWeights(layers, statistics, pattern, budget) as weights:
-        evaluator = CandidateEvaluator(layers, weights, errors, Ledger(ledger), pattern)
+        evaluator = CandidateEvaluator(layers, weights, errors, measured, pattern)
         run = SearchRun(evaluator, layers, parameters, pattern, seed, len(errors[""].tokens), on_generation, progress)
         run.all_stages()
-        choice = choose(run.last_round(), pattern)
+        trials, choice = run.trials, choose(run.last_round(), pattern)
+        if parameters.reconstructed_finalists:
+            finalists = Finalists(model, weights, statistics, errors, fitted_on, measured, pattern)
+            choice = finalists.choose(choice, run.last_round(), parameters.reconstructed_finalists)
+            trials = [finalists.judged.get(trial.number, trial) for trial in trials]
         facts = {
             **(origin or {}),
             "algorithm": parameters.algorithm,
@@ -118,7 +128,7 @@ def run_search(
         wanda = make_candidate(layers, pattern, {"all": WANDA})
         confirmed = held_out.compare(weights, choice.trial.candidate, wanda)
         sentence = "" if confirmed is None else confirmed.sentence
-        result = search_result(run.trials, choice, sentence, pattern, facts, weights.rank_cache_bytes)
+        result = search_result(trials, choice, sentence, pattern, facts, weights.rank_cache_bytes)
         return replace(result, confirmed=confirmed)
 
 

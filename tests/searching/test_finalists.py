@@ -1,0 +1,81 @@
+"""The best candidates once more, after reconstruction."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from optishear.calibration.set import CalibrationSet
+from optishear.errors import InputError
+from optishear.parameters import ReconstructionParameters, SearchParameters, read_parameters
+from optishear.pattern import parse_pattern
+from optishear.reconstruction.reconstruct import reconstruct
+from optishear.searching import finalists
+from optishear.searching.reconstruction import ReconstructionError
+from optishear.searching.search import SearchResult, run_search
+from optishear.statistics.collect import collect_statistics
+from tiny import random_calibration, tiny_model
+
+CALIBRATION = random_calibration(16, 32)
+STATISTICS = collect_statistics(tiny_model(), CALIBRATION, progress=False)
+
+
+def search(sparsity: str = "0.5", ledger: Path | None = None, **changes: Any) -> SearchResult:
+    model = tiny_model()
+    dense = {name: value.clone() for name, value in model.state_dict().items()}
+    parameters = SearchParameters(**{"trials": 60, "population": 8, "descent_steps": 2, **changes})
+    result = run_search(
+        model, {"": CALIBRATION}, STATISTICS, parameters, parse_pattern(sparsity), ledger=ledger, progress=False
+    )
+    assert all(torch.equal(value, dense[name]) for name, value in model.state_dict().items())
+    return result
+
+
+@pytest.mark.parametrize("sparsity", ["0.6", "2:4"])
+def test_the_best_after_reconstruction_is_chosen(sparsity: str) -> None:
+    result = search(sparsity, reconstructed_finalists=4)
+    rows = [row for row in result.trials.to_pylist() if row["reconstructed_kl"] is not None]
+    assert len(rows) == 4
+    (chosen,) = [row for row in rows if row["chosen"]]
+    assert chosen["reconstructed_kl"] == min(row["reconstructed_kl"] for row in rows)
+    assert result.recipe.objectives["reconstructed_kl"] == chosen["reconstructed_kl"]
+    assert f"trial {chosen['trial']} is the best once the weights that stay are made anew" in result.reason
+    # All of them had better masks than whatever was not reconstructed.
+    judged = {row["trial"] for row in rows}
+    others = [row for row in result.trials.to_pylist() if row["sequences"] == 4 and row["trial"] not in judged]
+    distinct = {(row["metrics"], row["sparsity_ratios"]) for row in rows}
+    better = [row for row in others if row["kl"] < max(each["kl"] for each in rows)]
+    assert all((row["metrics"], row["sparsity_ratios"]) in distinct for row in better)
+
+
+def test_what_is_measured_is_what_the_stage_makes_on_sequences_that_judge_nothing() -> None:
+    result = search("0.6", reconstructed_finalists=1)
+    model = tiny_model()
+    error = ReconstructionError(model, CALIBRATION.tokens[:4], ("kl",))
+    solver = read_parameters(ReconstructionParameters, {"reconstruction": "admm"})
+    reconstruct(model, result.recipe, STATISTICS, CalibrationSet(CALIBRATION.tokens[4:12], source=""), solver)
+    assert result.recipe.objectives["reconstructed_kl"] == pytest.approx(error.measure()["kl"], rel=1e-6)
+
+
+def test_what_was_reconstructed_once_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    first = search(ledger=ledger, reconstructed_finalists=2)
+
+    def never(*_: Any) -> None:
+        raise AssertionError("reconstructed again")
+
+    monkeypatch.setattr(finalists, "reconstruct", never)
+    again = search(ledger=ledger, reconstructed_finalists=2)
+    assert (again.recipe, again.reason) == (first.recipe, first.reason)
+
+
+def test_without_finalists_the_masks_decide() -> None:
+    result = search()
+    assert "reconstructed_kl" not in result.trials.column_names
+    assert "anew" not in result.reason
+
+
+def test_no_sequences_to_fit_on_is_one_sentence() -> None:
+    with pytest.raises(InputError, match="reconstructed_finalists is 2, but of 16 calibration sequences 12 judge"):
+        search(reconstructed_finalists=2, search_sequences=12)
