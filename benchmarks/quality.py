@@ -15,12 +15,14 @@ import json
 import os
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from common import data_folder, model_and_tokenizer, parser, wikitext_windows
+from common import data_folder, model_and_tokenizer, parser, wikitext_file, wikitext_windows
 from transformers.modeling_utils import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from optishear.calibration.set import CalibrationSet
 from optishear.evaluation.perplexity import perplexity
@@ -46,16 +48,18 @@ OURS: dict[str, Any] = {
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--sparsities", nargs="+", default=list(TARGETS))
-    options.add_argument("--sequences", type=int, default=32, help="calibration sequences, of the published 32")
+    options.add_argument(
+        "--sequences", type=int, default=32, help="calibration sequences: the published 32, then others"
+    )
     options.add_argument("--windows", type=int, default=16, help="windows to judge on, of the published 16")
     options.add_argument("--set", nargs="*", default=[], help="further reconstruction parameters, as name=value")
     options.add_argument("--no-sparsegpt", action="store_true", help="ours alone")
     options.add_argument("--search", help="search the recipe of this sparsity, and store it")
     options.add_argument("--budget", default="5m", help="search time")
     arguments = options.parse_args()
-    model, _ = model_and_tokenizer(arguments)
-    tokens = torch.from_numpy(np.load(data_folder() / "peers" / "calibration_ids.npy")).long()
-    calibration = CalibrationSet(tokens[: arguments.sequences], source="WikiText-2 validation")
+    model, tokenizer = model_and_tokenizer(arguments)
+    tokens = calibration_tokens(tokenizer, arguments.sequences)
+    calibration = CalibrationSet(tokens, source="WikiText-2 validation")
     if arguments.search:
         search(model, calibration, arguments.search, arguments.budget)
         return
@@ -75,6 +79,20 @@ def main() -> None:
         rows.append(row)
         print(json.dumps(row), flush=True)
     print(json.dumps(summary(rows, arguments.sequences, arguments.windows, ours)))
+
+
+def calibration_tokens(tokenizer: PreTrainedTokenizerBase, sequences: int) -> torch.Tensor:
+    """The published [32, 512] tokens, and beyond them others from anywhere in the same text."""
+    published = torch.from_numpy(np.load(data_folder() / "peers" / "calibration_ids.npy")).long()
+    missing = sequences - len(published)
+    if missing <= 0:
+        return published[:sequences]
+    with TemporaryDirectory() as folder:
+        text = wikitext_file(Path(folder), "valid").read_text(encoding="utf-8")
+    ids = torch.tensor(tokenizer(text, verbose=False)["input_ids"])
+    length = published.shape[1]
+    starts = np.random.default_rng(0).integers(0, len(ids) - length, missing)
+    return torch.cat([published, torch.stack([ids[start : start + length] for start in starts])])
 
 
 def recipe_for(sparsity: str) -> Recipe:
