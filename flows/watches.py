@@ -37,7 +37,6 @@ def watch_runs() -> None:
     heartbeat, or later. One that lives and was only slow does no harm when it is taken for dead: the artifact's lock
     lets only one of two make it.
     """
-
     with get_client(sync_client=True) as client:
         for watch in map(_automation, _WATCHES):
             existing = client.read_automations_by_name(watch.name)
@@ -48,7 +47,6 @@ def watch_runs() -> None:
 
 
 def _automation(watch: _Watch) -> AutomationCore:
-
     return AutomationCore(
         name=f"optishear: a run with no {watch.awaited} has crashed",
         description="A killed worker cannot tell what became of its runs.",

@@ -25,6 +25,20 @@ class Evaluator(Protocol):
         ...
 
 
+def measure_all(errors: Mapping[str, ReconstructionError], sequences: int) -> dict[str, float]:
+    """The errors of what is on the weights now: ``kl``, and ``kl/NAME`` for a further set of search tokens."""
+    return {
+        f"{divergence}/{name}" if name else divergence: value
+        for name, error in errors.items()
+        for divergence, value in error.measure(sequences).items()
+    }
+
+
+def named_divergences(errors: Mapping[str, ReconstructionError]) -> list[str]:
+    """What ``measure_all`` measures, for a key."""
+    return [f"{name}:{','.join(error.divergences)}" for name, error in errors.items()]
+
+
 class CandidateEvaluator:
     """Measures candidates on one or several sets of search tokens."""
 
@@ -55,8 +69,7 @@ class CandidateEvaluator:
 
     def key(self, candidate: Candidate, sequences: int) -> str:
         """What identifies a measurement in the ledger."""
-        sets = [f"{name}:{','.join(error.divergences)}" for name, error in self._errors.items()]
-        return measurement_key(self._grouping, candidate.key, sequences, *sets)
+        return measurement_key(self._grouping, candidate.key, sequences, *named_divergences(self._errors))
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
         """All errors by name (``kl``; ``kl/NAME`` for a further set), ``sparsity_distance``, and ``seconds``."""
@@ -65,10 +78,7 @@ class CandidateEvaluator:
         if measured is None:
             started = time.perf_counter()
             self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
-            measured = {}
-            for set_name, error in self._errors.items():
-                for divergence, value in error.measure(sequences).items():
-                    measured[f"{divergence}/{set_name}" if set_name else divergence] = value
+            measured = measure_all(self._errors, sequences)
             measured["seconds"] = time.perf_counter() - started
             self._ledger.put(key, measured)
         return {**measured, "sparsity_distance": abs(candidate.achieved_sparsity - self._target)}

@@ -14,6 +14,7 @@ from optishear.pattern import Pattern
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.searching.candidate import Candidate
 from optishear.searching.choice import Choice, on_target
+from optishear.searching.evaluator import measure_all, named_divergences
 from optishear.searching.ledger import Ledger, measurement_key
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.reconstruction import ReconstructionError
@@ -116,20 +117,17 @@ class Finalists:
             self._weights.restore()
             recipe = candidate.recipe("finalist", self._pattern)
             reconstruct(self._model, recipe, self._statistics, self._calibration, _SOLVER)
-            measured = {}
-            for set_name, error in self._errors.items():
-                for divergence, value in error.measure(trial.sequences).items():
-                    measured[_PREFIX + (f"{divergence}/{set_name}" if set_name else divergence)] = value
+            found = measure_all(self._errors, trial.sequences)
+            measured = {_PREFIX + name: value for name, value in found.items()}
             self._weights.restore()
             measured["seconds"] = time.perf_counter() - started
             self._ledger.put(key, measured)
         return {name: value for name, value in measured.items() if name != "seconds"}
 
     def _key(self, candidate: Candidate, sequences: int) -> str:
-        sets = [f"{name}:{','.join(error.divergences)}" for name, error in self._errors.items()]
-        fitted = len(self._calibration.tokens)
-        solver = _SOLVER.model_dump_json()
-        return measurement_key("finalist", str(self._pattern), candidate.key, sequences, fitted, solver, *sets)
+        fitted_on, solver = len(self._calibration.tokens), _SOLVER.model_dump_json()
+        sets = named_divergences(self._errors)
+        return measurement_key("finalist", str(self._pattern), candidate.key, sequences, fitted_on, solver, *sets)
 
 
 def _next_to(chosen: Trial, trials: list[Trial], names: list[str]) -> list[Trial]:
