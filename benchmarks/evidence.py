@@ -88,7 +88,7 @@ def paper(work: Path) -> list[str]:
     # one context, as in windows of 1,024.
     return [
         "transfer", *judged(work), "--recipe", str(recipe), "--suite", "paper", "--include-path", str(tasks),
-        "--limit", "100", "--max-length", "1024",
+        "--limit", "50", "--max-length", "1024",
     ]  # fmt: skip
 
 
