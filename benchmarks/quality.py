@@ -39,9 +39,9 @@ RESULTS = Path(__file__).parent / "results" / "quality"
 OURS: dict[str, Any] = {
     "reconstruction": "admm",
     "reconstruction_sequences": 16,
-    "distillation_steps": 10,
+    "distillation_steps": 12,
     "distillation_sequences": 2,
-    "distillation_rate": 0.003,
+    "distillation_rate": 0.001,
 }
 
 

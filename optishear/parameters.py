@@ -241,7 +241,7 @@ class ReconstructionParameters(Parameters):
     )
     distillation_sequences: Positive = Field(2, description="Calibration sequences of one distillation step.")
     distillation_rate: Annotated[float, Field(gt=0)] = Field(
-        0.003, description="Largest step of the distillation, relative to the size of a layer's weights."
+        0.001, description="Largest step of the distillation, relative to the size of a layer's weights."
     )
 
     @property

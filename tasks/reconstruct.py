@@ -62,7 +62,7 @@ def _scores(made: Artifact) -> dict[str, float | None]:
 
 reconstruct_stage = Stage(
     name="reconstruct",
-    version=1,
+    version=2,
     parameters=("dtype", *ReconstructionParameters.model_fields),
     inputs=_inputs,
     write=_write,

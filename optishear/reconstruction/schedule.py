@@ -2,8 +2,8 @@
 
 import math
 
-# One sequence in so many is held out of training.
-ONE_IN = 16
+# One sequence in so many is held out of training. Two of 32 were seen to say nothing of what hundreds of others gained.
+ONE_IN = 8
 
 
 def held_out(sequences: int) -> int:

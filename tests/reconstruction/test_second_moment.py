@@ -69,7 +69,7 @@ def test_a_layer_that_never_ran_has_no_moment(tiny_llama: PreTrainedModel) -> No
 
 
 def test_batches_are_equal_and_never_empty() -> None:
-    assert [len(batch) for batch in equal_batches(torch.zeros(32, 16))] == [2] * 16
+    assert [len(batch) for batch in equal_batches(torch.zeros(32, 16))] == [4] * 8
     assert [len(batch) for batch in equal_batches(torch.zeros(128, 16), most_tokens=64)] == [4] * 32
     assert [len(batch) for batch in equal_batches(torch.zeros(49, 16))] == [1] * 49
     assert [len(batch) for batch in equal_batches(torch.zeros(1, 16), most_tokens=1)] == [1]
