@@ -62,15 +62,8 @@ def texts(work: Path) -> dict[str, str]:
 
 def judged(work: Path) -> list[str]:
     """Calibration on C4, perplexity on the first 16 windows of WikiText-2."""
-    return [
-        *MODEL_FLAGS,
-        "--calibration",
-        texts(work)["c4"],
-        "--evaluation-text",
-        texts(work)["test"],
-        "--windows",
-        "16",
-    ]
+    named = texts(work)
+    return [*MODEL_FLAGS, "--calibration", named["c4"], "--evaluation-text", named["test"], "--windows", "16"]
 
 
 def sweep(work: Path) -> list[str]:
