@@ -123,7 +123,7 @@ def pruned(
 ) -> dict[str, Any]:
     """Prune and judge: perplexity, seconds, and what each part brought."""
     clock, cores = time.perf_counter(), time.process_time()
-    made = reconstruct(model, recipe, None, calibration, parameters, progress=True)
+    made = reconstruct(model, recipe, None, calibration, parameters, layer_errors=False, progress=True)
     clock, cores = time.perf_counter() - clock, time.process_time() - cores
     distillation = made.distillation
     return {
@@ -131,7 +131,7 @@ def pruned(
         "seconds": round(clock, 1),
         "core_seconds": round(cores, 1),
         "achieved_sparsity": round(made.pruning.achieved_sparsity, 5),
-        "mean_layer_error": round(float(np.mean(list(made.layer_errors.values()))), 5),
+        "converged_rows": round(float(np.mean(list(made.converged.values()))), 3) if made.converged else None,
         "held_out_kl": [round(distillation.before, 4), round(distillation.after, 4)] if distillation else None,
     }
 

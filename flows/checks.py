@@ -28,6 +28,7 @@ from optishear.parameters import (
     Parameters,
     PlacementParameters,
     RecipeParameters,
+    ReconstructionParameters,
     RegistryParameters,
     SearchStage,
     SparsityParameters,
@@ -40,6 +41,8 @@ from optishear.pattern import parse_pattern
 from optishear.pruning.apply import check_pattern
 from optishear.pruning.checkpoint import check_replaceable
 from optishear.recipe import find_recipe
+from optishear.reconstruction.reconstruct import check_sequences
+from optishear.searching.finalists import fitting_sequences
 from optishear.sparsity import layer_ratios
 from tasks.parts import pipelines_of
 from tasks.placement import check_placement, uses_deployments
@@ -71,6 +74,8 @@ def check(parameters: Parameters) -> None:
         _check_transplant(parameters)
     if isinstance(parameters, SearchStage):
         _check_search(parameters)
+    if isinstance(parameters, ReconstructionParameters) and isinstance(parameters, CalibrationParameters):
+        check_sequences(parameters, parameters.sequences)
     if isinstance(parameters, EvaluationParameters):
         check_evaluation(parameters)
     if isinstance(parameters, CalibrationParameters):
@@ -135,6 +140,12 @@ def _check_search(parameters: SearchStage) -> None:
         raise InputError(
             f"The parameter search_sequences is {parameters.search_sequences}, but there are {parameters.sequences} "
             "calibration sequences; lower it or raise sequences."
+        )
+    fitting_sequences(parameters, parameters.sequences)
+    if parameters.reconstructed_finalists and not getattr(parameters, "reconstructs", True):
+        raise InputError(
+            f"reconstructed_finalists is {parameters.reconstructed_finalists}, but nothing is reconstructed "
+            "afterwards; set reconstruction, or leave it out."
         )
     for item in parameters.search_calibrations:
         check_calibration(item.split("=", 1)[1])

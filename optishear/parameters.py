@@ -132,8 +132,8 @@ class SearchParameters(Parameters):
     reconstructed_finalists: Annotated[int, Field(ge=0)] = Field(
         0,
         description="How many of the best candidates of the last round are pruned with reconstruction (ADMM) and "
-        "judged once more, to choose among them by that; 0 chooses by the masks. Each takes a layer-by-layer solve, "
-        "beside the budget.",
+        "judged once more, to choose among them by that; 0 chooses by the masks. For recipes whose weights are made "
+        "anew; each takes a layer-by-layer solve, beside the budget.",
     )
     memory_budget: Annotated[float, Field(gt=0)] | None = Field(
         None, description="GiB that the search may keep in rank caches; a quarter of the free memory where not given."
@@ -223,7 +223,8 @@ class ReconstructionParameters(Parameters):
         12, description="Iterations of ADMM, and of conjugate gradients at most."
     )
     reconstruction_tolerance: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.01, description="Remaining gradient of a row, relative to the first, at which conjugate gradients stop."
+        0.01,
+        description="Remaining gradient of a row, relative to that of zero weights, at which conjugate gradients stop.",
     )
     reconstruction_damping: Annotated[float, Field(gt=0)] = Field(
         0.1, description="Share of each input's second moment that is added to it, for ADMM."
@@ -237,7 +238,7 @@ class ReconstructionParameters(Parameters):
     distillation_steps: Annotated[int, Field(ge=0)] = Field(
         0,
         description="Optimizer steps of all kept weights together on the KL divergence from the dense model, at the "
-        "end, masks fixed; needs twelve bytes more a weight.",
+        "end, masks fixed; needs some twenty bytes more a weight.",
     )
     distillation_sequences: Positive = Field(2, description="Calibration sequences of one distillation step.")
     distillation_rate: Annotated[float, Field(gt=0)] = Field(

@@ -41,6 +41,7 @@ def save_pruned(
     recipe: Recipe,
     summary: PruningSummary,
     reconstruction: str = "",
+    mask_rule: str = "",
     more: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a pruned model's checkpoint and its summary.
@@ -51,6 +52,7 @@ def save_pruned(
         recipe: what it was pruned by.
         summary: its zeros.
         reconstruction: what was done to the weights beside the masks, in words.
+        mask_rule: which weights went, where the recipe's own masks were not kept.
         more: further content of the summary.
     """
     layers = [layer.name for layer in prunable_layers(loaded.model)]
@@ -60,18 +62,19 @@ def save_pruned(
         achieved_sparsity=summary.achieved_sparsity,
         layers=summary.layers,
         reconstruction=reconstruction,
+        mask_rule=mask_rule,
     )
     folder = outputs / CHECKPOINT
     save_checkpoint(folder, loaded.model, loaded.tokenizer, recipe, card)
     # Measured on what was written rather than on what was meant.
     achieved = measured_sparsity(folder, layers)
-    words = {"reconstruction_in_words": reconstruction} if reconstruction else {}
+    words = {"reconstruction_in_words": reconstruction, "mask_rule": mask_rule}
     write_json(outputs / SUMMARY, {"achieved_sparsity": achieved, "layers": summary.layers, **words, **(more or {})})
 
 
 prune_stage = Stage(
     name="prune",
-    version=2,
+    version=3,
     parameters=("dtype",),
     inputs=_inputs,
     write=_write,

@@ -8,7 +8,7 @@ from typing import Any
 from optishear.parameters import Pipeline, PruneStage, ReconstructionParameters, TransferStage
 from optishear.recipe import Recipe
 from optishear.reconstruction.reconstruct import ReconstructionSummary, reconstruct
-from optishear.reconstruction.words import in_words
+from optishear.reconstruction.words import in_words, mask_rule
 from tasks.calibrate import CALIBRATION, load_calibration
 from tasks.keys import digest, model_digest
 from tasks.model_cache import take_model
@@ -34,15 +34,23 @@ def _write(outputs: Path, parameters: _Parameters, recipe: Recipe, calibration: 
     made = reconstruct(
         loaded.model, recipe, load_statistics(statistics), load_calibration(calibration), parameters, progress=True
     )
-    save_pruned(outputs, loaded, recipe, made.pruning, reconstruction=in_words(parameters), more=_summary(made))
+    save_pruned(
+        outputs,
+        loaded,
+        recipe,
+        made.pruning,
+        reconstruction=in_words(parameters, made),
+        mask_rule=mask_rule(parameters),
+        more=_summary(made),
+    )
 
 
 def _summary(made: ReconstructionSummary) -> dict[str, Any]:
-    errors = list(made.layer_errors.values())
     return {
         "reconstruction": {
             "layer_errors": made.layer_errors,
-            "mean_layer_error": fmean(errors) if errors else None,
+            "mean_layer_error": fmean(made.layer_errors.values()),
+            "converged_rows": fmean(made.converged.values()) if made.converged else None,
             "block_errors": [list(each) for each in made.block_errors],
             "distillation": asdict(made.distillation) if made.distillation else None,
         }
@@ -55,6 +63,7 @@ def _scores(made: Artifact) -> dict[str, float | None]:
     return {
         "achieved_sparsity": summary["achieved_sparsity"],
         "mean_layer_error": summary["reconstruction"]["mean_layer_error"],
+        "converged_rows": summary["reconstruction"]["converged_rows"],
         "held_out_kl_before_distillation": distillation.get("before"),
         "held_out_kl_after_distillation": distillation.get("after"),
     }
@@ -62,7 +71,7 @@ def _scores(made: Artifact) -> dict[str, float | None]:
 
 reconstruct_stage = Stage(
     name="reconstruct",
-    version=2,
+    version=3,
     parameters=("dtype", *ReconstructionParameters.model_fields),
     inputs=_inputs,
     write=_write,

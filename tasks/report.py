@@ -69,7 +69,8 @@ def _write(
         achieved_sparsity=summary["achieved_sparsity"],
         layers=summary["layers"],
         comparison=table,
-        reconstruction=summary.get("reconstruction_in_words", ""),
+        reconstruction=summary["reconstruction_in_words"],
+        mask_rule=summary["mask_rule"],
     )
     write_text(outputs / CARD, card)
     (outputs / FIGURES).mkdir()

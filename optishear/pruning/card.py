@@ -15,6 +15,7 @@ _KINDS = {
     "mlp_in": "MLP inputs (gate, up)",
     "mlp_out": "MLP output (down)",
 }
+_RULE = "in each row, the weights of the lowest score went"
 _USES: dict[Literal["dense", "bitmask"], str] = {
     "dense": "```python\n"
     "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
@@ -53,6 +54,7 @@ def model_card(
     layers: Mapping[str, float],
     comparison: str = "",
     reconstruction: str = "",
+    mask_rule: str = "",
 ) -> str:
     """The card as Markdown.
 
@@ -63,6 +65,7 @@ def model_card(
         layers: fraction of zeros in each pruned layer, by its name.
         comparison: the measured scores as a Markdown table; left out where empty.
         reconstruction: what was done to the weights that stayed, in words; empty where nothing was.
+        mask_rule: which weights went, where it was not simply those of the lowest score in each row.
     """
     front: dict[str, object] = {
         "library_name": "transformers",
@@ -77,7 +80,7 @@ def model_card(
         f"# {title}, {achieved_sparsity:.0%} sparse",
         f"`{source.public_name}` with {achieved_sparsity:.2%} of the weights in its decoder layers set to zero by "
         f"[OptiShear](https://arxiv.org/abs/2502.10735). {_others(reconstruction)}",
-        _pruned(recipe, achieved_sparsity, layers),
+        _pruned(recipe, achieved_sparsity, layers, mask_rule or _RULE),
         f"## Scores\n\n{comparison.strip()}" if comparison.strip() else "",
         f"## Use\n\n{_USES['dense']}",
         f"## What the sparsity is good for\n\n{_SIZES['dense']} {_gain(recipe)}",
@@ -93,7 +96,7 @@ def _others(reconstruction: str) -> str:
     return f"The weights that stayed make up for those that went, on calibration text: {reconstruction}."
 
 
-def _pruned(recipe: Recipe, achieved_sparsity: float, layers: Mapping[str, float]) -> str:
+def _pruned(recipe: Recipe, achieved_sparsity: float, layers: Mapping[str, float], rule: str) -> str:
     pattern = recipe.pattern
     if pattern.is_structured:
         shape = f"{pattern}: of every {pattern.group} consecutive inputs of a row, {pattern.kept} are kept"
@@ -105,16 +108,15 @@ def _pruned(recipe: Recipe, achieved_sparsity: float, layers: Mapping[str, float
         f"- Pattern: {shape}.",
         f"- Achieved sparsity: {achieved_sparsity:.2%} of these layers' weights"
         + (f", from {min(layers.values()):.2%} to {max(layers.values()):.2%} by layer." if layers else "."),
-        *_metrics(recipe),
+        *_metrics(recipe, rule),
     ]
     return "## What was pruned\n\n" + "\n".join(lines)
 
 
-def _metrics(recipe: Recipe) -> list[str]:
+def _metrics(recipe: Recipe, rule: str) -> list[str]:
     legend = "|W| is a weight's size, x the norm of its input channel on calibration text"
     if any(isinstance(metric, PowerMetric) and metric.sums_exponent for metric in recipe.metrics.values()):
         legend += ", C and R the sums of |W| over its column and its row"
-    rule = "in each row, the weights of the lowest score went"
     if set(recipe.metrics) == {"all"}:
         return [f"- Pruning metric: {_in_words(recipe.metrics['all'])}; {rule} ({legend})."]
     return [

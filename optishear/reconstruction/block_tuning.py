@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from optishear.reconstruction.master_weights import MasterWeights
+from optishear.reconstruction.master_weights import MasterWeights, unpruned
 from optishear.reconstruction.schedule import rate_at
 from optishear.reconstruction.stream import BlockCall
 
@@ -50,15 +50,13 @@ def tune_block(
         masks: for each pruned weight the bool mask of what is kept.
         steps: of the optimizer, each on one batch, in turn.
         rate: largest step, relative to each parameter's root mean square.
-        held_out: so many of the last batches are not trained on and decide: the weights stay at the best
-            of the states after each pass over the others, and where none beats the first, as they were.
+        held_out: so many of the last batches, at least one, are not trained on and decide: the weights stay at the
+            best of the states after each pass over the others, and where none beats the first, as they were.
     """
     seen = len(inputs) - held_out
-    if seen < 1 or not steps:
-        return BlockTuning(0.0, 0.0)
     before = best = _error(block, call, inputs[seen:], targets[seen:])
     with torch.enable_grad():
-        parameters = list(block.parameters())
+        parameters = [*masks, *unpruned(block, masks)]
         training = MasterWeights(parameters, [masks.get(parameter) for parameter in parameters])
         kept = training.state()
         for step in range(steps):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 def conjugate_gradients(
     target: Tensor, moment: Tensor, mask: Tensor, start: Tensor, *, iterations: int, tolerance: float = 1e-3
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Minimise tr((W - V) H (W - V)^T) over V that is zero outside the mask.
 
     Each row is a problem of its own; they share the products with H.
@@ -20,7 +20,7 @@ def conjugate_gradients(
         tolerance: the norm of a row's remaining gradient, relative to that of V = 0, at which the row is done.
 
     Returns:
-        V [out, in], exactly zero outside the mask.
+        V [out, in], exactly zero outside the mask, and for each row [out] bool whether it reached the tolerance.
     """
     support = mask.to(target.dtype)
     solution = start * support
@@ -41,4 +41,4 @@ def conjugate_gradients(
         # A row that is done stays as it is.
         direction = torch.where(active, residual + direction * (next_size / size.clamp_min(1e-38)), direction)
         size = torch.where(active, next_size, size)
-    return solution
+    return solution, (size <= enough).squeeze(1)

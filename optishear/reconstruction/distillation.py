@@ -52,15 +52,13 @@ def distil(
         steps: of the optimizer.
         sequences_per_step: sequences of one step, in turn.
         rate: largest step, relative to each parameter's root mean square.
-        held_out: so many of the first sequences are not trained on and decide, ``checks`` times on the way,
-            which state stays.
+        held_out: so many of the first sequences, at least one, are not trained on and decide, ``checks`` times on
+            the way, which state stays.
         progress: show a progress bar.
     """
     total = len(error.tokens) - held_out
     per_step = min(sequences_per_step, total)
-    if per_step < 1 or not steps:
-        return Distillation(0.0, 0.0, 0)
-    before = best = error.measure(held_out)["kl"] if held_out else 0.0
+    before = best = error.measure(held_out)["kl"]
     parameters = [*masks, *others]
     with torch.enable_grad():
         training = MasterWeights(parameters, [masks.get(parameter) for parameter in parameters])
@@ -72,8 +70,8 @@ def distil(
             error.backward(held_out + start, per_step)
             training.step(rate_at(rate, (step + 0.5) / steps))
             if step in checked:
-                now = error.measure(held_out)["kl"] if held_out else 0.0
-                if now < best or not held_out:
+                now = error.measure(held_out)["kl"]
+                if now < best:
                     best, kept = now, training.state()
         training.finish(kept)
     return Distillation(before, best, steps)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from optishear.errors import InputError
 from optishear.models.layers import PrunableLayer
 from optishear.parameters import ReconstructionParameters
 from optishear.pattern import Pattern
@@ -25,13 +26,13 @@ class LayerTask:
 
     Attributes:
         layer: the layer, dense.
-        mask: [out, in] bool, the recipe's, True where kept.
+        mask: [out, in] bool, the recipe's, True where kept; ``None`` where the method chooses its own.
         pattern: unstructured or N:M.
         sparsity: fraction of its weights to prune.
     """
 
     layer: PrunableLayer
-    mask: Tensor
+    mask: Tensor | None
     pattern: Pattern
     sparsity: float
 
@@ -43,12 +44,12 @@ class SolvedLayer:
     Attributes:
         weight: [out, in] float32, exactly zero where pruned.
         mask: [out, in] bool, True where kept.
-        error: mean square of the output's difference from the dense layer's, relative to the dense output's.
+        converged: fraction of the rows whose conjugate gradients reached the tolerance; ``None`` for other methods.
     """
 
     weight: Tensor
     mask: Tensor
-    error: float
+    converged: float | None = None
 
 
 @torch.no_grad()
@@ -59,17 +60,28 @@ def solve_layers(tasks: list[LayerTask], moment: Tensor, parameters: Reconstruct
         tasks: the layers.
         moment: [in, in] float32, second moment of their input.
         parameters: method, iterations, tolerance, damping, and whether the masks may move.
+
+    Raises:
+        InputError: if the inputs were not finite.
     """
-    if parameters.reconstruction == "sparsegpt":
-        solved = _by_sparsegpt(tasks, moment, parameters)
-    elif parameters.reconstruction == "admm":
-        solved = _by_admm(tasks, moment, parameters)
-    else:
-        solved = [(task.layer.module.weight.float() * task.mask, task.mask) for task in tasks]
-    return [
-        SolvedLayer(weight, mask, relative_error(task.layer.module.weight.float(), weight, moment))
-        for task, (weight, mask) in zip(tasks, solved, strict=True)
-    ]
+    if not bool(moment.isfinite().all()):
+        module = tasks[0].layer.module
+        raise InputError(
+            f"What the layer {tasks[0].layer.name!r} reads is not finite in {str(module.weight.dtype).split('.')[-1]}; "
+            "give dtype bfloat16 or float32."
+        )
+    # What no calibration token went through says nothing about its weights.
+    unused = not bool(moment.diagonal().any())
+    if parameters.reconstruction == "sparsegpt" and not unused:
+        return _by_sparsegpt(tasks, moment)
+    if parameters.reconstruction == "admm" and not unused:
+        return _by_admm(tasks, moment, parameters)
+    return [_masked(task) for task in tasks]
+
+
+def chooses_masks(parameters: ReconstructionParameters) -> bool:
+    """Whether the method makes its masks without those of the recipe."""
+    return parameters.reconstruction == "sparsegpt" and parameters.reconstruction_masks == "refined"
 
 
 def relative_error(dense: Tensor, weight: Tensor, moment: Tensor) -> float:
@@ -79,39 +91,43 @@ def relative_error(dense: Tensor, weight: Tensor, moment: Tensor) -> float:
     return float(((difference @ moment) * difference).sum(dtype=torch.float64)) / whole if whole > 0 else 0.0
 
 
-def _by_sparsegpt(
-    tasks: list[LayerTask], moment: Tensor, parameters: ReconstructionParameters
-) -> list[tuple[Tensor, Tensor]]:
+def _masked(task: LayerTask) -> SolvedLayer:
+    """The dense weight under the recipe's mask, or under that of its largest weights where there is none."""
+    dense = task.layer.module.weight.float()
+    mask = largest(dense, task.pattern, task.sparsity) if task.mask is None else task.mask
+    return SolvedLayer(dense.masked_fill(~mask, 0), mask)
+
+
+def _by_sparsegpt(tasks: list[LayerTask], moment: Tensor) -> list[SolvedLayer]:
     factor = inverse_factor(moment)
-    keeps_masks = parameters.reconstruction_masks == "recipe"
     return [
-        sparsegpt(
-            task.layer.module.weight.float(),
-            moment,
-            task.pattern,
-            sparsity=task.sparsity,
-            mask=task.mask if keeps_masks else None,
-            factor=factor,
+        SolvedLayer(
+            *sparsegpt(
+                task.layer.module.weight.float(),
+                moment,
+                task.pattern,
+                sparsity=task.sparsity,
+                mask=task.mask,
+                factor=factor,
+            )
         )
         for task in tasks
     ]
 
 
-def _by_admm(
-    tasks: list[LayerTask], moment: Tensor, parameters: ReconstructionParameters
-) -> list[tuple[Tensor, Tensor]]:
+def _by_admm(tasks: list[LayerTask], moment: Tensor, parameters: ReconstructionParameters) -> list[SolvedLayer]:
     conditioned = condition(moment, parameters.reconstruction_damping)
-    moves = parameters.reconstruction_masks == "refined" and parameters.reconstruction_iterations > 0
-    inverse = conditioned.shifted_inverse(SHIFT) if moves else None
+    inverse = conditioned.shifted_inverse(SHIFT) if parameters.reconstruction_masks == "refined" else None
     return [_admm_layer(task, conditioned, inverse, parameters) for task in tasks]
 
 
 def _admm_layer(
     task: LayerTask, conditioned: Conditioned, inverse: Tensor | None, parameters: ReconstructionParameters
-) -> tuple[Tensor, Tensor]:
+) -> SolvedLayer:
     """ADMM while the support moves; on the support that it settles on, conjugate gradients converge faster."""
     dense = task.layer.module.weight.float()
     target = conditioned.into(dense)
+    assert task.mask is not None
     mask, start = task.mask, target * task.mask
     if inverse is not None:
         start, mask = admm(
@@ -124,12 +140,12 @@ def _admm_layer(
             refinements=parameters.reconstruction_iterations,
             select=lambda values: largest(values, task.pattern, task.sparsity),
         )
-    solution = conjugate_gradients(
+    solution, converged = conjugate_gradients(
         target,
         conditioned.moment,
         mask,
         start,
-        iterations=max(parameters.reconstruction_iterations, 1),
+        iterations=parameters.reconstruction_iterations,
         tolerance=parameters.reconstruction_tolerance,
     )
-    return conditioned.back(solution, dense) * mask, mask
+    return SolvedLayer(conditioned.back(solution, dense) * mask, mask, float(converged.float().mean()))

@@ -1,16 +1,17 @@
 """Weights in training: float32 copies that an optimizer moves, and the masks that hold pruned weights at zero."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class MasterWeights:
     """Float32 copies of some parameters, trained by Adam with a step width relative to each parameter's size.
 
     The model keeps its own precision: half-precision weights could not take steps of a thousandth of their size.
-    Memory: twelve bytes a weight (the copy and Adam's two moments), while it lasts.
+    Memory, while it lasts: some twenty bytes a weight. Twelve are the copy and Adam's two moments, four the gradient,
+    two to four a state that is kept, one the mask.
     """
 
     def __init__(self, parameters: Sequence[Tensor], masks: Sequence[Tensor | None]) -> None:
@@ -64,6 +65,14 @@ class MasterWeights:
     def _publish(self) -> None:
         for parameter, master in zip(self._parameters, self._masters, strict=True):
             parameter.copy_(master)
+
+
+def unpruned(module: nn.Module, pruned: Mapping[Tensor, Tensor]) -> list[Tensor]:
+    """The parameters that are trained beside the pruned weights: norms and biases.
+
+    Other matrices are left alone, experts that are stored as one tensor for example.
+    """
+    return [parameter for parameter in module.parameters() if parameter.ndim < 2 and parameter not in pruned]
 
 
 def _root_mean_square(values: Tensor, mask: Tensor | None) -> float:

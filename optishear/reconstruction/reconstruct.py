@@ -10,6 +10,7 @@ from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.set import CalibrationSet
+from optishear.errors import InputError
 from optishear.masks.select import keep_mask
 from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
 from optishear.parameters import ReconstructionParameters
@@ -17,10 +18,11 @@ from optishear.pruning.apply import PruningSummary, check_pattern, check_statist
 from optishear.recipe import Recipe
 from optishear.reconstruction.block_tuning import tune_block
 from optishear.reconstruction.distillation import Distillation, distil
-from optishear.reconstruction.layers import LayerTask, SolvedLayer, solve_layers
+from optishear.reconstruction.layers import LayerTask, SolvedLayer, chooses_masks, relative_error, solve_layers
+from optishear.reconstruction.master_weights import unpruned
 from optishear.reconstruction.schedule import held_out
 from optishear.reconstruction.second_moment import SecondMoments
-from optishear.reconstruction.stream import BlockCall, block_calls, equal_batches, first_inputs
+from optishear.reconstruction.stream import BlockCall, block_calls, check_calls, equal_batches, first_inputs
 from optishear.searching.reconstruction import ReconstructionError
 from optishear.sparsity import layer_ratios, pruned_per_row
 from optishear.statistics.statistics import Statistics
@@ -33,13 +35,16 @@ class ReconstructionSummary:
     Attributes:
         pruning: the zeros.
         layer_errors: for each layer the mean square of its output's difference from that of its dense weight on the
-            same inputs, relative to the latter; after the layer solver, before any tuning.
+            same inputs, relative to the latter; after the layer solver, before any tuning. Empty where not asked for.
+        converged: for each layer the fraction of its rows whose conjugate gradients reached the tolerance; of the
+            layers that were solved by them.
         block_errors: for each block the held-out error before and after its tuning; empty without tuning.
         distillation: ``None`` without it.
     """
 
     pruning: PruningSummary
     layer_errors: dict[str, float]
+    converged: dict[str, float]
     block_errors: list[tuple[float, float]]
     distillation: Distillation | None
 
@@ -50,12 +55,15 @@ def reconstruct(
     statistics: Statistics | None,
     calibration: CalibrationSet,
     parameters: ReconstructionParameters,
+    *,
+    layer_errors: bool = True,
     progress: bool = False,
 ) -> ReconstructionSummary:
     """Prune a dense model in place, block by block on the inputs of what is pruned already.
 
-    Beside the model, one block's second moments and the hidden states of the calibration tokens are in memory; with
-    distillation also the masks, twelve bytes for each weight of the blocks, and the dense model's likeliest tokens.
+    Beside the model, one block's second moments and the hidden states of the calibration tokens are in memory, with
+    tuning these of the dense model too; with distillation the masks, some twenty bytes for each weight of the blocks
+    (``MasterWeights``), the activations of a backward pass, and the dense model's likeliest tokens.
 
     Args:
         model: dense.
@@ -64,19 +72,48 @@ def reconstruct(
             layers read in the model pruned so far, which a metric of gradients cannot.
         calibration: what the errors are measured on.
         parameters: methods and how long to work.
+        layer_errors: measure each layer's error, two products with its second moment.
         progress: show progress bars.
 
     Raises:
-        InputError: before any weight is touched, if the pattern does not fit a layer's width or the statistics
-            are another model's.
+        InputError: before any weight is touched, if the pattern does not fit a layer's width, the statistics are
+            another model's, or the sequences are too few; later, if a layer's inputs are not finite.
     """
+    check_sequences(parameters, len(calibration.tokens))
     layers = prunable_layers(model)
     check_pattern(recipe.pattern, layers)
     if statistics is not None:
         check_statistics(recipe, layers, statistics)
     counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.sparsity)
     with _frozen(model):
-        return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, progress)
+        return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, layer_errors, progress)
+
+
+def check_sequences(parameters: ReconstructionParameters, sequences: int) -> None:
+    """Refuse fewer calibration sequences than the parts that are on can work with.
+
+    Raises:
+        InputError: naming the parameter.
+    """
+    wanted = parameters.reconstruction_sequences
+    if wanted is not None and wanted > sequences:
+        raise InputError(
+            f"The parameter reconstruction_sequences is {wanted}, but there are {sequences} calibration sequences; "
+            "lower it or raise sequences."
+        )
+    for name, available in (("tuning_steps", _fitted(sequences, parameters)), ("distillation_steps", sequences)):
+        steps = getattr(parameters, name)
+        if steps and available < 2:
+            raise InputError(
+                f"The parameter {name} is {steps}, but one calibration sequence leaves none to hold out, which decides "
+                "whether the steps helped; raise sequences, or reconstruction_sequences where it is given."
+            )
+
+
+def _fitted(sequences: int, parameters: ReconstructionParameters) -> int:
+    """How many sequences layers and blocks are fitted on: none of the last, which tell whether distillation helped."""
+    held = held_out(sequences) if parameters.distillation_steps else 0
+    return min(parameters.reconstruction_sequences or sequences, sequences - held)
 
 
 @contextmanager
@@ -99,14 +136,16 @@ def _reconstruct(
     statistics: Statistics | None,
     calibration: CalibrationSet,
     parameters: ReconstructionParameters,
+    with_errors: bool,
     progress: bool,
 ) -> ReconstructionSummary:
     target = _distillation_target(model, calibration.tokens, parameters)
-    fitted_on = calibration.tokens[: parameters.reconstruction_sequences]
+    fitted_on = calibration.tokens[: _fitted(len(calibration.tokens), parameters)]
     blocks = _Blocks(model, fitted_on, with_dense=parameters.tuning_steps > 0)
     count_of = {layer.name: count for layer, count in zip(layers, counts, strict=True)}
     masks: dict[Tensor, Tensor] = {}
     layer_errors: dict[str, float] = {}
+    converged: dict[str, float] = {}
     block_errors: list[tuple[float, float]] = []
     for index in tqdm(range(len(blocks)), desc="reconstruction", unit="block", disable=not progress):
         mine = [layer for layer in layers if layer.decoder_layer == index]
@@ -114,14 +153,19 @@ def _reconstruct(
         solved: dict[str, SolvedLayer] = {}
         for moment, members in blocks.moments(index, mine).groups():
             observed = statistics or _of_stream(moment, members, fitted_on.shape[1])
-            tasks = [_task(layer, count_of[layer.name], recipe, observed) for layer in members]
+            with_masks = not chooses_masks(parameters)
+            tasks = [_task(layer, count_of[layer.name], recipe, observed if with_masks else None) for layer in members]
             found = solve_layers(tasks, moment, parameters)
+            for layer, each in zip(members, found, strict=True):
+                if with_errors:
+                    layer_errors[layer.name] = relative_error(layer.module.weight.float(), each.weight, moment)
+                if each.converged is not None:
+                    converged[layer.name] = each.converged
             solved |= {layer.name: each for layer, each in zip(members, found, strict=True)}
         block_masks: dict[Tensor, Tensor] = {}
         for layer in mine:
             layer.module.weight.data.copy_(solved[layer.name].weight)
             block_masks[layer.module.weight] = solved[layer.name].mask
-            layer_errors[layer.name] = solved[layer.name].error
         if parameters.tuning_steps:
             block_errors.append(blocks.tune(index, block_masks, parameters))
         blocks.advance(index)
@@ -131,11 +175,14 @@ def _reconstruct(
     if target is not None:
         held = held_out(len(calibration.tokens))
         distillation = _distil(target, masks, blocks.blocks, held, parameters, progress)
-    return ReconstructionSummary(_zeros(layers), layer_errors, block_errors, distillation)
+    return ReconstructionSummary(_zeros(layers), layer_errors, converged, block_errors, distillation)
 
 
-def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statistics) -> LayerTask:
-    mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.pattern, count)
+def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statistics | None) -> LayerTask:
+    """What is asked of a layer, with the recipe's mask where there are statistics for it."""
+    mask = None
+    if statistics is not None:
+        mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.pattern, count)
     sparsity = recipe.pattern.sparsity if recipe.pattern.is_structured else count / layer.module.in_features
     return LayerTask(layer, mask, recipe.pattern, sparsity)
 
@@ -160,6 +207,7 @@ class _Blocks:
     def __init__(self, model: PreTrainedModel, tokens: Tensor, with_dense: bool) -> None:
         _, self.blocks = decoder_blocks(model)
         batches = equal_batches(tokens)
+        check_calls(model, self.blocks, tokens)
         self._calls: list[BlockCall] = block_calls(model, self.blocks, batches[0])
         self._hidden = first_inputs(model, self.blocks, batches)
         self._dense: list[Tensor] | None = list(self._hidden) if with_dense else None
@@ -172,13 +220,14 @@ class _Blocks:
     def advance_dense(self, index: int) -> None:
         """Run the dense block on the dense model's hidden states, where they are followed."""
         if self._dense is not None:
-            self._dense = self._run(index, self._dense)
+            self._run(index, self._dense)
 
     def moments(self, index: int, layers: list[PrunableLayer]) -> SecondMoments:
-        """Second moments of the layers' inputs, in the pruned model up to here."""
+        """Second moments of the layers' inputs in the pruned model up to here, without what tuning holds out."""
+        seen = len(self._hidden) - (self._held_out if self._dense is not None else 0)
         moments = SecondMoments(layers)
         with moments.watching(), torch.no_grad():
-            for hidden in self._hidden:
+            for hidden in self._hidden[:seen]:
                 self._calls[index].run(self.blocks[index], hidden)
         return moments
 
@@ -201,11 +250,13 @@ class _Blocks:
 
     def advance(self, index: int) -> None:
         """Run the pruned block on the pruned model's hidden states."""
-        self._hidden = self._run(index, self._hidden)
+        self._run(index, self._hidden)
 
     @torch.no_grad()
-    def _run(self, index: int, hidden: list[Tensor]) -> list[Tensor]:
-        return [self._calls[index].run(self.blocks[index], each) for each in hidden]
+    def _run(self, index: int, hidden: list[Tensor]) -> None:
+        """Put each batch's output in the place of its input, so that all are in memory once."""
+        for position, each in enumerate(hidden):
+            hidden[position] = self._calls[index].run(self.blocks[index], each)
 
 
 def _distillation_target(
@@ -213,7 +264,7 @@ def _distillation_target(
 ) -> ReconstructionError | None:
     """The dense model's outputs on as many sequences as the steps will see, the last first.
 
-    Layers are fitted to the first sequences, and what they have not seen teaches and tells more.
+    Layers are fitted to the first sequences, and what they have not seen teaches more.
     """
     if not parameters.distillation_steps:
         return None
@@ -230,7 +281,7 @@ def _distil(
     parameters: ReconstructionParameters,
     progress: bool,
 ) -> Distillation:
-    others = [parameter for parameter in blocks.parameters() if parameter not in masks]
+    others = unpruned(blocks, masks)
     return distil(
         target,
         masks,

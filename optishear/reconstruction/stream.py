@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.errors import InputError
 from optishear.reconstruction.schedule import held_out
 
 # Tokens of one forward pass of a block: enough for large products, few enough for small activations.
@@ -17,7 +18,7 @@ TOKENS_PER_BATCH = 2048
 class BlockCall:
     """What the model passes to a block beside the hidden states: masks, positions, rotary embeddings.
 
-    Without padding, these are the same for all batches of one shape.
+    Without padding, these are the same for all batches of one shape; ``check_calls`` says whether they are.
     """
 
     arguments: tuple[Any, ...]
@@ -53,6 +54,39 @@ def block_calls(model: PreTrainedModel, blocks: nn.ModuleList, batch: Tensor) ->
         for handle in handles:
             handle.remove()
     return [calls[index] for index in range(len(blocks))]
+
+
+def check_calls(model: PreTrainedModel, blocks: nn.ModuleList, tokens: Tensor) -> None:
+    """Refuse a model that gives its blocks something of the tokens beside the hidden states.
+
+    Args:
+        model: the model.
+        blocks: its blocks.
+        tokens: [sequences, length] of any text; eight of them are enough to see it.
+
+    Raises:
+        InputError: if a block's other arguments change with the tokens.
+    """
+    first = tokens[:1, :8]
+    other = (first + 1) % model.config.get_text_config().vocab_size
+    for one, two in zip(block_calls(model, blocks, first), block_calls(model, blocks, other), strict=True):
+        if not _equal((one.arguments, one.keywords), (two.arguments, two.keywords)):
+            raise InputError(
+                f"Models of the type {model.config.model_type!r} give their blocks more of the tokens than hidden "
+                "states, so they cannot be reconstructed block by block; set reconstruction to none and tuning_steps "
+                "to 0."
+            )
+
+
+def _equal(one: Any, two: Any) -> bool:
+    """Whether all tensors inside two values are equal."""
+    if isinstance(one, Tensor):
+        return isinstance(two, Tensor) and torch.equal(one, two)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(_equal(value, two[name]) for name, value in one.items())
+    if isinstance(one, tuple | list):
+        return len(one) == len(two) and all(_equal(*each) for each in zip(one, two, strict=True))
+    return True
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
 """What was done to the weights, in a sentence for the model card and the report."""
 
 from optishear.parameters import ReconstructionParameters
+from optishear.reconstruction.layers import chooses_masks
+from optishear.reconstruction.reconstruct import ReconstructionSummary
 
 _METHODS = {
     "sparsegpt": "SparseGPT's one-pass update (arXiv 2301.00774)",
@@ -8,14 +10,24 @@ _METHODS = {
 }
 
 
-def in_words(parameters: ReconstructionParameters) -> str:
-    """The parts that were on, in their order; empty where none was."""
+def in_words(parameters: ReconstructionParameters, made: ReconstructionSummary) -> str:
+    """The parts that changed something, in their order; empty where none did."""
     parts = []
     if parameters.reconstruction in _METHODS:
-        masks = "; the masks moved with them" if parameters.reconstruction_masks == "refined" else ""
-        parts.append(_METHODS[parameters.reconstruction] + masks)
-    if parameters.tuning_steps:
-        parts.append(f"{parameters.tuning_steps} optimizer steps on each block's output")
-    if parameters.distillation_steps:
+        parts.append(_METHODS[parameters.reconstruction])
+    tuned = sum(after < before for before, after in made.block_errors)
+    if tuned:
+        blocks = "each block" if tuned == len(made.block_errors) else f"{tuned} of {len(made.block_errors)} blocks"
+        parts.append(f"{parameters.tuning_steps} optimizer steps on the output of {blocks}")
+    if made.distillation and made.distillation.after < made.distillation.before:
         parts.append(f"{parameters.distillation_steps} optimizer steps on the KL divergence from the dense model")
     return ", then ".join(parts)
+
+
+def mask_rule(parameters: ReconstructionParameters) -> str:
+    """Which weights went, where the recipe's own masks were not kept; empty where they were."""
+    if chooses_masks(parameters):
+        return "which weights went was chosen by SparseGPT, at the recipe's ratios and without its metric"
+    if parameters.reconstruction == "admm" and parameters.reconstruction_masks == "refined":
+        return "the lowest scores went first, then the masks moved with the weights, at the same sparsity of each layer"
+    return ""

@@ -21,27 +21,27 @@ from optishear.searching.reconstruction import ReconstructionError
 from optishear.searching.trials import Trial
 from optishear.statistics.statistics import Statistics
 
-# As the stage ``reconstruct`` does it, without the training of all weights that may follow.
+# One judge for all recipes, whatever reconstruction follows: without it they could not be compared across runs.
 _SOLVER = read_parameters(ReconstructionParameters, {"reconstruction": "admm"})
 _PREFIX = "reconstructed_"
 
 
-def fitting_tokens(parameters: SearchParameters, calibration: CalibrationSet) -> Tensor:
-    """The sequences that the finalists' weights are fitted on: others than those that candidates are judged on.
+def fitting_sequences(parameters: SearchParameters, sequences: int) -> slice:
+    """Which of so many sequences the finalists' weights are fitted on: others than those that judge candidates.
 
     They end where the last quarter begins, which the search never sees.
 
     Raises:
         InputError: if none are left.
     """
-    tokens = calibration.tokens[parameters.search_sequences : len(calibration.tokens) * 3 // 4]
-    if parameters.reconstructed_finalists and not len(tokens):
+    chosen = slice(parameters.search_sequences, sequences * 3 // 4)
+    if parameters.reconstructed_finalists and chosen.stop <= chosen.start:
         raise InputError(
-            f"reconstructed_finalists is {parameters.reconstructed_finalists}, but of {len(calibration.tokens)} "
-            f"calibration sequences {parameters.search_sequences} judge the candidates and a quarter is held back, "
-            "so that none are left to fit on; raise sequences."
+            f"reconstructed_finalists is {parameters.reconstructed_finalists}, but of {sequences} calibration "
+            f"sequences {parameters.search_sequences} judge the candidates and a quarter is held back, so that none "
+            "are left to fit on; raise sequences."
         )
-    return tokens
+    return chosen
 
 
 class Finalists:
@@ -116,7 +116,7 @@ class Finalists:
             started = time.perf_counter()
             self._weights.restore()
             recipe = candidate.recipe("finalist", self._pattern)
-            reconstruct(self._model, recipe, self._statistics, self._calibration, _SOLVER)
+            reconstruct(self._model, recipe, self._statistics, self._calibration, _SOLVER, layer_errors=False)
             found = measure_all(self._errors, trial.sequences)
             measured = {_PREFIX + name: value for name, value in found.items()}
             self._weights.restore()

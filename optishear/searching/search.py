@@ -20,7 +20,7 @@ from optishear.recipe import Recipe
 from optishear.searching.candidate import make_candidate
 from optishear.searching.choice import Choice, choose
 from optishear.searching.evaluator import CandidateEvaluator
-from optishear.searching.finalists import Finalists, fitting_tokens
+from optishear.searching.finalists import Finalists, fitting_sequences
 from optishear.searching.held_out import Confirmation, HeldOut
 from optishear.searching.ledger import Ledger
 from optishear.searching.masked_weights import MaskedWeights
@@ -91,7 +91,8 @@ def run_search(
     layers = prunable_layers(model)
     check_pattern(pattern, layers)
     check_sequences(parameters, calibrations)
-    fitted_on = fitting_tokens(parameters, calibrations[""])
+    main = calibrations[""].tokens
+    fitted_on = main[fitting_sequences(parameters, len(main))]
     errors = {
         name: ReconstructionError(
             model,
@@ -106,7 +107,7 @@ def run_search(
     seen = len(errors[""].tokens)
     if parameters.reconstructed_finalists:
         seen = max(seen, parameters.search_sequences + len(fitted_on))
-    held_out = HeldOut(model, calibrations[""].tokens[seen:])
+    held_out = HeldOut(model, main[seen:])
     measured = Ledger(ledger)
     with MaskedWeights(layers, statistics, pattern, budget) as weights:
         evaluator = CandidateEvaluator(layers, weights, errors, measured, pattern)

@@ -71,6 +71,13 @@ def test_is_honest_about_the_size() -> None:
     assert "2:4 sparse kernels" not in text
 
 
+def test_tells_which_weights_went_where_it_was_not_simply_by_score() -> None:
+    assert "(wanda); in each row, the weights of the lowest score went (|W| is" in card()
+    moved = card(reconstruction="a solver", mask_rule="the masks moved")
+    assert "(wanda); the masks moved (|W| is" in moved
+    assert "in each row" not in moved
+
+
 def test_names_a_published_metric() -> None:
     assert "`|W| · x` (wanda)" in card()
     assert "(ria)" in card(recipe=named_recipe("ria", 0.5))

@@ -6,6 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from optishear.parameters import ReconstructionParameters
+
+# As the stage damps.
+DAMPING = ReconstructionParameters().reconstruction_damping
+
 
 @dataclass(frozen=True)
 class Layer:

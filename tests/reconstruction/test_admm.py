@@ -5,22 +5,21 @@ from torch import Tensor
 from optishear.masks.select import keep_mask
 from optishear.pattern import parse_pattern
 from optishear.reconstruction.admm import admm
-from optishear.reconstruction.conditioning import condition
+from optishear.reconstruction.conditioning import FLOOR, condition
 from optishear.reconstruction.conjugate_gradients import conjugate_gradients
+from optishear.reconstruction.layers import SHIFT
 from optishear.reconstruction.support import largest
 
-from .conftest import Layer, random_layer
+from .conftest import DAMPING, Layer, random_layer
 from .test_conjugate_gradients import least_squares
-
-SHIFT = 0.5
 
 
 def wanda(layer: Layer, sparsity: str) -> Tensor:
-    return keep_mask(condition(layer.moment).into(layer.weight).abs(), parse_pattern(sparsity))
+    return keep_mask(condition(layer.moment, DAMPING).into(layer.weight).abs(), parse_pattern(sparsity))
 
 
 def test_on_a_fixed_support_it_reaches_the_least_squares_solution(layer: Layer) -> None:
-    conditioned = condition(layer.moment, damping=0.1)
+    conditioned = condition(layer.moment, DAMPING)
     target = conditioned.into(layer.weight)
     mask = wanda(layer, "0.5")
     found, same = admm(target, conditioned, conditioned.shifted_inverse(SHIFT), SHIFT, mask, iterations=3000)
@@ -34,7 +33,7 @@ def test_a_support_that_moves_keeps_the_pattern_and_lowers_the_error(sparsity: s
     gains = []
     for seed in range(5):
         layer = random_layer(rows=32, seed=seed)
-        conditioned = condition(layer.moment)
+        conditioned = condition(layer.moment, DAMPING)
         target = conditioned.into(layer.weight)
         mask = wanda(layer, sparsity)
         found, moved = admm(
@@ -52,7 +51,7 @@ def test_a_support_that_moves_keeps_the_pattern_and_lowers_the_error(sparsity: s
             assert (moved.reshape(-1, pattern.group).sum(dim=1) == pattern.kept).all()
         assert (found[~moved] == 0).all()
         best = [
-            conditioned.back(conjugate_gradients(target, conditioned.moment, each, target, iterations=200), target)
+            conditioned.back(conjugate_gradients(target, conditioned.moment, each, target, iterations=200)[0], target)
             for each in (mask, moved)
         ]
         gains.append(layer.error(best[1]) / layer.error(best[0]))
@@ -61,7 +60,7 @@ def test_a_support_that_moves_keeps_the_pattern_and_lowers_the_error(sparsity: s
 
 def test_dead_inputs(layer: Layer) -> None:
     layer.inputs[:, 5] = 0
-    conditioned = condition(layer.moment)
+    conditioned = condition(layer.moment, DAMPING)
     target = conditioned.into(layer.weight)
     assert (target[:, 5] == 0).all()
     back = conditioned.back(target, layer.weight)
@@ -72,8 +71,24 @@ def test_dead_inputs(layer: Layer) -> None:
 
 
 def test_in_these_units_the_error_is_the_same(layer: Layer) -> None:
-    conditioned = condition(layer.moment, damping=0)
+    conditioned = condition(layer.moment, damping=0, floor=0)
     pruned = layer.weight * wanda(layer, "0.5")
     difference = conditioned.into(layer.weight) - conditioned.into(pruned)
     assert float((difference @ conditioned.moment * difference).sum()) == pytest.approx(layer.error(pruned))
     torch.testing.assert_close(conditioned.moment.diagonal(), torch.ones(24, dtype=torch.float64))
+
+
+def test_an_input_that_one_token_used_is_not_fitted_to_that_token(layer: Layer) -> None:
+    layer.inputs[:, 5] = 0
+    layer.inputs[7, 5] = 1e-3
+    layer.weight[:, 5] = 1
+    mask = wanda(layer, "0.5")
+    mask[:, 5] = True
+    weights = {}
+    for floor in (0.0, FLOOR):
+        conditioned = condition(layer.moment, DAMPING, floor)
+        target = conditioned.into(layer.weight)
+        found, _ = conjugate_gradients(target, conditioned.moment, mask, target, iterations=200, tolerance=1e-9)
+        weights[floor] = conditioned.back(found, layer.weight)[:, 5]
+    assert weights[0.0].abs().max() > 1000
+    torch.testing.assert_close(weights[FLOOR], torch.ones(12, dtype=torch.float64), rtol=0, atol=0.1)

@@ -123,10 +123,58 @@ def test_the_same_twice() -> None:
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
 
 
-def test_one_sequence_is_enough(tiny_llama: PreTrainedModel) -> None:
+def test_one_sequence_is_enough_for_the_layers(tiny_llama: PreTrainedModel) -> None:
     one = random_calibration(sequences=1, length=32)
-    summary = rebuilt(tiny_llama, named_recipe("wanda", "0.5"), one, reconstruction="admm", **ALL)
+    summary = rebuilt(tiny_llama, named_recipe("wanda", "0.5"), one, reconstruction="admm")
     assert summary.pruning.achieved_sparsity == 0.5
+
+
+@pytest.mark.parametrize(
+    ("sequences", "parameters", "message"),
+    [
+        (1, {"tuning_steps": 2}, "tuning_steps is 2, but one calibration sequence leaves none to hold out"),
+        (1, {"distillation_steps": 3}, "distillation_steps is 3, but one calibration sequence"),
+        (9, {"tuning_steps": 2, "reconstruction_sequences": 1}, "tuning_steps is 2, but one calibration sequence"),
+        (4, {"reconstruction_sequences": 5}, "reconstruction_sequences is 5, but there are 4 calibration sequences"),
+    ],
+    ids=str,
+)
+def test_too_few_sequences_are_refused(sequences: int, parameters: dict[str, Any], message: str) -> None:
+    model, dense = tiny_model(), tiny_model()
+    with pytest.raises(InputError, match=message):
+        rebuilt(model, named_recipe("wanda", "0.5"), random_calibration(sequences, 32), **parameters)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), dense.parameters(), strict=True))
+
+
+def test_layers_are_not_fitted_on_what_tells_whether_steps_helped() -> None:
+    tokens = CALIBRATION.tokens.clone()
+    tokens[-2:] = random_calibration(2, 32, 7).tokens
+    recipe = named_recipe("wanda", "0.5")
+    observed = collect_statistics(tiny_model(), CALIBRATION, progress=False)
+
+    def first_block_errors(calibration: CalibrationSet, **parameters: Any) -> list[float]:
+        made = reconstruct(
+            tiny_model(), recipe, observed, calibration, ReconstructionParameters(reconstruction="admm", **parameters)
+        )
+        return [error for name, error in made.layer_errors.items() if ".0." in name]
+
+    for part in ({"tuning_steps": 1}, {"distillation_steps": 1}):
+        assert first_block_errors(CALIBRATION, **part) == first_block_errors(CalibrationSet(tokens, "other"), **part)
+    assert first_block_errors(CALIBRATION) != first_block_errors(CalibrationSet(tokens, "other"))
+
+
+def test_a_model_whose_blocks_read_the_tokens_beside_the_hidden_states_is_refused() -> None:
+    model = tiny_model("llama")
+
+    def hand_over(_: Any, arguments: Any, keywords: dict[str, Any]) -> Any:
+        return arguments, {**keywords, "of_the_tokens": arguments[0].sum()}
+
+    for block in model.model.layers:
+        block.register_forward_pre_hook(hand_over, with_kwargs=True)
+    with pytest.raises(InputError, match="'llama' give their blocks more of the tokens than hidden states"):
+        reconstruct(
+            model, named_recipe("wanda", "0.5"), None, CALIBRATION, ReconstructionParameters(reconstruction="admm")
+        )
 
 
 def test_layers_can_be_fitted_on_some_sequences_alone() -> None:

@@ -81,3 +81,11 @@ def test_the_factor_is_that_of_the_damped_inverse(layer: Layer) -> None:
 def test_a_group_must_divide_the_width(layer: Layer) -> None:
     with pytest.raises(InputError, match="does not divide the 24 inputs"):
         sparsegpt(layer.weight, layer.moment, parse_pattern("5:7"))
+
+
+def test_a_moment_that_rounding_left_indefinite_is_damped_until_it_has_a_factor() -> None:
+    moment = torch.tensor([[1.0, 1.5], [1.5, 1.0]])
+    factor = inverse_factor(moment)
+    torch.testing.assert_close(factor.T @ factor, torch.linalg.inv(moment + torch.eye(2)))
+    with pytest.raises(torch.linalg.LinAlgError):
+        inverse_factor(torch.tensor([[1.0, 9.0], [9.0, 1.0]]))
