@@ -39,7 +39,7 @@ RESULTS = Path(__file__).parent / "results" / "quality"
 OURS: dict[str, Any] = {
     "reconstruction": "admm",
     "reconstruction_sequences": 16,
-    "distillation_steps": 10,
+    "distillation_steps": 8,
     "distillation_sequences": 2,
     "distillation_rate": 0.001,
 }
