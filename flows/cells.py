@@ -7,7 +7,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from optishear.errors import IncompleteError
-from optishear.evidence.matrix import Cell
+from optishear.evidence.matrix import NO_SCORES, Cell, Scores
 from tasks.store import Artifact
 
 logger = logging.getLogger("optishear.stages")
@@ -25,18 +25,22 @@ class Cells:
     made: dict[Cell, Artifact] = field(default_factory=dict)
     failures: dict[Cell, str] = field(default_factory=dict)
 
-    def raise_if_incomplete(self) -> None:
-        """End the flow as failed where cells are missing; for after the others have been laid out.
+    def raise_if_incomplete(self, scores: Scores = NO_SCORES) -> None:
+        """End the flow as failed where cells or their scores are missing; for after the others have been laid out.
+
+        Args:
+            scores: of the cells that were made.
 
         Raises:
             IncompleteError: naming the first.
         """
-        if self.failures:
-            (row, column), reason = next(iter(self.failures.items()))
+        failures = {**self.failures, **scores.failures}
+        if failures:
+            (row, column), reason = next(iter(failures.items()))
             total = len(self.made) + len(self.failures)
             raise IncompleteError(
-                f"{len(self.failures)} of {total} cells failed, the first {row} × {column} ({reason}); the others are "
-                "laid out, and the same command makes only those that failed."
+                f"{len(failures)} of {total} cells failed, the first {row} × {column} ({reason}); the others are "
+                "laid out, and the same command makes only what failed."
             )
 
 

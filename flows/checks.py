@@ -22,6 +22,7 @@ from optishear.parameters import (
     CrossTaskStage,
     EvaluationParameters,
     ExportStage,
+    MatrixParameters,
     ModelParameters,
     NightlyStage,
     OutputParameters,
@@ -76,6 +77,8 @@ def check(parameters: Parameters) -> None:
         _check_search(parameters)
     if isinstance(parameters, ReconstructionParameters) and isinstance(parameters, CalibrationParameters):
         check_sequences(parameters, parameters.sequences)
+    if isinstance(parameters, MatrixParameters) and isinstance(parameters, EvaluationParameters):
+        _check_matrix(parameters)
     if isinstance(parameters, EvaluationParameters):
         check_evaluation(parameters)
     if isinstance(parameters, CalibrationParameters):
@@ -113,6 +116,13 @@ def texts_by_name(parameters: CrossTaskStage) -> dict[str, str]:
     if len(texts) < 2:
         raise InputError("A matrix over texts needs at least two; name the others in other_calibrations.")
     return texts
+
+
+def _check_matrix(parameters: EvaluationParameters) -> None:
+    if parameters.evaluation_text == NO_TEXT:
+        raise InputError(
+            f"The parameter evaluation_text is {NO_TEXT!r}, but a matrix compares perplexities; give a text."
+        )
 
 
 def _check_transplant(parameters: TransplantStage) -> None:

@@ -1,13 +1,12 @@
 """The flow that compares search algorithms at one budget."""
 
-import base64
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import flow
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
+from flows.artifacts import show_results
 from flows.checks import check
 from flows.layout import output_folder
 from flows.summary import where
@@ -61,7 +60,7 @@ def compare(parameters: CompareStage) -> str:
                 text,
                 {"": [output / COMPARED, output / PAGE], "figures": [output / FIGURE]},
             )
-            _show_in_prefect(text, output / FIGURE)
+            show_results("algorithms", text, "the best value of each algorithm", [output / FIGURE])
         return f"{text}\n{where(output, {'report': PAGE, 'table': COMPARED, 'figure': FIGURE}, run)}"
 
 
@@ -71,12 +70,6 @@ def _lay_out(output: Path, compared: pa.Table, objective: str, values: dict[str,
     with write_aside(output / FIGURE) as aside:
         aside.write_bytes(png(algorithms(compared, objective)))
     write_compared(output / PAGE, compared, objective, values)
-
-
-def _show_in_prefect(text: str, figure: Path) -> None:
-    create_markdown_artifact(text, key="algorithms", description="the best value of each algorithm")
-    image = base64.b64encode(figure.read_bytes()).decode()
-    create_image_artifact(f"data:image/png;base64,{image}", key="algorithms-figure", description="algorithms compared")
 
 
 if __name__ == "__main__":

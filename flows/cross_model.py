@@ -8,10 +8,10 @@ from prefect import flow
 from flows.cells import make_cells
 from flows.checks import check
 from flows.layout import output_folder
-from flows.matrix import conclude_matrix, perplexities, save_recipes, subject_of
+from flows.matrix import conclude_matrix, perplexities, save_recipes, subject_of, task_scores
 from optishear.evidence.crossed import DENSE, UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
-from optishear.parameters import CrossModelStage, EvaluateStage, Pipeline, SearchStage
+from optishear.parameters import CrossModelStage, EvaluateStage, SearchStage
 from optishear.recipe import Recipe, named_recipe
 from tasks.calibrate import calibrate_stage
 from tasks.deployed import absolute_files
@@ -34,7 +34,8 @@ def cross_model(parameters: CrossModelStage) -> str:
         check(parameters)
         with tracked_run("cross-model", parameters) as run:
             models = {
-                name: part(parameters, Pipeline, model=model) for name, model in models_by_name(parameters).items()
+                name: parameters.model_copy(update={"model": model})
+                for name, model in models_by_name(parameters).items()
             }
             found = (*models, *([UNIVERSAL] if parameters.universal else []))
             cells: dict[Cell, Callable[[], Artifact]] = {
@@ -43,18 +44,19 @@ def cross_model(parameters: CrossModelStage) -> str:
                 for row in (DENSE, WANDA, *found)
             }
             made = make_cells(cells, parameters.parallel_cells)
-            matrix = Matrix((*found, WANDA, DENSE), tuple(models), *perplexities(made))
+            matrix = Matrix((*found, WANDA, DENSE), tuple(models), perplexities(made), made.failures)
+            tasks = task_scores(made)
             subject = subject_of(parameters, parameters.sparsity, f"{len(models)} models")
-            evidence = crossed_evidence(subject, matrix, tuple(models), "model")
+            evidence = crossed_evidence(subject, matrix, tuple(models), "model", tasks=tasks)
             searched = [row for row in found if any(cell[0] == row for cell in made.made)]
             save_recipes(output, {row: _found(parameters, models, row) for row in searched})
             summary = conclude_matrix(TABLE, parameters, output, run, evidence)
             forget_failures(made.made.values())
-            made.raise_if_incomplete()
+            made.raise_if_incomplete(tasks)
             return summary
 
 
-def _cell(parameters: CrossModelStage, models: Mapping[str, Pipeline], row: str, column: str) -> Artifact:
+def _cell(parameters: CrossModelStage, models: Mapping[str, CrossModelStage], row: str, column: str) -> Artifact:
     """The evaluation of a model: dense, or pruned by another model's recipe, its own, the universal one or Wanda's."""
     there = models[column]
     judged = part(there, EvaluateStage)
@@ -65,7 +67,7 @@ def _cell(parameters: CrossModelStage, models: Mapping[str, Pipeline], row: str,
     return evaluate_stage.labelled(f"evaluate {row} recipe on {column}")(judged, recipe, observed)
 
 
-def _found(parameters: CrossModelStage, models: Mapping[str, Pipeline], row: str) -> Recipe:
+def _found(parameters: CrossModelStage, models: Mapping[str, CrossModelStage], row: str) -> Recipe:
     """The recipe found on one model, or on all; cached."""
     if row == UNIVERSAL:
         return load_recipe(_search_shared(parameters, models))
@@ -73,13 +75,13 @@ def _found(parameters: CrossModelStage, models: Mapping[str, Pipeline], row: str
     return load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))
 
 
-def _observe(name: str, parameters: Pipeline) -> tuple[Artifact, Artifact]:
+def _observe(name: str, parameters: CrossModelStage) -> tuple[Artifact, Artifact]:
     """Calibration and statistics of one model; cached, so that every cell may ask for them."""
     blocks = calibrate_stage.labelled(f"calibrate {name}")(parameters)
     return blocks, statistics_stage.labelled(f"statistics {name}")(parameters, blocks)
 
 
-def _search_shared(parameters: CrossModelStage, models: Mapping[str, Pipeline]) -> Artifact:
+def _search_shared(parameters: CrossModelStage, models: Mapping[str, CrossModelStage]) -> Artifact:
     members = {}
     for name, each in models.items():
         blocks, observed = _observe(name, each)

@@ -39,7 +39,8 @@ def cross_task(parameters: CrossTaskStage) -> str:
             made = make_cells(cells, parameters.parallel_cells)
             values = {cell: load_perplexity(artifact) for cell, artifact in made.made.items()}
             matrix = Matrix((*texts, WANDA, DENSE), tuple(texts), values, made.failures)
-            evidence = crossed_evidence(subject_of(parameters, parameters.sparsity), matrix, tuple(texts), "text")
+            subject = subject_of(parameters, parameters.sparsity)
+            evidence = crossed_evidence(subject, matrix, tuple(texts), "text", by_complexity=True)
             searched = [row for row in texts if any(cell[0] == row for cell in made.made)]
             save_recipes(output, {row: _found(texts, row) for row in searched})
             summary = conclude_matrix(TABLE, parameters, output, run, evidence)

@@ -1,13 +1,13 @@
 """The second half of the pipeline and of the transfer: prune by a recipe, judge, report, lay out, register."""
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_link_artifact
 
+from flows.artifacts import show_results
 from flows.layout import lay_out
 from flows.summary import mlflow_page, where
 from optishear.parameters import EvaluateStage, Pipeline, TransferStage
@@ -164,10 +164,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 def _show_in_prefect(table: str, figures: list[Path], run: TrackedRun) -> None:
     """Put the table, the figures and a link on the run's page."""
-    create_markdown_artifact(table, key="comparison-table", description="dense, Wanda and the searched recipe")
-    for figure in figures:
-        image = base64.b64encode(figure.read_bytes()).decode()
-        create_image_artifact(f"data:image/png;base64,{image}", key=figure.stem, description=figure.stem)
+    show_results("comparison", table, "dense, Wanda and the searched recipe", figures)
     link = mlflow_page(run)
     if link is not None:
         create_link_artifact(link, key="mlflow-run", link_text="MLflow run")

@@ -1,6 +1,5 @@
 """What the flows over a matrix share: reading its cells, and laying out, registering and showing what they say."""
 
-import base64
 import math
 import re
 from collections.abc import Mapping
@@ -8,51 +7,50 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
+from flows.artifacts import show_results
 from flows.cells import Cells
 from flows.summary import where
 from optishear.evidence.evidence import Evidence
-from optishear.evidence.matrix import Cell
-from optishear.files import write_aside
+from optishear.evidence.matrix import Cell, Scores
+from optishear.files import write_aside, write_text
 from optishear.parameters import ModelParameters, Parameters
 from optishear.pattern import parse_pattern
 from optishear.recipe import Recipe
 from optishear.report.evidence import write_page
-from optishear.report.export import png
+from optishear.report.export import png, themed_svg
 from optishear.report.heat_map import heat_map
 from optishear.report.matrix_table import markdown
 from optishear.report.reproduce import command_line
 from optishear.report.words import sparsity_words
 from tasks.evaluate import EVALUATION
+from tasks.jsonfile import write_json
 from tasks.register_matrix import register_matrix
 from tasks.sources import find_model
 from tasks.tracked import TrackedRun
 from tasks.tracking import PLACES
 
-
-def perplexities(cells: Cells) -> tuple[dict[Cell, float], dict[Cell, str]]:
-    """The perplexity of each evaluated cell, and why the others have none."""
-    values = {}
-    failures = dict(cells.failures)
-    for cell, artifact in cells.made.items():
-        perplexity = artifact.read_json(EVALUATION)["perplexity"]
-        if perplexity is None:
-            failures[cell] = "no perplexity was measured"
-        else:
-            values[cell] = float(perplexity)
-    return values, failures
+# The captions of the heat maps, for pages that show them elsewhere.
+FIGURES = "figures.json"
 
 
-def task_scores(cells: Cells) -> dict[str, dict[Cell, float]]:
-    """The scores of the cells' lm-eval tasks, by ``TASK/METRIC``; a task that failed has none."""
+def perplexities(cells: Cells) -> dict[Cell, float]:
+    """The perplexity of each evaluated cell."""
+    return {cell: float(artifact.read_json(EVALUATION)["perplexity"]) for cell, artifact in cells.made.items()}
+
+
+def task_scores(cells: Cells) -> Scores:
+    """The scores of the cells' lm-eval tasks, by ``TASK/METRIC``, and the first reason where tasks failed."""
     scores: dict[str, dict[Cell, float]] = {}
+    failures: dict[Cell, str] = {}
     for cell, artifact in cells.made.items():
         for task, measures in artifact.read_json(EVALUATION)["tasks"].items():
+            if "error" in measures:
+                failures.setdefault(cell, f"{task}: {measures['error']}")
+                continue
             for measure, score in measures.items():
-                if isinstance(score, dict):
-                    scores.setdefault(f"{task}/{measure}", {})[cell] = float(score["value"])
-    return scores
+                scores.setdefault(f"{task}/{measure}", {})[cell] = float(score["value"])
+    return Scores(scores, failures)
 
 
 def subject_of(parameters: ModelParameters, sparsity: str, models: str = "") -> str:
@@ -84,12 +82,7 @@ def conclude_matrix(name: str, parameters: Parameters, output: Path, run: Tracke
     table = output / f"{name}.parquet"
     with write_aside(table) as aside:
         pq.write_table(evidence.table, aside)
-    figures = []
-    for each in evidence.maps:
-        figure = output / (f"{name}.png" if each.name == name else f"{name}-{each.name}.png")
-        with write_aside(figure) as aside:
-            aside.write_bytes(png(heat_map(each.matrix, each.title, each.across)))
-        figures.append(figure)
+    figures = _draw(name, output, evidence)
     page = output / f"{name}.html"
     write_page(page, evidence, command_line(name, type(parameters), parameters.model_dump(mode="json")))
     text = markdown(evidence)
@@ -100,11 +93,24 @@ def conclude_matrix(name: str, parameters: Parameters, output: Path, run: Tracke
         text,
         {"": [table, page], "figures": figures},
     )
-    create_markdown_artifact(text, key=name, description=evidence.subject)
-    for figure in figures:
-        image = base64.b64encode(figure.read_bytes()).decode()
-        create_image_artifact(f"data:image/png;base64,{image}", key=figure.stem, description=figure.stem)
+    show_results(name, text, evidence.subject, figures)
     return f"{text}\n\n{where(output, {'page': page.name, 'table': table.name}, run)}"
+
+
+def _draw(name: str, output: Path, evidence: Evidence) -> list[Path]:
+    """Write each heat map as PNG and as SVG, and their captions; returns the PNG files."""
+    figures = []
+    captions = []
+    for each in evidence.maps:
+        figure = output / (f"{name}.png" if each.name == name else f"{name}-{each.name}.png")
+        drawing = heat_map(each.matrix, each.title, each.across)
+        with write_aside(figure) as aside:
+            aside.write_bytes(png(drawing))
+        write_text(figure.with_suffix(".svg"), themed_svg(drawing))
+        figures.append(figure)
+        captions.append({"file": f"{figure.stem}.svg", "title": each.question, "caption": each.caption})
+    write_json(output / FIGURES, captions)
+    return figures
 
 
 def _metrics(evidence: Evidence) -> dict[str, float]:

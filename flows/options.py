@@ -21,6 +21,7 @@ _HEADINGS = [
     "Search",
     "Reconstruction",
     "Evaluation",
+    "Footprint",
     "Matrix",
     "Generation",
     "Tracking",

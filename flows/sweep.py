@@ -1,6 +1,5 @@
 """The flow over several sparsities: the pipeline at each, and what they say together."""
 
-import base64
 import json
 import logging
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from prefect import flow
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
+from flows.artifacts import show_results
 from flows.checks import check
 from flows.judgement import METRICS
 from flows.layout import output_folder
@@ -55,9 +54,8 @@ def sweep(parameters: SweepStage) -> str:
             write_json(output / METRICS, metrics)
             with write_aside(output / TABLE) as aside:
                 pq.write_table(sweep_table(made), aside)
-            figure = png(perplexity_by_sparsity(cells))
             with write_aside(output / FIGURE) as aside:
-                aside.write_bytes(figure)
+                aside.write_bytes(png(perplexity_by_sparsity(cells)))
             write_sweep(output / PAGE, values, cells)
             table = sweep_markdown(cells)
             register(
@@ -68,9 +66,7 @@ def sweep(parameters: SweepStage) -> str:
                     files={"": [output / name for name in (PAGE, TABLE, METRICS)], "figures": [output / FIGURE]},
                 ),
             )
-            create_markdown_artifact(table, key="sweep", description="perplexity at each sparsity")
-            image = f"data:image/png;base64,{base64.b64encode(figure).decode()}"
-            create_image_artifact(image, key="sweep-figure", description="perplexity against sparsity")
+            show_results("sweep", table, "perplexity at each sparsity", [output / FIGURE])
             if failed:
                 raise IncompleteError(_words(failed, output))
     places = {"report": PAGE, "figure": FIGURE, "table": TABLE, "metrics": METRICS}

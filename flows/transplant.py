@@ -44,11 +44,12 @@ def transplant(parameters: TransplantStage) -> str:
                 for ratios in rows
             }
             made = make_cells(cells, parameters.parallel_cells)
-            matrix = Matrix(rows, columns, *perplexities(made))
-            evidence = transplant_evidence(subject_of(parameters, recipe.sparsity), matrix, task_scores(made))
+            matrix = Matrix(rows, columns, perplexities(made), made.failures)
+            tasks = task_scores(made)
+            evidence = transplant_evidence(subject_of(parameters, recipe.sparsity), matrix, tasks)
             summary = conclude_matrix("transplant", parameters, output, run, evidence)
             forget_failures(made.made.values())
-            made.raise_if_incomplete()
+            made.raise_if_incomplete(tasks)
             return summary
 
 

@@ -198,6 +198,11 @@ class EvaluationParameters(Parameters):
     max_length: Positive | None = Field(
         None, description="Tokens of context in the tasks; the model's own where not given."
     )
+
+
+class FootprintParameters(Parameters):
+    """What is measured of a model beside its scores."""
+
     footprint: bool = Field(
         True, description="Measure bytes on disk and in memory and the speed of decoding, in each format."
     )
@@ -378,7 +383,14 @@ class PruneStage(RecipeParameters, SparsityParameters, ReconstructionParameters,
     """Apply a recipe and save the pruned checkpoint."""
 
 
-class EvaluateStage(OutputParameters, EvaluationParameters, ModelParameters, TrackingParameters, PlacementParameters):
+class EvaluateStage(
+    OutputParameters,
+    EvaluationParameters,
+    FootprintParameters,
+    ModelParameters,
+    TrackingParameters,
+    PlacementParameters,
+):
     """Judge one model."""
 
 
@@ -395,6 +407,7 @@ class TransferStage(
     SparsityParameters,
     ReconstructionParameters,
     EvaluationParameters,
+    FootprintParameters,
     StatisticsStage,
     TrackingParameters,
     RegistryParameters,
@@ -422,13 +435,14 @@ class TransplantStage(RecipeParameters, EvaluationParameters, StatisticsStage, T
     )
 
 
-class Pipeline(ReconstructionParameters, EvaluationParameters, SearchStage, RegistryParameters):
+class Pipeline(ReconstructionParameters, EvaluationParameters, FootprintParameters, SearchStage, RegistryParameters):
     """Everything, from the dense model to its pruned, judged and registered version."""
 
 
 class SweepStage(
     ReconstructionParameters,
     EvaluationParameters,
+    FootprintParameters,
     SearchParameters,
     StatisticsStage,
     TrackingParameters,
@@ -448,7 +462,7 @@ class SweepStage(
         return list(dict.fromkeys(str(parse_pattern(value)) for value in values))
 
 
-class CrossModelStage(Pipeline, MatrixParameters):
+class CrossModelStage(EvaluationParameters, SearchStage, MatrixParameters):
     """Apply the recipe found on each of several models to every other one."""
 
     other_models: list[str] = Field(
@@ -456,7 +470,9 @@ class CrossModelStage(Pipeline, MatrixParameters):
         description="More models beside the first, as for model, or NAME=MODEL for a name of its own in the tables.",
     )
     universal: bool = Field(
-        False, description="Also search one recipe for all models at once, and judge it beside each one's own."
+        False,
+        description="Also search one recipe for all models at once, and judge it beside each one's own. The "
+        "budget is for one model: this search has the sum over all.",
     )
 
 

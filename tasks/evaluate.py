@@ -25,6 +25,7 @@ from optishear.calibration.text import text_digest
 from optishear.errors import InputError
 from optishear.evaluation.evaluate import Judgement, evaluate
 from optishear.evaluation.examples import examples_table
+from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Load, Part, Result
 from optishear.evaluation.task_files import suites_of
 from optishear.models.layers import prunable_layers
@@ -72,7 +73,10 @@ def _inputs(
         inputs["suites"] = digest(
             [parameters.suite and Path(parameters.suite).stem, *(suite.model_dump() for suite in suites)]
         )
+        # The documents may lie outside of the folder; what only a group has is in its files.
         inputs["task_files"] = folder_digest(parameters.include_path)
+        identities = [identify_tasks(suite.tasks, parameters.include_path, suite.fewshot) for suite in suites]
+        inputs["documents"] = digest([dict(each) for each in identities])
         inputs["lm_eval"] = version("lm-eval")
     return inputs
 

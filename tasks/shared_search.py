@@ -21,6 +21,8 @@ from tasks.stage import Stage
 from tasks.statistics import STATISTICS, load_statistics
 from tasks.store import Reference
 
+_SHARED_VERSION = 1
+
 
 class MemberArtifacts(BaseModel):
     """What was made of one of the models before.
@@ -85,7 +87,8 @@ def _write(outputs: Path, parameters: SearchStage, members: Mapping[str, MemberA
 
 shared_search_stage = Stage(
     name="shared-search",
-    version=VERSION,
+    # Of the search's and of its own, neither of which ever falls, so that the sum is new whenever one of them is.
+    version=VERSION + _SHARED_VERSION,
     parameters=(*MATTER, "sparsity", "seed", "dtype"),
     inputs=_inputs,
     write=_write,

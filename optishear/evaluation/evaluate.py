@@ -14,9 +14,10 @@ from optishear.calibration.calibrate import check_context
 from optishear.calibration.text import check_source, read_documents, text_digest
 from optishear.evaluation.examples import Examples
 from optishear.evaluation.harness import Measure, Seeds, TaskScores, TaskSettings, run_tasks
+from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Keep, Load, Part, measure_anew
 from optishear.evaluation.perplexity import text_windows, window_losses
-from optishear.evaluation.task_files import check_folder, check_tasks, suites_of
+from optishear.evaluation.task_files import check_folder, suites_of
 from optishear.parameters import EvaluationParameters
 
 # The text that leaves the perplexity out.
@@ -91,7 +92,7 @@ def check_evaluation(parameters: EvaluationParameters) -> None:
         check_source(parameters.evaluation_text)
     check_folder(parameters.include_path)
     for suite in suites_of(parameters):
-        check_tasks(suite.tasks, parameters.include_path)
+        identify_tasks(suite.tasks, parameters.include_path, suite.fewshot)
 
 
 def evaluate(load: Load, parameters: EvaluationParameters, seed: int = 0, keep: Keep = measure_anew) -> Judgement:

@@ -6,8 +6,6 @@ model class, the seeds and the standard errors are lm-eval's. Its defaults are t
 
 import copy
 import functools
-import hashlib
-import json
 import math
 import os
 import random
@@ -24,12 +22,9 @@ from tqdm import tqdm
 from typing_extensions import TypedDict
 
 from optishear.evaluation.examples import Examples
+from optishear.evaluation.identity import digest_of_code, set_fewshot, task_identity
 from optishear.evaluation.part import Keep, Load, Part, measure_anew
 from optishear.evaluation.task_files import load_tasks, quiet_harness, reason
-from optishear.files import sha256_of_file
-
-# Parts of a task's configuration that only say where its data is; the data itself takes part in the identity.
-_PLACES = {"dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset"}
 
 
 class Measure(TypedDict):
@@ -153,7 +148,7 @@ def run_tasks(
         The scores; a task that fails leaves the others theirs.
 
     Raises:
-        InputError: as ``check_tasks``.
+        InputError: as ``load_tasks``.
         torch.OutOfMemoryError: if the device's memory is full.
     """
     if not tasks:
@@ -162,7 +157,7 @@ def run_tasks(
 
     items = load_tasks(list(tasks), include_path)
     settings = {"limit": limit, "fewshot": fewshot, "batch_size": batch_size, "max_length": max_length, "seed": seed}
-    code = _digest_of_code(include_path)
+    code = digest_of_code(include_path)
 
     @functools.cache
     def judged() -> Any:
@@ -176,8 +171,13 @@ def run_tasks(
             progress.set_postfix_str(name)
             try:
                 with quiet_harness():
-                    _prepare(task, fewshot)
-                    identity = {"task": _identity(task, limit), "code": code, **settings, "lm_eval": version("lm-eval")}
+                    set_fewshot(task, fewshot)
+                    identity = {
+                        "task": task_identity(task, limit),
+                        "code": code,
+                        **settings,
+                        "lm_eval": version("lm-eval"),
+                    }
                     measure = functools.partial(_run, judged, task, limit, Seeds.of(seed))
                     runs[name] = keep(Part(f"task {name}", identity, TaskRun, measure))
             except (torch.OutOfMemoryError, MemoryError):
@@ -245,13 +245,6 @@ def _harness_model(load: Load, batch_size: int, max_length: int | None) -> Any:
     )
 
 
-def _prepare(task: Any, fewshot: int | None) -> None:
-    """Set the number of examples in the prompt, as lm-eval does."""
-    own = task.get_config("num_fewshot")
-    if own is None or (fewshot is not None and own != 0):
-        task.set_config("num_fewshot", fewshot or 0)
-
-
 def _run(judged: Any, task: Any, limit: int | None, seeds: Seeds) -> TaskRun:
     from lm_eval.evaluator import evaluate
 
@@ -297,23 +290,3 @@ def _examples(task: Any, samples: list[dict[str, Any]]) -> dict[str, Examples]:
             elif aggregate is metrics.mean and values:
                 found[name] = Examples(values=[float(value) for value in values], weights=[1.0] * len(values))
     return found
-
-
-def _identity(task: Any, limit: int | None) -> dict[str, str]:
-    """Digests of what a task asks: its configuration, functions as source, and its documents."""
-    config = {key: value for key, value in task.dump_config().items() if key not in _PLACES}
-    documents = [document for _, document in task.doc_iterator(limit=limit)]
-    shown = list(task.fewshot_docs()) if task.get_config("num_fewshot") else []
-    return {"config": _digest(config), "documents": _digest(documents), "fewshot_documents": _digest(shown)}
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _digest_of_code(include_path: Path | None) -> str:
-    """The Python files beside the task files, whose functions the tasks may call."""
-    if include_path is None:
-        return ""
-    files = sorted(Path(include_path).rglob("*.py"))
-    return _digest({file.relative_to(include_path).as_posix(): sha256_of_file(file) for file in files})

@@ -42,22 +42,6 @@ def suites_of(parameters: EvaluationParameters) -> list[Suite]:
     return [*suites, Suite(tasks=named, fewshot=parameters.fewshot)] if named else suites
 
 
-def check_tasks(tasks: list[str], include_path: Path | None = None) -> None:
-    """Load every task with its data, so that what is wrong shows before a model is loaded.
-
-    Args:
-        tasks: names of tasks, groups or tags.
-        include_path: folder with task files of the user's own.
-
-    Raises:
-        InputError: naming the folder that is missing, the unknown task (with the closest names), or the task that
-            cannot be loaded, because of its file, a missing package or data that cannot be reached.
-    """
-    check_folder(include_path)
-    if tasks:
-        _check(tuple(tasks), include_path)
-
-
 def check_folder(include_path: Path | None) -> None:
     """Whether the folder with task files is there.
 
@@ -68,24 +52,21 @@ def check_folder(include_path: Path | None) -> None:
         raise InputError(f"There is no folder {str(include_path)!r} with task files; give one that exists.")
 
 
-# One flow checks its parameters, and again those of each flow that it is made of; the data takes seconds to read.
-@functools.lru_cache(maxsize=8)
-def _check(tasks: tuple[str, ...], include_path: Path | None) -> None:
-    with quiet_harness():
-        manager = _manager(tasks, include_path)
-        for name in tqdm(tasks, desc="checking tasks"):
-            _load(name, manager)
-
-
-def load_tasks(tasks: list[str], include_path: Path | None = None) -> dict[str, Any]:
+def load_tasks(tasks: list[str], include_path: Path | None = None, progress: str = "") -> dict[str, Any]:
     """lm-eval's ``Task`` and ``Group`` objects by name: each group, then its members; what is asked for twice, once.
 
+    Args:
+        tasks: names of tasks, groups or tags.
+        include_path: folder with task files of the user's own.
+        progress: what a progress bar says; there is none where not given.
+
     Raises:
-        InputError: as ``check_tasks``.
+        InputError: naming the unknown task (with the closest names), or the task that cannot be loaded, because of its
+            file, a missing package or data that cannot be reached.
     """
     with quiet_harness():
         manager = _manager(tuple(tasks), include_path)
-        loaded = [item for name in tasks for item in _load(name, manager)]
+        loaded = [item for name in tqdm(tasks, desc=progress, disable=not progress) for item in _load(name, manager)]
     return {name: item for top in loaded for name, item in _with_members(top)}
 
 

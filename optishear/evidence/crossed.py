@@ -1,16 +1,34 @@
 """Recipes found in one place and applied in another: across models, and across calibration texts."""
 
+import math
+import operator
 from collections.abc import Iterable
 
-from optishear.evidence.evidence import Evidence, HeatMap, failures_remark, times
-from optishear.evidence.matrix import Matrix, geometric_mean, matrix_table
+from optishear.evidence.evidence import Evidence, HeatMap, failures_remarks, times
+from optishear.evidence.matrix import (
+    LEVEL,
+    LEVEL_WORDS,
+    NO_SCORES,
+    Matrix,
+    Scores,
+    geometric_mean,
+    is_level,
+    matrix_table,
+)
 
 WANDA = "Wanda"
 UNIVERSAL = "universal"
 DENSE = "dense"
 
 
-def crossed_evidence(subject: str, matrix: Matrix, places: tuple[str, ...], what: str) -> Evidence:
+def crossed_evidence(
+    subject: str,
+    matrix: Matrix,
+    places: tuple[str, ...],
+    what: str,
+    by_complexity: bool = False,
+    tasks: Scores = NO_SCORES,
+) -> Evidence:
     """Read a matrix whose rows are recipes by where they were found, and whose columns are where they were applied.
 
     Args:
@@ -19,12 +37,16 @@ def crossed_evidence(subject: str, matrix: Matrix, places: tuple[str, ...], what
             calibration, then ``DENSE``. Columns: ``places``.
         places: where recipes were found and applied.
         what: what the places are, in the singular: ``model`` or ``text``.
+        by_complexity: also say what is carried from complex to simple places, which are those that the dense model
+            finds harder and easier. Only for one dense model: perplexities of several do not compare.
+        tasks: the cells' scores in tasks.
     """
     pruned = tuple(row for row in matrix.rows if row != DENSE)
     recipes = tuple(row for row in pruned if row != WANDA)
     to_wanda = matrix.relative(lambda column: matrix.of(WANDA, column), recipes)
     to_own = matrix.relative(lambda column: matrix.of(column, column), pruned)
-    table = matrix_table(("found_on", "applied_to"), "perplexity", matrix, {"to_wanda": to_wanda, "to_own": to_own})
+    relatives = {"to_wanda": to_wanda, "to_own": to_own}
+    table = matrix_table(("found_on", "applied_to"), "perplexity", matrix, relatives, tasks)
     own = [value for place in places if (value := to_wanda.of(place, place)) is not None]
     strange = list(_off_diagonal(to_wanda, places))
     verdict = (
@@ -34,7 +56,11 @@ def crossed_evidence(subject: str, matrix: Matrix, places: tuple[str, ...], what
     return Evidence(
         subject,
         verdict,
-        (*_remarks(to_wanda, to_own, places, what), *failures_remark(matrix)),
+        (
+            *_remarks(to_wanda, to_own, places),
+            *(_on_complexity(matrix, to_own, places, what) if by_complexity else ()),
+            *failures_remarks(matrix, tasks),
+        ),
         table,
         (
             HeatMap(
@@ -64,12 +90,16 @@ def _off_diagonal(matrix: Matrix, places: tuple[str, ...]) -> Iterable[float]:
     )
 
 
-def _remarks(to_wanda: Matrix, to_own: Matrix, places: tuple[str, ...], what: str) -> tuple[str, ...]:
+def _remarks(to_wanda: Matrix, to_own: Matrix, places: tuple[str, ...]) -> tuple[str, ...]:
     strange = list(_off_diagonal(to_wanda, places))
     remarks = []
     if strange:
-        better = sum(value < 1 for value in strange)
-        remarks.append(f"It is better than Wanda in {better} of {len(strange)} pairs.")
+        level = sum(map(is_level, strange))
+        better = sum(value < 1 - LEVEL for value in strange)
+        remarks.append(
+            f"Of {len(strange)} pairs it is better than Wanda in {better}, level ({LEVEL_WORDS}) in {level} and "
+            f"worse in {len(strange) - better - level}."
+        )
     means = {
         row: mean
         for row in places
@@ -91,3 +121,30 @@ def _remarks(to_wanda: Matrix, to_own: Matrix, places: tuple[str, ...], what: st
             f"{times(max(against.values(), default=None))} Wanda's at worst."
         )
     return tuple(remarks)
+
+
+def _on_complexity(matrix: Matrix, to_own: Matrix, places: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """What recipes are worth when carried from complex to simple places, and the other way.
+
+    How complex a place is, the dense model's perplexity on it says.
+    """
+    dense = {
+        place: value for place in places if (value := matrix.of(DENSE, place)) is not None and math.isfinite(value)
+    }
+    down, up = (
+        [
+            value
+            for row in dense
+            for column in dense
+            if is_carried(dense[row], dense[column]) and (value := to_own.of(row, column)) is not None
+        ]
+        for is_carried in (operator.gt, operator.lt)
+    )
+    if not down and not up:
+        return ()
+    order = ", ".join(f"{place} ({dense[place]:.1f})" for place in sorted(dense, key=dense.__getitem__, reverse=True))
+    return (
+        f"From complex to simple, by the dense model's perplexity, the {what}s are {order}. Recipes of a more complex "
+        f"{what} give a simpler one {times(geometric_mean(down))} the perplexity of its own on average, recipes of a "
+        f"simpler {what} a more complex one {times(geometric_mean(up))}.",
+    )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from optishear.evidence.matrix import Matrix
+from optishear.evidence.matrix import NO_SCORES, Matrix, Scores
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,18 @@ class Evidence:
     maps: tuple[HeatMap, ...]
 
 
-def failures_remark(matrix: Matrix) -> tuple[str, ...]:
-    """A remark on the cells that failed, if any did."""
-    if not matrix.failures:
-        return ()
-    count = len(matrix.failures)
-    (row, column), reason = next(iter(matrix.failures.items()))
-    plural = "s are" if count > 1 else " is"
-    return (f"{count} cell{plural} missing, the first {row} × {column}: {reason}.",)
+def failures_remarks(matrix: Matrix, scores: Scores = NO_SCORES) -> tuple[str, ...]:
+    """Remarks on the cells that are missing and on those without all their scores, if there are any."""
+    remarks = []
+    for failures, one, several in (
+        (matrix.failures, "cell is missing", "cells are missing"),
+        (scores.failures, "cell lacks a task's score", "cells lack a task's score"),
+    ):
+        if failures:
+            (row, column), reason = next(iter(failures.items()))
+            count = len(failures)
+            remarks.append(f"{count} {several if count > 1 else one}, the first {row} × {column}: {reason}.")
+    return tuple(remarks)
 
 
 def times(value: float | None) -> str:

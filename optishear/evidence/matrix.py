@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 Cell = tuple[str, str]
+# Nearer to each other than this two values are level, as two runs of one method are.
+LEVEL = 0.005
+LEVEL_WORDS = f"within {100 * LEVEL:g} %"
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,42 @@ class Matrix:
         return self.values.get((row, column))
 
 
+@dataclass(frozen=True)
+class Scores:
+    """Further scores of a matrix's cells, such as those of tasks.
+
+    Attributes:
+        values: by name and cell.
+        failures: the reason for each cell that lacks one of them.
+    """
+
+    values: Mapping[str, Mapping[Cell, float]] = field(default_factory=dict)
+    failures: Mapping[Cell, str] = field(default_factory=dict)
+
+
+NO_SCORES = Scores()
+
+
+def is_level(multiple: float) -> bool:
+    """Whether a multiple of a reference is too near to 1 to tell the two apart."""
+    return abs(multiple - 1) <= LEVEL
+
+
 def matrix_table(
     names: tuple[str, str],
     measure: str,
     matrix: Matrix,
     relatives: Mapping[str, Matrix],
-    more: Mapping[str, Mapping[Cell, float]] | None = None,
+    scores: Scores = NO_SCORES,
 ) -> pa.Table:
-    """One row per cell: the two names, the value, its multiples of the references, and why it is missing.
+    """One row per cell: the two names, the value, its multiples of the references, and what is missing and why.
 
     Args:
         names: what rows and columns are, the first two column names.
         measure: what the values are, the third.
         matrix: the values.
         relatives: by column name, matrices over the same columns; a row that one lacks has nulls there.
-        more: further values of the cells, by column name.
+        scores: further ones of the cells, a column each.
     """
     cells = [(row, column) for row in matrix.rows for column in matrix.columns]
     columns: dict[str, pa.Array] = {
@@ -80,9 +104,10 @@ def matrix_table(
     }
     for name, relative in relatives.items():
         columns[name] = pa.array([relative.values.get(cell) for cell in cells], pa.float64())
-    for name, values in (more or {}).items():
+    for name, values in scores.values.items():
         columns[name] = pa.array([values.get(cell) for cell in cells], pa.float64())
-    columns["failure"] = pa.array([matrix.failures.get(cell) for cell in cells], pa.string())
+    failures = {**scores.failures, **matrix.failures}
+    columns["failure"] = pa.array([failures.get(cell) for cell in cells], pa.string())
     return pa.table(columns)
 
 

@@ -1,20 +1,20 @@
 """Layer ratios of several methods under several metrics: what the searched ratios bring to metrics they were not
 searched for."""
 
-from optishear.evidence.evidence import Evidence, HeatMap, failures_remark, times
-from optishear.evidence.matrix import Matrix, geometric_mean, matrix_table
+from optishear.evidence.evidence import Evidence, HeatMap, failures_remarks, times
+from optishear.evidence.matrix import LEVEL, LEVEL_WORDS, Matrix, Scores, geometric_mean, is_level, matrix_table
 
 UNIFORM = "uniform"
 SEARCHED = "searched"
 
 
-def transplant_evidence(subject: str, matrix: Matrix, tasks: dict[str, dict[tuple[str, str], float]]) -> Evidence:
+def transplant_evidence(subject: str, matrix: Matrix, tasks: Scores) -> Evidence:
     """Read a matrix whose rows are layer ratios and whose columns are metrics.
 
     Args:
         subject: what it is about.
         matrix: perplexities; one row is ``UNIFORM``.
-        tasks: further scores of the cells, by name.
+        tasks: the cells' scores in tasks.
     """
     relative = matrix.relative(lambda column: matrix.of(UNIFORM, column))
     others = [row for row in matrix.rows if row != UNIFORM]
@@ -24,7 +24,7 @@ def transplant_evidence(subject: str, matrix: Matrix, tasks: dict[str, dict[tupl
     return Evidence(
         subject,
         verdict,
-        (*_on_searched(matrix), *failures_remark(matrix)),
+        (*_on_searched(matrix), *failures_remarks(matrix, tasks)),
         matrix_table(("ratios", "metric"), "perplexity", matrix, {"to_uniform": relative}, tasks),
         (
             HeatMap(
@@ -40,16 +40,23 @@ def transplant_evidence(subject: str, matrix: Matrix, tasks: dict[str, dict[tupl
 
 
 def _on_searched(matrix: Matrix) -> tuple[str, ...]:
+    """For how many metrics the searched ratios beat the best of the others."""
     if SEARCHED not in matrix.rows:
         return ()
-    judged = [column for column in matrix.columns if (SEARCHED, column) in matrix.values]
-    best = [
-        column
-        for column in judged
-        if all(
-            matrix.values[SEARCHED, column] <= value
-            for row in matrix.rows
-            if (value := matrix.of(row, column)) is not None
-        )
-    ]
-    return (f"The searched ratios are the best of all for {len(best)} of {len(judged)} metrics.",) if judged else ()
+    others = matrix.relative(
+        lambda column: min(
+            (value for row in matrix.rows if row != SEARCHED and (value := matrix.of(row, column)) is not None),
+            default=None,
+        ),
+        (SEARCHED,),
+    )
+    multiples = list(others.row(SEARCHED).values())
+    if not multiples:
+        return ()
+    best = sum(value < 1 - LEVEL for value in multiples)
+    level = sum(map(is_level, multiples))
+    return (
+        f"The searched ratios are the best of all for {best} of {len(multiples)} metrics"
+        + (f", and level with the best for {level} ({LEVEL_WORDS})" if level else "")
+        + ".",
+    )

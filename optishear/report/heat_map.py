@@ -7,15 +7,13 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from optishear.evidence.matrix import Cell, Matrix
+from optishear.evidence.matrix import Cell, Matrix, is_level
 from optishear.report.style import LIGHT, SMALL, TEXT, Theme, dress, new_figure, plain
 
 # The deepest shade still lets the text on it be read, on light and on dark paper.
 DEEPEST = 0.55
 # Factors from the reference at which a shade is deepest: further off looks no different.
 REACH = 2.0
-# Nearer than this two values are level, as two runs of one method are.
-LEVEL = 0.005
 _LINE = 0.3
 
 
@@ -100,7 +98,7 @@ def shade(value: float | None, reach: float, theme: Theme) -> tuple[float, float
     """
     if value is None or math.isnan(value):
         return to_rgba(theme.dots, 0.0)
-    if abs(value - 1) <= LEVEL:
+    if is_level(value):
         return to_rgba(theme.dots, 0.22)
     distance = min(1.0, abs(math.log(value)) / reach) if 0 < value < math.inf else 1.0
     return to_rgba(theme.searched if value < 1 else theme.reference, 0.08 + (DEEPEST - 0.08) * distance)

@@ -16,7 +16,7 @@ from optishear.calibration.set import CalibrationSet
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import PrunableLayer, block_path, prunable_layers
-from optishear.parameters import SearchParameters
+from optishear.parameters import SearchParameters, seconds_of
 from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
 from optishear.searching.candidate import Candidate, make_candidate
@@ -73,7 +73,8 @@ def search_shared(
 
     Args:
         members: at least two, with names of their own.
-        parameters: as for ``run_search``; the budget is for all models together.
+        parameters: as for ``run_search``. The time budget is for one model: a candidate is measured on every model, so
+            the search has the sum over all. Trials are candidates, as in ``run_search``.
         pattern: the target.
         seed: decides every random choice.
         origin: where the recipe comes from, kept in it.
@@ -85,6 +86,9 @@ def search_shared(
     """
     if parameters.sparsity_budget != "exact":
         raise InputError("A search over several models needs sparsity_budget exact: each model has ratios of its own.")
+    if parameters.budget is not None:
+        budget = f"{len(members) * seconds_of(parameters.budget)}s"
+        parameters = parameters.model_copy(update={"budget": budget})
     layers = {member.name: prunable_layers(member.model) for member in members}
     for member in members:
         check_pattern(pattern, layers[member.name])

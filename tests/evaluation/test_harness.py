@@ -13,7 +13,7 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.errors import InputError
 from optishear.evaluation import task_files
 from optishear.evaluation.harness import TaskResult, clean, run_tasks
-from optishear.evaluation.task_files import check_tasks
+from optishear.evaluation.identity import identify_tasks
 from task_folder import QUESTIONS, TaskFolder
 
 SHARED = Path(os.environ.get("OPTISHEAR_SHARED", Path(__file__).resolve().parents[3] / "shared"))
@@ -210,33 +210,33 @@ def test_metric_names_lose_an_empty_filter_and_keep_another() -> None:
 
 
 def test_the_check_passes_tasks_that_load(task_folder: TaskFolder) -> None:
-    check_tasks([task_folder.add("parity")], task_folder.path)
-    check_tasks([])
+    assert set(identify_tasks([task_folder.add("parity")], task_folder.path)) == {"parity"}
+    assert identify_tasks([]) == {}
 
 
 def test_the_check_names_the_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no folder .*nowhere"):
-        check_tasks([], tmp_path / "nowhere")
+        identify_tasks([], tmp_path / "nowhere")
 
 
 @pytest.mark.usefixtures("only_own_tasks")
 def test_the_check_names_an_unknown_task_and_the_closest(task_folder: TaskFolder) -> None:
     task_folder.add("parity")
     with pytest.raises(InputError, match=r"no task 'paritty'; did you mean parity\?"):
-        check_tasks(["parity", "paritty"], task_folder.path)
+        identify_tasks(["parity", "paritty"], task_folder.path)
 
 
 @pytest.mark.usefixtures("only_own_tasks")
 def test_the_check_names_a_task_unlike_any(task_folder: TaskFolder) -> None:
     task_folder.add("parity")
     with pytest.raises(InputError, match="no task 'xyz'; name one of"):
-        check_tasks(["xyz"], task_folder.path)
+        identify_tasks(["xyz"], task_folder.path)
 
 
 def test_the_check_finds_data_that_is_not_there(task_folder: TaskFolder) -> None:
     task_folder.data.unlink()
     with pytest.raises(InputError, match=r"task 'parity' cannot be loaded .*questions.jsonl"):
-        check_tasks([task_folder.add("parity")], task_folder.path)
+        identify_tasks([task_folder.add("parity")], task_folder.path)
 
 
 def test_the_check_finds_data_that_cannot_be_reached(task_folder: TaskFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,17 +247,17 @@ def test_the_check_finds_data_that_cannot_be_reached(task_folder: TaskFolder, mo
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(InputError, match=r"task 'parity' cannot be loaded .*Couldn't reach 'a/b'"):
-        check_tasks([task_folder.add("parity")], task_folder.path)
+        identify_tasks([task_folder.add("parity")], task_folder.path)
 
 
 def test_the_check_finds_a_broken_task_file(task_folder: TaskFolder) -> None:
     with pytest.raises(InputError, match=r"task 'parity' cannot be loaded .*output_type"):
-        check_tasks([task_folder.add("parity", output_type="guess")], task_folder.path)
+        identify_tasks([task_folder.add("parity", output_type="guess")], task_folder.path)
 
 
 def test_tasks_that_run_code_are_refused(task_folder: TaskFolder) -> None:
     with pytest.raises(InputError, match="'parity' runs code"):
-        check_tasks([task_folder.add("parity", unsafe_code=True)], task_folder.path)
+        identify_tasks([task_folder.add("parity", unsafe_code=True)], task_folder.path)
 
 
 @pytest.mark.usefixtures("only_own_tasks")
@@ -269,9 +269,9 @@ def test_a_group_with_a_member_elsewhere_is_looked_for_in_all_tasks(
     everything = task_files._shipped_and_own
     monkeypatch.setattr(task_files, "_shipped_and_own", lambda path: asked.append(path) or everything(path))
     with pytest.raises(InputError):
-        check_tasks(["both"], task_folder.path)
+        identify_tasks(["both"], task_folder.path)
     assert asked == [task_folder.path]
-    check_tasks(["parity"], task_folder.path)
+    identify_tasks(["parity"], task_folder.path)
     assert asked == [task_folder.path]
 
 
@@ -284,7 +284,7 @@ def test_the_harness_is_imported_only_when_it_is_used() -> None:
 @pytest.mark.slow
 def test_lm_evals_own_tasks_are_known() -> None:
     with pytest.raises(InputError, match=r"'hellaswagg'; did you mean .*hellaswag"):
-        check_tasks(["hellaswagg"])
+        identify_tasks(["hellaswagg"])
 
 
 @pytest.mark.slow
@@ -295,7 +295,7 @@ def test_the_papers_tasks_run_offline(tiny_llama: PreTrainedModel, tiny_tokenize
     folder = SHARED / "lm_eval_tasks"
     # An answer to gsm8k takes as many tokens as the tiny model's own context.
     tiny_llama.config.max_position_embeddings = 2048
-    check_tasks(["local_zero_shot7", "local_gsm8k"], folder)
+    identify_tasks(["local_zero_shot7", "local_gsm8k"], folder)
     results = judged(
         tiny_llama,
         tiny_tokenizer,

@@ -29,7 +29,7 @@ def test_the_verdict_and_the_remarks_are_those_of_the_numbers() -> None:
         "A recipe found on another model gives 0.917 times Wanda's perplexity on average, its own recipe 0.800 times."
     )
     better, carried, universal = evidence.remarks
-    assert better == "It is better than Wanda in 2 of 6 pairs."
+    assert better == "Of 6 pairs it is better than Wanda in 2, level (within 0.5 %) in 2 and worse in 2."
     # b's recipes are 1.25 and 0.625 times the others' own, c's 1.5 and 1.375, a's 1.125 and 1.25.
     assert carried.startswith("Recipes found on b carry over best (0.884 times")
     assert carried.endswith("those found on c least well (1.436 times).")
@@ -56,10 +56,31 @@ def test_the_table_and_the_maps_have_both_references() -> None:
 def test_lost_cells_leave_the_rest_and_are_told() -> None:
     lost = {("a", "b"): "out of memory", (WANDA, "c"): "out of memory"}
     evidence = crossed_evidence("models", matrix(lost), PLACES, "model")
-    assert evidence.remarks[0] == "It is better than Wanda in 0 of 3 pairs."
+    assert evidence.remarks[0] == "Of 3 pairs it is better than Wanda in 0, level (within 0.5 %) in 1 and worse in 2."
     assert evidence.remarks[-1] == "2 cells are missing, the first a × b: out of memory."
     assert value_rows(evidence.table)[1] == ["a", "8.00", "failed", "40.0"]
     assert "| a | 8.00 | failed | 40.0 |" in markdown(evidence)
+
+
+def test_recipes_are_carried_from_complex_to_simple_texts_and_back() -> None:
+    evidence = crossed_evidence("texts", matrix(), PLACES, "text", by_complexity=True)
+    # c, b and a in turn. Down: 12/8, 22/16 and 10/8; up: 18/16, 40/32 and 20/32.
+    assert evidence.remarks[3] == (
+        "From complex to simple, by the dense model's perplexity, the texts are c (15.0), b (10.0), a (5.0). Recipes "
+        "of a more complex text give a simpler one 1.371 times the perplexity of its own on average, recipes of a "
+        "simpler text a more complex one 0.958 times."
+    )
+
+
+def test_texts_without_a_dense_perplexity_have_no_place_in_the_order() -> None:
+    evidence = crossed_evidence("texts", matrix({(DENSE, "b"): "lost"}), PLACES, "text", by_complexity=True)
+    (told,) = [remark for remark in evidence.remarks if "From complex to simple" in remark]
+    assert "are c (15.0), a (5.0)." in told
+    assert "1.500 times" in told
+    assert "1.250 times" in told
+    lost = {(DENSE, "a"): "lost", (DENSE, "b"): "lost"}
+    evidence = crossed_evidence("texts", matrix(lost), PLACES, "text", by_complexity=True)
+    assert not any("From complex" in remark for remark in evidence.remarks)
 
 
 def test_everything_lost_says_so() -> None:

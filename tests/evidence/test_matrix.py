@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from optishear.evidence.matrix import Matrix, geometric_mean, matrix_table
+from optishear.evidence.matrix import Matrix, Scores, geometric_mean, matrix_table
 
 MATRIX = Matrix(("a", "b"), ("x", "y"), {("a", "x"): 2.0, ("b", "x"): 3.0, ("b", "y"): math.inf}, {("a", "y"): "lost"})
 
@@ -17,11 +17,17 @@ def test_values_are_multiples_of_their_columns_reference() -> None:
 
 def test_the_table_has_a_row_for_each_cell() -> None:
     relative = MATRIX.relative(lambda _: 2.0, ("a",))
-    rows = matrix_table(("from", "to"), "value", MATRIX, {"half": relative}, {"more": {("b", "y"): 7.0}}).to_pylist()
+    rows = matrix_table(
+        ("from", "to"),
+        "value",
+        MATRIX,
+        {"half": relative},
+        Scores({"more": {("b", "y"): 7.0}}, {("b", "x"): "no data"}),
+    ).to_pylist()
     assert rows == [
         {"from": "a", "to": "x", "value": 2.0, "half": 1.0, "more": None, "failure": None},
         {"from": "a", "to": "y", "value": None, "half": None, "more": None, "failure": "lost"},
-        {"from": "b", "to": "x", "value": 3.0, "half": None, "more": None, "failure": None},
+        {"from": "b", "to": "x", "value": 3.0, "half": None, "more": None, "failure": "no data"},
         {"from": "b", "to": "y", "value": math.inf, "half": None, "more": 7.0, "failure": None},
     ]
 

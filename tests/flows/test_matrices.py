@@ -1,14 +1,18 @@
 """The commands over a matrix, end to end on tiny random models."""
 
+import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from prefect.client.orchestration import get_client
 from transformers import PreTrainedTokenizerFast
 
 from optishear.recipe import Recipe
+from task_folder import TaskFolder
 from tasks import evaluate
 from tiny import tiny_model
 
@@ -52,6 +56,12 @@ def recipe_file(tmp_path: Path) -> Path:
     return path
 
 
+def shown_in_prefect() -> set[tuple[str | None, str | None]]:
+    """Key and type of what the pages in Prefect show; of one key it is the latest."""
+    with get_client(sync_client=True) as client:
+        return {(shown.key, shown.type) for shown in client.read_latest_artifacts()}
+
+
 def table(tmp_path: Path, name: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(tmp_path / "output" / f"{name}.parquet").to_pylist()
     return rows
@@ -80,6 +90,7 @@ def test_transplant_combines_every_metric_with_every_ratios(
             assert row["to_uniform"] != 1
     assert (tmp_path / "output" / "transplant.png").read_bytes().startswith(b"\x89PNG")
     assert "against the same metrics with uniform ratios: owl" in capsys.readouterr().out
+    assert shown_in_prefect() >= {("transplant-table", "markdown"), ("transplant", "image")}
 
 
 def test_a_lost_cell_loses_no_other_and_is_made_alone(
@@ -122,6 +133,33 @@ def test_a_lost_cell_loses_no_other_and_is_made_alone(
     assert all(row["failure"] is None for row in table(tmp_path, "transplant"))
 
 
+def test_a_failed_task_is_told_and_tried_again(
+    command: Callable[..., None],
+    other_model: Path,
+    text_file: Path,
+    task_folder: TaskFolder,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments: dict[str, Any] = {
+        "other_models": [f"opt={other_model}"], "evaluation_text": str(text_file), **SEARCH, **JUDGE,
+        "tasks": [task_folder.add("parity"), task_folder.add_failing("broken", "OSError('no data')")],
+        "include_path": str(task_folder.path),
+    }  # fmt: skip
+    with pytest.raises(SystemExit) as caught:
+        command("cross-model", **arguments)
+    assert caught.value.code == 1
+    assert "8 of 8 cells failed, the first dense × tiny-llama (broken: OSError: no data)" in capsys.readouterr().err
+    rows = table(tmp_path, "cross-model")
+    assert all(0 <= row["parity/acc"] <= 1 and row["perplexity"] > 1 for row in rows)
+    assert all("broken/acc" not in row and row["failure"] == "broken: OSError: no data" for row in rows)
+
+    task_folder.add("broken")
+    command("cross-model", **arguments)
+    mended = table(tmp_path, "cross-model")
+    assert all(row["broken/acc"] == row["parity/acc"] and row["failure"] is None for row in mended)
+
+
 def test_cross_model_applies_each_recipe_to_each_model_and_one_to_all(
     command: Callable[..., None], other_model: Path, text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,11 +183,17 @@ def test_cross_model_applies_each_recipe_to_each_model_and_one_to_all(
     assert "One recipe searched for all is" in shown
     output = tmp_path / "output"
     assert {path.name for path in output.iterdir()} == {
-        "cross-model.parquet", "cross-model.html", "cross-model-to-wanda.png", "cross-model-to-own.png", "recipes",
+        "cross-model.parquet", "cross-model.html", "cross-model-to-wanda.png", "cross-model-to-own.png",
+        "cross-model-to-wanda.svg", "cross-model-to-own.svg", "figures.json", "recipes",
     }  # fmt: skip
     names = {path.stem: Recipe.load(path) for path in (output / "recipes").iterdir()}
     assert set(names) == {"tiny-llama", "opt", "universal"}
     assert set(names["universal"].objectives) >= {"kl/tiny-llama", "kl/opt"}
+    figures = json.loads((output / "figures.json").read_text())
+    assert [each["file"] for each in figures] == ["cross-model-to-wanda.svg", "cross-model-to-own.svg"]
+    assert figures[0]["title"] == "Against Wanda"
+    assert figures[0]["caption"].startswith("Each row is a recipe by the model")
+    assert "prefers-color-scheme: dark" in (output / "cross-model-to-wanda.svg").read_text()
     page = (output / "cross-model.html").read_text()
     assert "--other-models" in page
     assert page.count("<svg") == 2
@@ -183,6 +227,16 @@ def test_cross_task_judges_each_recipe_on_each_text(
     ("name", "changes", "sentence"),
     [
         ("transplant", {"recipe": "wanda"}, "The recipe 'wanda' has no sparsity ratios"),
+        (
+            "transplant",
+            {"evaluation_text": "none", "recipe": "{recipe}"},
+            "a matrix compares perplexities; give a text",
+        ),
+        ("cross-model", {"evaluation_text": "none", "tasks": ["boolq"]}, "a matrix compares perplexities; give a text"),
+        ("cross-model", {"reconstruction": "admm"}, "There is no parameter 'reconstruction'"),
+        ("cross-model", {"footprint": False}, "There is no parameter 'footprint'"),
+        ("cross-model", {"registered_model": "mine"}, "There is no parameter 'registered_model'"),
+        ("transplant", {"footprint": False, "recipe": "{recipe}"}, "There is no parameter 'footprint'"),
         ("cross-model", {}, "A matrix over models needs at least two"),
         ("cross-model", {"other_models": ["{model}"]}, "Two models are named 'tiny-llama'"),
         ("cross-model", {"other_models": ["x={tmp}/missing"], "window_length": 64}, "missing"),
@@ -194,16 +248,22 @@ def test_cross_task_judges_each_recipe_on_each_text(
 def test_bad_input_is_one_sentence(
     command: Callable[..., None],
     settings: dict[str, Any],
+    recipe_file: Path,
     name: str,
     changes: dict[str, Any],
     sentence: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def placed(text: str) -> str:
-        return text.replace("{tmp}", str(tmp_path)).replace("{model}", settings["model"])
+    def placed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [placed(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        places = {"{tmp}": str(tmp_path), "{model}": settings["model"], "{recipe}": str(recipe_file)}
+        return functools.reduce(lambda text, place: text.replace(place, places[place]), places, value)
 
-    given = {k: [placed(v) for v in value] if isinstance(value, list) else value for k, value in changes.items()}
+    given = {key: placed(value) for key, value in changes.items()}
     with pytest.raises(SystemExit) as caught:
         command(name, **given)
     assert caught.value.code == 2

@@ -13,6 +13,7 @@ from optishear.parameters import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
 from optishear.searching.candidate import make_candidate
+from optishear.searching.evaluator import CandidateEvaluator
 from optishear.searching.reconstruction import ReconstructionError
 from optishear.searching.search import SearchResult, run_search
 from optishear.searching.shared import Member, decode, map_by_depth, search_shared
@@ -131,6 +132,23 @@ def test_a_models_own_measurements_serve_the_shared_search(tmp_path: Path, monke
     before = len(measured)
     search(both, trials=20)
     assert len(measured) == before
+
+
+def test_a_time_budget_buys_as_many_trials_as_a_search_on_one_model(
+    members: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = CandidateEvaluator.measure
+    monkeypatch.setattr(CandidateEvaluator, "measure", lambda *asked: {**measure(*asked), "seconds": 1.0})
+    settings: dict[str, Any] = {
+        "algorithm": "random", "order": "joint", "rounds": 1, "trials": None, "budget": "20s",
+    }  # fmt: skip
+    alone = run_search(
+        members[0].model, {"": members[0].calibration}, members[0].statistics, parameters(**settings),
+        parse_pattern("0.5"), progress=False,
+    )  # fmt: skip
+    shared = search(members, **settings)
+    assert alone.trials.num_rows == shared.trials.num_rows == 20
+    assert sum(shared.trials["seconds"].to_pylist()) == 40
 
 
 def test_the_distance_to_the_target_cannot_be_an_objective(members: list[Member]) -> None:

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from optishear.calibration.set import CalibrationSet
-from optishear.evaluation import harness
+from optishear.evaluation import harness, identity
 from optishear.evaluation.examples import read_examples
 from optishear.parameters import EvaluateStage, SearchStage
 from optishear.recipe import Recipe, named_recipe
@@ -135,7 +135,7 @@ def test_wanda_is_judged_in_memory_as_its_checkpoint_would_be(parameters: Search
 
 
 def test_keys_know_content_and_neither_device_nor_path(
-    parameters: SearchStage, judge: EvaluateStage, tmp_path: Path
+    parameters: SearchStage, judge: EvaluateStage, task_folder: TaskFolder, tmp_path: Path
 ) -> None:
     blocks, observed = observe(parameters)
     moved = tmp_path / "moved"
@@ -163,9 +163,10 @@ def test_keys_know_content_and_neither_device_nor_path(
     renamed = elsewhere.model_copy(update={"search_calibrations": [f"more={copy}"]})
     assert search_stage.request(renamed, blocks, observed).key == key_with_more
 
+    asking = {"tasks": [task_folder.add("parity")], "include_path": task_folder.path}
     keys = {
         evaluate_stage.request(judged.model_copy(update=change)).key
-        for change in ({}, {"device": "cpu"}, {"windows": 1}, {"tasks": ["boolq"]}, {"tasks": ["boolq"], "limit": 3})
+        for change in ({}, {"device": "cpu"}, {"windows": 1}, asking, {**asking, "limit": 3})
     }
     assert len(keys) == 4
     other_text.write_text("other words")
@@ -207,6 +208,21 @@ def test_one_more_task_costs_that_task_alone(
     task_folder.data.write_text(task_folder.data.read_text().replace("1 is", "one is"))
     evaluate_stage.make(parity)
     assert asked == ["parity", "second", "parity", "parity"]
+
+
+def test_data_beside_the_task_files_count(
+    judge: EvaluateStage, task_folder: TaskFolder, asked: list[str], tmp_path: Path
+) -> None:
+    outside = tmp_path / "data.jsonl"
+    task_folder.data.rename(outside)
+    files = {"data_files": {"test": str(outside)}, "cache_dir": str(tmp_path / "cache")}
+    parity = task_folder.add("parity", dataset_kwargs=files)
+    parameters = judge.model_copy(update={"tasks": [parity], "include_path": task_folder.path})
+    first = evaluate_stage.make(parameters)
+    outside.write_text(outside.read_text().replace("1 is", "one is"))
+    identity._identify.cache_clear()  # another process
+    assert evaluate_stage.make(parameters).key != first.key
+    assert asked == ["parity", "parity"]
 
 
 def test_only_a_failed_task_is_tried_again(judge: EvaluateStage, task_folder: TaskFolder, asked: list[str]) -> None:

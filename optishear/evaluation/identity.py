@@ -1,0 +1,100 @@
+"""What benchmark tasks ask, as digests: their configuration, their functions and their documents."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from optishear.evaluation.task_files import check_folder, load_tasks, quiet_harness, reason
+from optishear.files import sha256_of_file
+
+# Parts of a task's configuration that only say where its data is; the data itself takes part in the identity.
+_PLACES = {"dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset"}
+
+
+def identify_tasks(
+    tasks: Sequence[str], include_path: Path | None = None, fewshot: int | None = None
+) -> Mapping[str, dict[str, str]]:
+    """What each task asks, wherever its documents lie. Loads them, which also shows what is wrong with a task.
+
+    Within one process the documents are read once, unless a file of the folder changes.
+
+    Args:
+        tasks: names of tasks, groups or tags.
+        include_path: folder with task files of the user's own.
+        fewshot: examples shown in the prompt; each task's own number where not given.
+
+    Returns:
+        By the name of each task, ``task_identity``.
+
+    Raises:
+        InputError: as ``load_tasks``, and for a folder that is missing.
+    """
+    check_folder(include_path)
+    return _identify(tuple(tasks), include_path, fewshot, _state(include_path)) if tasks else {}
+
+
+# A flow checks its parameters, again those of each flow that it is made of, and each of its stages has a key; the
+# documents take seconds to read.
+@functools.lru_cache(maxsize=8)
+def _identify(
+    tasks: tuple[str, ...], include_path: Path | None, fewshot: int | None, _state: object
+) -> dict[str, dict[str, str]]:
+    from lm_eval.api.group import Group
+
+    identities = {}
+    loaded = load_tasks(list(tasks), include_path, progress="checking tasks")
+    for name, task in loaded.items():
+        if isinstance(task, Group):
+            continue
+        try:
+            with quiet_harness():
+                set_fewshot(task, fewshot)
+                identities[name] = task_identity(task)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # it fails alone when it is run
+            identities[name] = {"error": reason(error)}
+    return identities
+
+
+def _state(folder: Path | None) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of change of a folder's files."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file()) if folder is not None else []
+    return tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+
+
+def set_fewshot(task: Any, fewshot: int | None) -> None:
+    """Set the number of examples in the prompt, as lm-eval does."""
+    own = task.get_config("num_fewshot")
+    if own is None or (fewshot is not None and own != 0):
+        task.set_config("num_fewshot", fewshot or 0)
+
+
+def task_identity(task: Any, limit: int | None = None) -> dict[str, str]:
+    """Digests of what a task asks: its configuration, functions as source, and its documents.
+
+    Args:
+        task: lm-eval's, with the number of examples in the prompt set.
+        limit: how many of its documents count; all where not given.
+    """
+    config = {key: value for key, value in task.dump_config().items() if key not in _PLACES}
+    documents = [document for _, document in task.doc_iterator(limit=limit)]
+    shown = list(task.fewshot_docs()) if task.get_config("num_fewshot") else []
+    return {"config": _digest(config), "documents": _digest(documents), "fewshot_documents": _digest(shown)}
+
+
+def digest_of_code(include_path: Path | None) -> str:
+    """The Python files beside the task files, whose functions the tasks may call."""
+    if include_path is None:
+        return ""
+    files = sorted(Path(include_path).rglob("*.py"))
+    return _digest({file.relative_to(include_path).as_posix(): sha256_of_file(file) for file in files})
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
