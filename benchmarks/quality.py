@@ -39,7 +39,8 @@ RESULTS = Path(__file__).parent / "results" / "quality"
 OURS: dict[str, Any] = {
     "reconstruction": "admm",
     "reconstruction_sequences": 16,
-    "distillation_steps": 8,
+    "reconstruction_iterations": 8,
+    "distillation_steps": 9,
     "distillation_sequences": 2,
     "distillation_rate": 0.001,
 }

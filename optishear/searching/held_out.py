@@ -32,14 +32,23 @@ class Confirmation:
     standard_error: float
 
     @property
+    def gain(self) -> float:
+        """By how much the candidate is nearer to the dense model than Wanda, in nats per token."""
+        return self.reference_kl - self.kl
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether the two cannot be told apart."""
+        return not math.isfinite(self.gain) or abs(self.gain) <= 2 * self.standard_error
+
+    @property
     def sentence(self) -> str:
         """What it says, for a person."""
-        gain = self.reference_kl - self.kl
-        if not math.isfinite(gain) or abs(gain) <= 2 * self.standard_error:
+        if self.within_noise:
             verdict = "which is within the noise"
         else:
-            errors = abs(gain) / max(self.standard_error, 1e-12)
-            verdict = f"{'better' if gain > 0 else 'worse'} by {errors:.0f} standard errors"
+            errors = abs(self.gain) / max(self.standard_error, 1e-12)
+            verdict = f"{'better' if self.gain > 0 else 'worse'} by {errors:.0f} standard errors"
         return (
             f"On {self.sequences} sequences that the search never saw, its divergence is {self.kl:.3f} against Wanda's "
             f"{self.reference_kl:.3f} (difference ± {self.standard_error:.3f}), {verdict}."

@@ -18,7 +18,7 @@ from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
 from optishear.recipe import Recipe
 from optishear.searching.candidate import make_candidate
-from optishear.searching.choice import Choice, choose
+from optishear.searching.choice import Choice, choose, confirm
 from optishear.searching.evaluator import CandidateEvaluator
 from optishear.searching.finalists import Finalists, fitting_sequences
 from optishear.searching.held_out import Confirmation, HeldOut
@@ -128,8 +128,15 @@ def run_search(
         logger.info("rank cache: %.0f of at most %.0f MiB", weights.rank_cache_bytes / 2**20, budget / 2**20)
         wanda = make_candidate(layers, pattern, {"all": WANDA})
         confirmed = held_out.compare(weights, choice.trial.candidate, wanda)
-        sentence = "" if confirmed is None else confirmed.sentence
-        result = search_result(trials, choice, sentence, pattern, facts, weights.rank_cache_bytes)
+        if confirmed is not None:
+            # Finalists are chosen for what reconstruction makes of them, several sets for more than the one held out.
+            masks_decide = (
+                not parameters.reconstructed_finalists and len(errors) == 1 and "kl" in parameters.divergences
+            )
+            choice = replace(choice, reason=f"{choice.reason} {confirmed.sentence}")
+            if masks_decide:
+                choice = confirm(choice, confirmed, run.last_round(), pattern)
+        result = search_result(trials, choice, pattern, facts, weights.rank_cache_bytes)
         return replace(result, confirmed=confirmed)
 
 
@@ -170,20 +177,18 @@ def memory_budget(parameters: SearchParameters, layers: list[PrunableLayer]) -> 
 def search_result(
     trials: list[Trial],
     choice: Choice,
-    confirmation: str,
     pattern: Pattern,
     origin: dict[str, object],
     rank_cache_bytes: int,
 ) -> SearchResult:
-    """What a search found, from its trials and the choice among them; ``confirmation`` says how sure it is."""
-    reason = f"{choice.reason} {confirmation}".strip()
+    """What a search found, from its trials and the choice among them."""
     recipes = []
     for index, trial in enumerate(choice.front):
         name = trial.name or f"front-{index:02d}"
         recipe = trial.candidate.recipe(name, pattern)
         recipes.append(recipe.model_copy(update={"objectives": trial.measured, "origin": origin}))
     chosen = choice.trial.candidate.recipe("searched", pattern).model_copy(
-        update={"objectives": choice.trial.measured, "origin": {**origin, "reason": reason}}
+        update={"objectives": choice.trial.measured, "origin": {**origin, "reason": choice.reason}}
     )
     table = trials_table(trials, choice.front, choice.trial)
-    return SearchResult(chosen, reason, None, recipes, table, rank_cache_bytes)
+    return SearchResult(chosen, choice.reason, None, recipes, table, rank_cache_bytes)

@@ -7,7 +7,7 @@ those of a search on one model.
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers.modeling_utils import PreTrainedModel
@@ -134,7 +134,8 @@ def search_shared(
             "search_sequences": parameters.search_sequences,
         }
         cached = sum(each.rank_cache_bytes for each in weights.values())
-        return search_result(run.trials, choice, " ".join(sentences), pattern, facts, cached)
+        choice = replace(choice, reason=" ".join([choice.reason, *sentences]))
+        return search_result(run.trials, choice, pattern, facts, cached)
 
 
 class SharedEvaluator:

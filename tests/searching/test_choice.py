@@ -1,0 +1,57 @@
+"""Which trial becomes the recipe, and when a named metric is kept."""
+
+import math
+
+import pytest
+
+from optishear.metrics.metric import MAGNITUDE, RIA, WANDA, Metric, PowerMetric
+from optishear.models.layers import prunable_layers
+from optishear.pattern import parse_pattern
+from optishear.searching.candidate import make_candidate
+from optishear.searching.choice import Choice, choose, confirm
+from optishear.searching.held_out import Confirmation
+from optishear.searching.trials import Trial
+from tiny import tiny_model
+
+LAYERS = prunable_layers(tiny_model())
+PATTERN = parse_pattern("0.5")
+
+
+def trial(number: int, kl: float, metric: Metric, name: str = "") -> Trial:
+    values = {"kl": kl}
+    return Trial(number, "metric", 2, name, make_candidate(LAYERS, PATTERN, {"all": metric}), 4, values, values, 1.0)
+
+
+FOUND = trial(7, 0.90, PowerMetric(activation_exponent=0.7, sums_exponent=0.0, column_share=0.5))
+NAMED = [trial(0, 2.0, MAGNITUDE, "magnitude"), trial(1, 1.0, WANDA, "wanda"), trial(2, 0.95, RIA, "ria")]
+
+
+def confirmed(kl: float, reference: float, error: float = 0.01) -> Choice:
+    trials = [*NAMED, FOUND]
+    return confirm(choose(trials, PATTERN), Confirmation(8, kl, reference, error), trials, PATTERN)
+
+
+def test_the_smallest_error_is_chosen() -> None:
+    choice = choose([*NAMED, FOUND], PATTERN)
+    assert choice.trial is FOUND
+    assert (
+        choice.reason == "Trial 7, of 4 on target in the last round, has the smallest kl of all, 0.900 times Wanda's."
+    )
+
+
+@pytest.mark.parametrize(("kl", "reference", "error"), [(0.9, 1.0, 0.01), (0.9, math.inf, math.inf)])
+def test_what_beats_wanda_on_other_sequences_stays(kl: float, reference: float, error: float) -> None:
+    assert confirmed(kl, reference, error) == choose([*NAMED, FOUND], PATTERN)
+
+
+@pytest.mark.parametrize("kl", [0.985, 1.0, 1.2, math.inf])
+def test_what_does_not_gives_way_to_the_best_named_metric(kl: float) -> None:
+    choice = confirmed(kl, 1.0)
+    assert choice.trial.name == "ria"
+    assert choice.reason.endswith("So the recipe stays with ria, the best of the named metrics.")
+    assert choice.front == [FOUND, NAMED[2]]
+
+
+def test_a_named_metric_that_was_chosen_stays() -> None:
+    before = choose(NAMED, PATTERN)
+    assert confirm(before, Confirmation(8, 1.0, 1.0, 0.01), NAMED, PATTERN) is before
