@@ -26,7 +26,9 @@ from tasks.store import Artifact
 TRIALS = "trials.parquet"
 RECIPE = "recipe.yaml"
 FRONT = "front"
-VERSION = 4
+# Of the recipe that comes of the same inputs, and of what a measurement means in the journal.
+VERSION = 5
+_LEDGER_VERSION = 4
 
 
 def load_recipe(artifact: Artifact) -> Recipe:
@@ -100,7 +102,7 @@ def ledger_of(inputs: dict[str, str], dtype: str) -> Path:
 
     It outlives a kill, and what one search measured serves the next, at another sparsity or with another budget.
     """
-    return home_folder() / "ledgers" / f"{digest({**inputs, 'dtype': dtype, 'version': VERSION})}.jsonl"
+    return home_folder() / "ledgers" / f"{digest({**inputs, 'dtype': dtype, 'version': _LEDGER_VERSION})}.jsonl"
 
 
 # Paths of further calibration sets are left out, since their content is among the inputs, and so is what only
