@@ -275,6 +275,13 @@ def test_cross_task_judges_each_recipe_on_each_text(
         ("cross-model", {"footprint": False}, "There is no parameter 'footprint'"),
         ("cross-model", {"registered_model": "mine"}, "There is no parameter 'registered_model'"),
         ("transplant", {"footprint": False, "recipe": "{recipe}"}, "There is no parameter 'footprint'"),
+        ("cross-model", {"other_models": ["Wanda={model}"]}, "A model of the matrix is named 'Wanda'"),
+        ("cross-task", {"other_calibrations": ["dense=self"]}, "A text of the matrix is named 'dense'"),
+        (
+            "cross-model",
+            {"other_models": ["x={model}"], "universal": True, "sparsity_budget": "objective"},
+            "A search over several models needs sparsity_budget exact",
+        ),
         ("cross-model", {}, "A matrix over models needs at least two"),
         ("cross-model", {"other_models": ["{model}"]}, "Two models are named 'tiny-llama'"),
         ("cross-model", {"other_models": ["x={tmp}/missing"], "window_length": 64}, "missing"),
