@@ -129,6 +129,7 @@ def _ends(compared: pa.Table) -> dict[str, list[float]]:
 
 
 def _median_at(compared: pa.Table, algorithm: str, trial: int) -> float:
-    return statistics.median(
+    values: list[float] = [
         row["best"] for row in compared.to_pylist() if row["algorithm"] == algorithm and row["trial"] == trial
-    )
+    ]
+    return statistics.median(values)
