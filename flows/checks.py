@@ -10,6 +10,7 @@ from flows.plan import read_plan
 from optishear.calibration.calibrate import check_calibration, check_context
 from optishear.errors import InputError
 from optishear.evaluation.evaluate import NO_TEXT, check_evaluation
+from optishear.evidence.crossed import check_places
 from optishear.formats.stored import open_checkpoint, stored_format
 from optishear.models.gguf import convert_gguf
 from optishear.models.layers import prunable_layers
@@ -44,6 +45,7 @@ from optishear.pruning.checkpoint import check_replaceable
 from optishear.recipe import find_recipe
 from optishear.reconstruction.reconstruct import check_sequences
 from optishear.searching.finalists import fitting_sequences
+from optishear.searching.shared import check_shared
 from optishear.sparsity import layer_ratios
 from tasks.parts import pipelines_of
 from tasks.placement import check_placement, uses_deployments
@@ -84,14 +86,20 @@ def check(parameters: Parameters) -> None:
     if isinstance(parameters, CalibrationParameters):
         check_calibration(parameters.calibration)
     if isinstance(parameters, CrossModelStage):
-        for model in models_by_name(parameters).values():
+        models = models_by_name(parameters)
+        check_places(models, "model")
+        if parameters.universal:
+            check_shared(parameters)
+        for model in models.values():
             _check_model(parameters.model_copy(update={"model": model}))
     elif isinstance(parameters, ModelParameters):
         _check_model(parameters)
     if isinstance(parameters, ExportStage):
         _check_export(parameters)
     if isinstance(parameters, CrossTaskStage):
-        for source in texts_by_name(parameters).values():
+        texts = texts_by_name(parameters)
+        check_places(texts, "text")
+        for source in texts.values():
             check_calibration(source)
     if isinstance(parameters, OutputParameters) and isinstance(parameters, SparsityParameters):
         check_replaceable(parameters.output / CHECKPOINT)

@@ -110,7 +110,8 @@ COMMANDS = [
         CompareStage,
         """Search with several algorithms at one budget, with several seeds, and plot the best value against trials.
 
-        Writes algorithms.html, algorithms.parquet (the best so far of each search after each trial) and
+        Writes algorithms.html, algorithms.parquet (the best so far of each search after each trial; one that
+        ended before the longest keeps its best) and
         algorithms.png to --output.
 
         \b

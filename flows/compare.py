@@ -18,7 +18,7 @@ from optishear.report.export import png
 from optishear.searching.comparison import compare_searches
 from tasks.calibrate import calibrate_stage
 from tasks.parts import part
-from tasks.register_matrix import register_matrix
+from tasks.register import Attachments, register
 from tasks.runs import tracked_run
 from tasks.search import TRIALS, search_stage
 from tasks.statistics import statistics_stage
@@ -51,14 +51,16 @@ def compare(parameters: CompareStage) -> str:
             compared = compare_searches(searches, objective)
             values = parameters.model_dump(mode="json", exclude=PLACES)
             _lay_out(output, compared, objective, values)
-            text = "\n\n".join([*compared_words(compared, objective), compared_markdown(compared)])
+            text = "\n\n".join([*compared_words(compared, objective, parameters.budget), compared_markdown(compared)])
             last = {(row["algorithm"], row["seed"]): row["best"] for row in compared.to_pylist()}
-            register_matrix(
+            register(
                 run,
                 values,
                 {f"{algorithm}/seed_{seed}/{objective}": best for (algorithm, seed), best in last.items()},
-                text,
-                {"": [output / COMPARED, output / PAGE], "figures": [output / FIGURE]},
+                Attachments(
+                    tags={"mlflow.note.content": text},
+                    files={"": [output / COMPARED, output / PAGE], "figures": [output / FIGURE]},
+                ),
             )
             show_results("algorithms", text, "the best value of each algorithm", [output / FIGURE])
         return f"{text}\n{where(output, {'report': PAGE, 'table': COMPARED, 'figure': FIGURE}, run)}"

@@ -10,7 +10,7 @@ from tasks.datasets import dataset_inputs
 from tasks.evaluate import evaluate_stage, forget_failures
 from tasks.footprint import footprint_stage
 from tasks.jsonfile import write_json
-from tasks.register import Evidence, register
+from tasks.register import Attachments, flat_metrics, register
 from tasks.results import collect_metrics, readable
 from tasks.runs import tracked_run
 
@@ -30,7 +30,8 @@ def evaluate(parameters: EvaluateStage) -> str:
             write_json(output / METRICS, metrics)
             forget_failures([judged])
             inputs = dataset_inputs(stages, evaluation_text=parameters.evaluation_text)
-            register(run, metrics, Evidence(inputs=inputs, files={"": [output / METRICS]}))
+            attachments = Attachments(inputs=inputs, files={"": [output / METRICS]})
+            register(run, metrics["parameters"], flat_metrics(metrics), attachments)
     return f"{readable(metrics['evaluation'])}\n\n{where(output, {'metrics': METRICS}, run)}"
 
 

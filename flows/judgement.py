@@ -22,7 +22,7 @@ from tasks.model_cache import release_model
 from tasks.parts import part
 from tasks.prune import CHECKPOINT, prune_stage
 from tasks.reconstruct import reconstruct_stage
-from tasks.register import Evidence, register, register_model
+from tasks.register import Attachments, flat_metrics, register, register_model
 from tasks.report import CARD, COMPARISON, COMPARISON_TEXT, FIGURES, REPORT, report_stage
 from tasks.results import collect_metrics, without_cached
 from tasks.search import FRONT, RECIPE, TRIALS
@@ -128,8 +128,9 @@ def conclude(
     names = [name for name in (RECIPE, REPORT, METRICS, COMPARISON, TRIALS) if (output / name).exists()]
     register(
         run,
-        metrics,
-        Evidence(
+        metrics["parameters"],
+        flat_metrics(metrics),
+        Attachments(
             tags={
                 "checkpoint": str((output / CHECKPOINT).absolute()),
                 "registered_model": registered.name,

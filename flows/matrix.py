@@ -25,7 +25,7 @@ from optishear.report.reproduce import command_line
 from optishear.report.words import sparsity_words
 from tasks.evaluate import EVALUATION
 from tasks.jsonfile import write_json
-from tasks.register_matrix import register_matrix
+from tasks.register import Attachments, register
 from tasks.sources import find_model
 from tasks.tracked import TrackedRun
 from tasks.tracking import PLACES
@@ -86,12 +86,11 @@ def conclude_matrix(name: str, parameters: Parameters, output: Path, run: Tracke
     page = output / f"{name}.html"
     write_page(page, evidence, command_line(name, type(parameters), parameters.model_dump(mode="json")))
     text = markdown(evidence)
-    register_matrix(
+    register(
         run,
         parameters.model_dump(mode="json", exclude=PLACES),
         _metrics(evidence),
-        text,
-        {"": [table, page], "figures": figures},
+        Attachments(tags={"mlflow.note.content": text}, files={"": [table, page], "figures": figures}),
     )
     show_results(name, text, evidence.subject, figures)
     return f"{text}\n\n{where(output, {'page': page.name, 'table': table.name}, run)}"

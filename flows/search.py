@@ -8,7 +8,7 @@ from flows.summary import where
 from optishear.parameters import SearchStage
 from tasks.calibrate import CALIBRATION, calibrate_stage
 from tasks.datasets import dataset_inputs
-from tasks.register import Evidence, register
+from tasks.register import Attachments, flat_metrics, register
 from tasks.results import collect_metrics
 from tasks.runs import tracked_run
 from tasks.search import FRONT, RECIPE, TRIALS, search_stage
@@ -37,7 +37,8 @@ def search(parameters: SearchStage) -> str:
                 },
             )
             inputs = dataset_inputs(stages, parameters.calibration)
-            register(run, metrics, Evidence(inputs=inputs, files={"": [output / RECIPE, output / TRIALS]}))
+            attachments = Attachments(inputs=inputs, files={"": [output / RECIPE, output / TRIALS]})
+            register(run, metrics["parameters"], flat_metrics(metrics), attachments)
     return where(output, {"recipe": RECIPE, "trials": TRIALS, "other recipes": FRONT}, run)
 
 

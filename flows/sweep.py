@@ -24,7 +24,7 @@ from optishear.report.sweep import SweepCell, sweep_markdown, sweep_verdict
 from optishear.report.sweep_page import write_sweep
 from tasks.jsonfile import write_json
 from tasks.parts import pipelines_of
-from tasks.register import Evidence, register
+from tasks.register import Attachments, flat_metrics, register
 from tasks.runs import tracked_run
 from tasks.tracking import PLACES
 
@@ -60,8 +60,9 @@ def sweep(parameters: SweepStage) -> str:
             table = sweep_markdown(cells)
             register(
                 run,
-                metrics,
-                Evidence(
+                values,
+                flat_metrics(metrics),
+                Attachments(
                     tags={"mlflow.note.content": table},
                     files={"": [output / name for name in (PAGE, TABLE, METRICS)], "figures": [output / FIGURE]},
                 ),

@@ -24,7 +24,7 @@ from tasks.tracked import TrackedRun
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Attachments:
     """What belongs to a run's numbers.
 
     Attributes:
@@ -50,21 +50,27 @@ _IN_MLFLOW: dict[str, Any] = {
 
 
 @task(name="register", **_IN_MLFLOW)
-def register(run: TrackedRun, metrics: Mapping[str, Any], evidence: Evidence) -> None:
+def register(
+    run: TrackedRun,
+    parameters: Mapping[str, Any],
+    metrics: Mapping[str, float | None],
+    attachments: Attachments,
+) -> None:
     """Log params, metrics, and what belongs to them. It may be repeated: nothing is logged twice.
 
     Args:
         run: the MLflow run.
-        metrics: the content of ``metrics.json``.
-        evidence: what belongs to them.
+        parameters: of the flow.
+        metrics: value by name, as ``flat_metrics`` names those of ``metrics.json``.
+        attachments: what belongs to them.
     """
-    run.log_parameters(metrics["parameters"])
-    run.log_metrics(flat_metrics(metrics))
-    run.log_tags(evidence.tags)
-    run.log_inputs(evidence.inputs)
-    for name, table in evidence.tables.items():
+    run.log_parameters(parameters)
+    run.log_metrics(metrics)
+    run.log_tags(attachments.tags)
+    run.log_inputs(attachments.inputs)
+    for name, table in attachments.tables.items():
         run.log_table(table, name)
-    for folder, paths in evidence.files.items():
+    for folder, paths in attachments.files.items():
         for path in paths:
             run.log_file(path, folder)
 

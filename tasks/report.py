@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from optishear.evaluation.comparison import comparison_table, markdown
+from optishear.evaluation.comparison import comparison_table
 from optishear.files import write_text
 from optishear.parameters import ModelParameters
 from optishear.pruning.card import model_card
@@ -15,6 +15,7 @@ from optishear.recipe import Recipe
 from optishear.report.export import png
 from optishear.report.figures import run_figures
 from optishear.report.html import write_report
+from optishear.report.tables import score_markdown
 from tasks.diagnose import load_diagnosis
 from tasks.keys import digest
 from tasks.prune import SUMMARY
@@ -60,7 +61,7 @@ def _write(
     figures = run_figures(metrics, recipe, trials, load_diagnosis(diagnosed))
     write_report(outputs / REPORT, metrics, recipe, figures)
     pq.write_table(comparison_table(dict(metrics)), outputs / COMPARISON)
-    table = markdown(dict(metrics))
+    table = score_markdown(metrics)
     write_text(outputs / COMPARISON_TEXT, table)
     summary = pruned.read_json(SUMMARY)
     card = model_card(
@@ -79,4 +80,4 @@ def _write(
 
 
 # What it shows is all in its inputs.
-report_stage = Stage(name="report", version=2, parameters=(), inputs=_inputs, write=_write)
+report_stage = Stage(name="report", version=3, parameters=(), inputs=_inputs, write=_write)

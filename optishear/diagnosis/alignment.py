@@ -54,6 +54,7 @@ SCHEMA = pa.schema(
         pa.field("activation_scale", pa.float64()),
         pa.field("distance", pa.float64()),
         pa.field("activation_share", pa.float64()),
+        pa.field("shrank_by", pa.float64()),
     ]
 )
 
@@ -83,8 +84,21 @@ def alignment(layer: PrunableLayer, method: str, weights: Tensor, activations: T
 
 
 def alignment_table(rows: Iterable[Alignment]) -> pa.Table:
-    """One row per layer and method."""
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+    """One row per layer and method, with ``shrank_by``: the share of Wanda's distance in the layer that is saved.
+
+    It is null for Wanda itself, where Wanda's distance is zero, and where a layer has no row of Wanda.
+    """
+    made = list(rows)
+    wanda = {row.layer: row.distance for row in made if row.method == "wanda"}
+
+    shrank = [None if row.method == "wanda" else shrank_by(wanda.get(row.layer), row.distance) for row in made]
+    rows_of_table = [{**asdict(row), "shrank_by": share} for row, share in zip(made, shrank, strict=True)]
+    return pa.Table.from_pylist(rows_of_table, schema=SCHEMA)
+
+
+def shrank_by(wanda: float | None, found: float | None) -> float | None:
+    """By which share a distance shrank: 0.9 is to a tenth, below zero is that it grew; ``None`` from nothing."""
+    return None if not wanda or found is None else 1 - found / wanda
 
 
 def log_mean(logarithms: Tensor) -> float:

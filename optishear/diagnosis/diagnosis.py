@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from optishear.diagnosis.alignment import shrank_by
 from optishear.files import write_aside
+from optishear.models.layers import KINDS
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,16 @@ class Diagnosis:
     def summary(self) -> dict[str, Any]:
         """One mapping per measure, value by method, means over all linear layers.
 
-        ``alignment_shrank_by`` is the share of Wanda's mean distance that the found metric saves; negative where the
-        distance grew, ``None`` where Wanda's is zero.
+        ``alignment_shrank_by`` is the share of Wanda's mean distance that the found metric saves, and
+        ``alignment_shrank_by_kind`` the same for the layers of each kind; negative where the distance grew, ``None``
+        where Wanda's is zero.
         """
         distance = _means(self.alignment, "distance")
         last = pc.max(self.block_errors["decoder_layer"]).as_py()
         return {
             "alignment_distance": distance,
             "alignment_shrank_by": shrank_by(distance.get("wanda"), distance.get("pruned")),
+            "alignment_shrank_by_kind": self._shrank_by_kind(),
             "activation_share": _means(self.alignment, "activation_share"),
             "layer_error": _means(self.layer_errors, "relative_error"),
             "last_block_error": _means(
@@ -58,14 +62,18 @@ class Diagnosis:
             ),
         }
 
+    def _shrank_by_kind(self) -> dict[str, float | None]:
+        found = set(self.alignment["kind"].to_pylist())
+        distances = {
+            kind: _means(self.alignment.filter(pc.equal(self.alignment["kind"], kind)), "distance")
+            for kind in KINDS
+            if kind in found
+        }
+        return {kind: shrank_by(each.get("wanda"), each.get("pruned")) for kind, each in distances.items()}
+
     def _tables(self) -> Iterator[tuple[str, pa.Table]]:
         for field in fields(self):
             yield field.name, getattr(self, field.name)
-
-
-def shrank_by(wanda: float | None, found: float | None) -> float | None:
-    """By which share a distance shrank: 0.9 is to a tenth, below zero is that it grew."""
-    return None if not wanda or found is None else 1 - found / wanda
 
 
 def _means(table: pa.Table, column: str) -> dict[str, float]:

@@ -172,12 +172,8 @@ def run_tasks(
             try:
                 with quiet_harness():
                     set_fewshot(task, fewshot)
-                    identity = {
-                        "task": task_identity(task, limit),
-                        "code": code,
-                        **settings,
-                        "lm_eval": version("lm-eval"),
-                    }
+                    asked = {"task": task_identity(task, limit), "code": code}
+                    identity = {**asked, **settings, "lm_eval": version("lm-eval")}
                     measure = functools.partial(_run, judged, task, limit, Seeds.of(seed))
                     runs[name] = keep(Part(f"task {name}", identity, TaskRun, measure))
             except (torch.OutOfMemoryError, MemoryError):

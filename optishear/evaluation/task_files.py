@@ -64,9 +64,10 @@ def load_tasks(tasks: list[str], include_path: Path | None = None, progress: str
         InputError: naming the unknown task (with the closest names), or the task that cannot be loaded, because of its
             file, a missing package or data that cannot be reached.
     """
-    with quiet_harness():
+    # The bar ends its line where a task cannot be loaded, too.
+    with quiet_harness(), tqdm(tasks, desc=progress, disable=not progress) as names:
         manager = _manager(tuple(tasks), include_path)
-        loaded = [item for name in tqdm(tasks, desc=progress, disable=not progress) for item in _load(name, manager)]
+        loaded = [item for name in names for item in _load(name, manager)]
     return {name: item for top in loaded for name, item in _with_members(top)}
 
 

@@ -4,6 +4,7 @@ import math
 import operator
 from collections.abc import Iterable
 
+from optishear.errors import InputError
 from optishear.evidence.evidence import Evidence, HeatMap, failures_remarks, times
 from optishear.evidence.matrix import (
     LEVEL,
@@ -19,6 +20,22 @@ from optishear.evidence.matrix import (
 WANDA = "Wanda"
 UNIVERSAL = "universal"
 DENSE = "dense"
+_ROWS = (UNIVERSAL, WANDA, DENSE)
+
+
+def check_places(names: Iterable[str], what: str) -> None:
+    """Refuse places that rows of the matrix are named like, which are no recipes found in one place.
+
+    Args:
+        names: of the places.
+        what: what the places are, in the singular: ``model`` or ``text``.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for name in names:
+        if name in _ROWS:
+            raise InputError(f"A {what} of the matrix is named {name!r}, as one of its own rows is; rename it.")
 
 
 def crossed_evidence(

@@ -9,6 +9,7 @@ from optishear.diagnosis.diagnosis import Diagnosis
 from optishear.recipe import Recipe
 from optishear.report.measures import task_measures
 from optishear.report.objectives import comparable, objective_columns, objective_label, searched_objectives, varying
+from optishear.report.panels import KIND_TITLES
 from optishear.report.words import number, percent
 
 
@@ -89,17 +90,29 @@ def alignment(diagnosis: Diagnosis) -> str:
     )
     if not {"wanda", "pruned"} <= distance.keys() or shrank is None:
         return "How far apart the scales of transformed weights and activations lie in each layer."
-    change = f"{percent(abs(shrank), 0)} {'less' if shrank > 0 else 'more'} than" if abs(shrank) >= 0.005 else "as with"
     decides = (
         f" Below, the share of the decision inside a row that activations have: {percent(share['pruned'], 0)} on "
         f"average, {percent(share['wanda'], 0)} with Wanda."
         if {"wanda", "pruned"} <= share.keys()
         else ""
     )
+    kinds = "; ".join(
+        f"{KIND_TITLES[kind]}, {_against_wanda(share)}"
+        for kind, share in summary["alignment_shrank_by_kind"].items()
+        if share is not None
+    )
+    by_kind = f" By kind of layer: {kinds}." if kinds else ""
     return (
         "Above, how far apart the mean transformed weight and the mean transformed activation lie: on average "
-        f"{number(distance['pruned'])} orders of magnitude, {change} Wanda ({number(distance['wanda'])}).{decides}"
+        f"{number(distance['pruned'])} orders of magnitude, {_against_wanda(shrank)} ({number(distance['wanda'])})."
+        f"{by_kind}{decides}"
     )
+
+
+def _against_wanda(shrank: float) -> str:
+    if abs(shrank) < 0.005:
+        return "as with Wanda"
+    return f"{percent(abs(shrank), 0)} {'less' if shrank > 0 else 'more'} than Wanda"
 
 
 def distributions() -> str:

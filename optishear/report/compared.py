@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from optishear.files import write_text
 from optishear.parameters import CompareStage
@@ -39,12 +40,14 @@ def compared_page(compared: pa.Table, objective: str, parameters: Mapping[str, A
     caption = f"The {objective_label(objective)} of the best candidate so far, lower is better" + (
         f": the median over {seeds} seeds, with a band from the best to the worst." if seeds > 1 else "."
     )
+    if pc.any(compared["carried"]).as_py():
+        caption += " A search that ended earlier keeps its best."
     figure = ReportFigure("algorithms", "How the algorithms went", algorithms(compared, objective), caption)
     return render(
         "compared.html",
         title=f"{parameters.get('model') or 'unnamed model'}, algorithms compared",
         model=parameters.get("model") or "unnamed model",
-        sentences=compared_words(compared, objective),
+        sentences=compared_words(compared, objective, parameters.get("budget")),
         header=header,
         rows=rows,
         measure=objective_label(objective),
@@ -53,16 +56,21 @@ def compared_page(compared: pa.Table, objective: str, parameters: Mapping[str, A
     )
 
 
-def compared_words(compared: pa.Table, objective: str) -> list[str]:
-    """What came out, in a sentence, and what must be known to read it rightly."""
+def compared_words(compared: pa.Table, objective: str, budget: str | None = None) -> list[str]:
+    """What came out, in a sentence, and what must be known to read it rightly.
+
+    Args:
+        compared: as ``searching.comparison.compare_searches`` makes it.
+        objective: what its values are.
+        budget: the time that each search had; ``None`` where trials alone were counted.
+    """
     ends = _ends(compared)
     medians = {name: statistics.median(values) for name, values in ends.items()}
     ordered = sorted(medians, key=lambda name: medians[name])
-    trials = max(compared["trial"].to_pylist())
     first = ordered[0]
     others = ", ".join(f"{number(medians[name])} with {name}" for name in ordered[1:])
     sentence = (
-        f"After {trials} trials {first} has the lowest {objective_label(objective)}: {number(medians[first])}"
+        f"{_effort(compared, budget)} {first} has the lowest {objective_label(objective)}: {number(medians[first])}"
         + (f", against {others}" if others else "")
         + "."
     )
@@ -76,7 +84,10 @@ def compared_words(compared: pa.Table, objective: str) -> list[str]:
 
 
 def compared_rows(compared: pa.Table) -> list[tuple[str, ...]]:
-    """Heading and rows: the median after a quarter, half and all of the trials, and the range over the seeds."""
+    """Heading and rows: the median after a quarter, half and all of the trials, and the range over the seeds.
+
+    All of the trials are those of the longest search; one that ended earlier keeps its best.
+    """
     longest = max(compared["trial"].to_pylist())
     marks = sorted({max(1, longest // 4), max(1, longest // 2), longest})
     ends = _ends(compared)
@@ -84,7 +95,7 @@ def compared_rows(compared: pa.Table) -> list[tuple[str, ...]]:
     for name in sorted(ends, key=lambda name: statistics.median(ends[name])):
         medians = [_median_at(compared, name, mark) for mark in marks]
         spread = f"{number(min(ends[name]))} to {number(max(ends[name]))}"
-        rows.append((name, *(number(value, "–") for value in medians), spread))
+        rows.append((name, *map(number, medians), spread))
     return [("algorithm", *(f"after {mark}" for mark in marks), "range over the seeds"), *rows]
 
 
@@ -95,19 +106,30 @@ def compared_markdown(compared: pa.Table) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def _effort(compared: pa.Table, budget: str | None) -> str:
+    """How long the searches were, for the start of a sentence."""
+    made = dict.fromkeys(((row["algorithm"], row["seed"]) for row in compared.to_pylist()), 0)
+    for row in compared.to_pylist():
+        made[row["algorithm"], row["seed"]] += not row["carried"]
+    fewest, most = min(made.values()), max(made.values())
+    trials = f"{most} trials" if fewest == most else f"{fewest} to {most} trials"
+    if budget is not None:
+        return f"With a budget of {budget} for each search, which made {trials},"
+    return f"After {trials}" + ("," if fewest != most else "")
+
+
 def _ends(compared: pa.Table) -> dict[str, list[float]]:
     """The last value of each seed, by algorithm."""
-    last: dict[tuple[str, int], tuple[int, float]] = {}
-    for row in compared.to_pylist():
-        key = (row["algorithm"], row["seed"])
-        if key not in last or row["trial"] > last[key][0]:
-            last[key] = (row["trial"], row["best"])
+    longest = max(compared["trial"].to_pylist())
     ends: dict[str, list[float]] = {}
-    for (name, _), (_, best) in last.items():
-        ends.setdefault(name, []).append(best)
+    for row in compared.to_pylist():
+        if row["trial"] == longest:
+            ends.setdefault(row["algorithm"], []).append(row["best"])
     return ends
 
 
-def _median_at(compared: pa.Table, algorithm: str, trial: int) -> float | None:
-    values = [row["best"] for row in compared.to_pylist() if row["algorithm"] == algorithm and row["trial"] == trial]
-    return statistics.median(values) if values else None
+def _median_at(compared: pa.Table, algorithm: str, trial: int) -> float:
+    values: list[float] = [
+        row["best"] for row in compared.to_pylist() if row["algorithm"] == algorithm and row["trial"] == trial
+    ]
+    return statistics.median(values)

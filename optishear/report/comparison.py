@@ -7,7 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from optishear.report.measures import MODELS, TITLES, Measure, perplexities, task_measures
+from optishear.evaluation.comparison import MODELS
+from optishear.report.measures import TITLES, Measure, perplexities, task_measures
 from optishear.report.style import LIGHT, SMALL, TEXT, Theme, dress, make_log, needs_log, new_figure, plain, statement
 from optishear.report.words import number
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MODELS = ("dense", "wanda", "pruned")
+from optishear.evaluation.comparison import MODELS
+
 TITLES = {"dense": "dense", "wanda": "Wanda", "pruned": "pruned"}
 
 
@@ -18,6 +19,7 @@ class Measure:
         metric: the task's metric; empty for the perplexity.
         values: by model; ``None`` where it was not measured.
         errors: standard error by model; ``None`` where there is none.
+        failed: the models for which the task failed.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Measure:
     metric: str = ""
     values: Mapping[str, float | None] = field(default_factory=dict)
     errors: Mapping[str, float | None] = field(default_factory=dict)
+    failed: frozenset[str] = frozenset()
 
 
 def as_number(value: Any) -> float | None:
@@ -43,20 +46,30 @@ def perplexities(metrics: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def task_measures(metrics: Mapping[str, Any]) -> list[Measure]:
-    """Every metric of every task that any of the models was judged on, in the order they were given in."""
-    names: dict[tuple[str, str], None] = {}
+    """Every metric of every task that any of the models was judged on, in the order they were given in.
+
+    A task that failed for all of them has no metric, and is there all the same.
+    """
+    names: dict[str, dict[str, None]] = {}
+    failed: dict[str, set[str]] = {}
     for model in MODELS:
         for task, scores in ((metrics.get(model) or {}).get("tasks") or {}).items():
-            names.update(dict.fromkeys((task, metric) for metric in scores))
+            found = names.setdefault(task, {})
+            if "error" in scores:
+                failed.setdefault(task, set()).add(model)
+            else:
+                found.update(dict.fromkeys(scores))
     return [
         Measure(
-            f"{task} {metric}",
+            f"{task} {metric}".strip(),
             task,
             metric,
             {model: as_number(_entry(metrics, model, task, metric).get("value")) for model in MODELS},
             {model: as_number(_entry(metrics, model, task, metric).get("stderr")) for model in MODELS},
+            frozenset(failed.get(task, ())),
         )
-        for task, metric in names
+        for task, found in names.items()
+        for metric in found or ("",)
     ]
 
 

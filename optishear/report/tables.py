@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optishear.report.measures import MODELS, Measure, as_number, perplexities, task_measures
+from optishear.evaluation.comparison import MODELS
+from optishear.report.measures import TITLES, Measure, as_number, perplexities, task_measures
 from optishear.report.objectives import objective_label
 from optishear.report.words import SPACE, duration, memory, number, percent
 
@@ -53,6 +54,17 @@ def score_rows(metrics: Mapping[str, Any]) -> list[ScoreRow]:
         )
     )
     return rows
+
+
+def score_markdown(metrics: Mapping[str, Any]) -> str:
+    """The rows of ``score_rows`` as a Markdown table."""
+    heading = ["", *(TITLES[model] for model in MODELS), "pruned against Wanda"]
+    lines = ["| " + " | ".join(heading) + " |", "| --- |" + " ---: |" * (len(heading) - 1)]
+    lines += [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in (row.name, *row.cells, row.change)) + " |"
+        for row in score_rows(metrics)
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def settings_words(metrics: Mapping[str, Any]) -> str:
@@ -139,6 +151,8 @@ def _memory(stage: Mapping[str, Any]) -> str:
 
 def _with_error(measure: Measure, model: str) -> str:
     value, error = measure.values[model], measure.errors[model]
+    if model in measure.failed:
+        return "failed"
     if value is None or not error or not math.isfinite(error):
         return number(value, "–")
     return f"{number(value)} ± {error:.3f}"

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from optishear.evaluation.comparison import MODELS
 from optishear.evaluation.differences import NOISE
 from optishear.pattern import Pattern
-from optishear.report.measures import MODELS, TITLES, as_number, perplexities, task_measures
+from optishear.report.measures import TITLES, as_number, perplexities, task_measures
 from optishear.report.words import number, percent, sparsity_words
 
 # Two independent codes of one method differ by 0.3 to 1.2 % in perplexity: nearer values are called level.

@@ -1,6 +1,7 @@
 """Several searches side by side: the best value that each had after each trial."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,12 +15,9 @@ def best_so_far(trials: pa.Table, objective: str) -> list[float]:
         trials: the table of ``trials.parquet``.
         objective: the column.
     """
-    rows = trials.select(["name", "sequences", objective]).to_pylist()
-    most = max(row["sequences"] for row in rows)
-    judged = [row for row in rows if row["sequences"] == most]
-    best = min((row[objective] for row in judged if row["name"]), default=float("inf"))
+    best = _start(trials, objective)
     values = []
-    for row in judged:
+    for row in _judged(trials, objective):
         if not row["name"]:
             best = min(best, row[objective])
             values.append(best)
@@ -27,16 +25,37 @@ def best_so_far(trials: pa.Table, objective: str) -> list[float]:
 
 
 def compare_searches(searches: Mapping[tuple[str, int], pa.Table], objective: str) -> pa.Table:
-    """One row for each trial of each search: ``algorithm``, ``seed``, ``trial`` (from 1) and ``best``.
+    """One row for each trial of each search: ``algorithm``, ``seed``, ``trial`` (from 1), ``best`` and ``carried``.
+
+    A search that ended before the longest one, because its time was up or nothing was left to try, keeps its last best:
+    so that a median over the seeds is over all of them at every trial. Those rows are ``carried``.
 
     Args:
         searches: the trials of each search, by algorithm and seed.
         objective: what to compare.
     """
-    rows = [
-        {"algorithm": algorithm, "seed": seed, "trial": number, "best": best}
-        for (algorithm, seed), trials in searches.items()
-        for number, best in enumerate(best_so_far(trials, objective), start=1)
-    ]
-    columns = {"algorithm": pa.string(), "seed": pa.int64(), "trial": pa.int32(), "best": pa.float64()}
+    values = {search: best_so_far(trials, objective) for search, trials in searches.items()}
+    longest = max(1, *map(len, values.values()))
+    rows = []
+    for (algorithm, seed), best in values.items():
+        last = best[-1] if best else _start(searches[algorithm, seed], objective)
+        for number in range(1, longest + 1):
+            carried = number > len(best)
+            value = last if carried else best[number - 1]
+            rows.append({"algorithm": algorithm, "seed": seed, "trial": number, "best": value, "carried": carried})
+    columns = {
+        "algorithm": pa.string(), "seed": pa.int64(), "trial": pa.int32(), "best": pa.float64(), "carried": pa.bool_(),
+    }  # fmt: skip
     return pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items())))
+
+
+def _judged(trials: pa.Table, objective: str) -> list[dict[str, Any]]:
+    """The trials that were judged on the most sequences."""
+    rows: list[dict[str, Any]] = trials.select(["name", "sequences", objective]).to_pylist()
+    most = max(row["sequences"] for row in rows)
+    return [row for row in rows if row["sequences"] == most]
+
+
+def _start(trials: pa.Table, objective: str) -> float:
+    """The best of the named metrics."""
+    return min((row[objective] for row in _judged(trials, objective) if row["name"]), default=float("inf"))

@@ -84,8 +84,7 @@ def search_shared(
     Raises:
         InputError: if the parameters contradict each other or do not fit a model.
     """
-    if parameters.sparsity_budget != "exact":
-        raise InputError("A search over several models needs sparsity_budget exact: each model has ratios of its own.")
+    check_shared(parameters)
     if parameters.budget is not None:
         budget = f"{len(members) * seconds_of(parameters.budget)}s"
         parameters = parameters.model_copy(update={"budget": budget})
@@ -136,6 +135,19 @@ def search_shared(
         cached = sum(each.rank_cache_bytes for each in weights.values())
         choice = replace(choice, reason=" ".join([choice.reason, *sentences]))
         return search_result(run.trials, choice, pattern, facts, cached)
+
+
+def check_shared(parameters: SearchParameters) -> None:
+    """Refuse what a search over several models does not do.
+
+    Raises:
+        InputError: naming the parameter.
+    """
+    if parameters.sparsity_budget != "exact":
+        raise InputError("A search over several models needs sparsity_budget exact: each model has ratios of its own.")
+    for name in ("search_calibrations", "reconstructed_finalists"):
+        if getattr(parameters, name):
+            raise InputError(f"A search over several models has no {name}; leave it out.")
 
 
 class SharedEvaluator:

@@ -2,14 +2,18 @@
 
 import math
 
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
 
-from optishear.diagnosis.alignment import alignment, alignment_table, log_mean
+from optishear.diagnosis.alignment import Alignment, alignment, alignment_table, log_mean
+from optishear.diagnosis.diagnosis import Diagnosis
+from optishear.diagnosis.distributions import Distributions
 from optishear.diagnosis.factors import log_factors
+from optishear.diagnosis.layer_errors import BLOCK_SCHEMA, LAYER_SCHEMA
 from optishear.metrics.metric import WANDA, MetaMetric
-from optishear.models.layers import PrunableLayer
+from optishear.models.layers import Kind, PrunableLayer
 
 LAYER = PrunableLayer("model.layers.3.mlp.up_proj", nn.Linear(2, 2), 3, "mlp_in")
 
@@ -54,3 +58,28 @@ def test_the_share_is_the_same_for_every_way_of_writing_a_metric() -> None:
 def test_the_table_has_one_row_per_layer_and_method() -> None:
     rows = [alignment(LAYER, method, torch.zeros(2, 2), torch.zeros(1, 2)) for method in ("wanda", "searched")]
     assert alignment_table(rows).column("method").to_pylist() == ["wanda", "searched"]
+
+
+def row(layer: str, kind: Kind, method: str, distance: float) -> Alignment:
+    return Alignment(layer, 0, kind, method, 0.0, distance, distance, 0.5)
+
+
+def test_by_how_much_the_distance_shrank_is_told_by_layer_and_by_kind() -> None:
+    table = alignment_table(
+        [
+            row("q", "attention_in", "wanda", 2.0), row("q", "attention_in", "pruned", 0.5),
+            row("k", "attention_in", "wanda", 1.0), row("k", "attention_in", "pruned", 1.5),
+            row("up", "mlp_in", "wanda", 0.0), row("up", "mlp_in", "pruned", 1.0),
+            row("down", "mlp_out", "pruned", 1.0),
+        ]
+    )  # fmt: skip
+    shares = {(each["layer"], each["method"]): each["shrank_by"] for each in table.to_pylist()}
+    assert shares["q", "pruned"] == 0.75
+    assert shares["k", "pruned"] == -0.5
+    assert all(share is None for key, share in shares.items() if key[0] not in "qk" or key[1] == "wanda")
+    errors, blocks = (pa.Table.from_pylist([], schema=schema) for schema in (LAYER_SCHEMA, BLOCK_SCHEMA))
+    summary = Diagnosis(table, Distributions().table(), errors, blocks).summary()
+    # 1 less the ratio of the means: 2 of 3 orders of magnitude are left.
+    assert summary["alignment_shrank_by_kind"] == {
+        "attention_in": pytest.approx(1 / 3), "mlp_in": None, "mlp_out": None,
+    }  # fmt: skip

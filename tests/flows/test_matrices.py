@@ -11,7 +11,13 @@ import pytest
 from prefect.client.orchestration import get_client
 from transformers import PreTrainedTokenizerFast
 
+from optishear.calibration.calibrate import calibrate
+from optishear.calibration.set import CalibrationSet
+from optishear.evaluation.perplexity import perplexity, text_windows
+from optishear.models.load import LoadedModel, load_model
+from optishear.pruning.apply import apply_recipe
 from optishear.recipe import Recipe
+from optishear.statistics.collect import collect_statistics
 from task_folder import TaskFolder
 from tasks import evaluate
 from tiny import tiny_model
@@ -62,6 +68,11 @@ def shown_in_prefect() -> set[tuple[str | None, str | None]]:
         return {(shown.key, shown.type) for shown in client.read_latest_artifacts()}
 
 
+def blocks(loaded: LoadedModel, text: Path, count: int) -> CalibrationSet:
+    """Blocks of a text for a model, as the settings ask for."""
+    return calibrate(loaded.model, loaded.tokenizer, calibration=str(text), sequences=count, sequence_length=32)
+
+
 def table(tmp_path: Path, name: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(tmp_path / "output" / f"{name}.parquet").to_pylist()
     return rows
@@ -106,13 +117,13 @@ def test_a_lost_cell_loses_no_other_and_is_made_alone(
         "pruning_metrics": ["magnitude", "wanda"], "layer_ratios": ["owl"],
     }  # fmt: skip
     applied: list[str] = []
-    apply_recipe = evaluate.apply_recipe
+    applying = evaluate.apply_recipe
 
     def failing(model: Any, recipe: Recipe, statistics: Any, **options: Any) -> Any:
         applied.append(recipe.name)
         if recipe.name == "wanda" and len(applied) <= 4:
             raise OSError("the disk is full")
-        return apply_recipe(model, recipe, statistics, **options)
+        return applying(model, recipe, statistics, **options)
 
     monkeypatch.setattr(evaluate, "apply_recipe", failing)
     with pytest.raises(SystemExit) as caught:
@@ -161,7 +172,12 @@ def test_a_failed_task_is_told_and_tried_again(
 
 
 def test_cross_model_applies_each_recipe_to_each_model_and_one_to_all(
-    command: Callable[..., None], other_model: Path, text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Callable[..., None],
+    other_model: Path,
+    text_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments: dict[str, Any] = {
         "other_models": [f"opt={other_model}"], "universal": True, "evaluation_text": str(text_file), **SEARCH, **JUDGE,
@@ -198,14 +214,27 @@ def test_cross_model_applies_each_recipe_to_each_model_and_one_to_all(
     assert "--other-models" in page
     assert page.count("<svg") == 2
 
-    # At the same time and from the cache, the same comes out.
+    # The library says the same of a recipe on the other model.
+    recipe = names["tiny-llama"]
+    loaded = load_model(str(other_model))
+    observed = collect_statistics(loaded.model, blocks(loaded, text_file, 4), progress=False)
+    apply_recipe(loaded.model, recipe, observed)
+    windows = text_windows(loaded.tokenizer, text_file.read_text(), 64, 2)
+    assert cells["tiny-llama", "opt"]["perplexity"] == perplexity(loaded.model, windows, batch_size=1)
+
+    # At the same time, the same comes out.
+    monkeypatch.setenv("OPTISHEAR_HOME", str(tmp_path / "other-home"))
     command("cross-model", "--parallel-cells", "3", **arguments)
     again = {(row["found_on"], row["applied_to"]): row for row in table(tmp_path, "cross-model")}
     assert again == cells
 
 
 def test_cross_task_judges_each_recipe_on_each_text(
-    command: Callable[..., None], text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., None],
+    model_folder: Path,
+    text_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = tmp_path / "other.txt"
     other.write_text("in the end it is on the other hand that this has no heat and no rest. " * 40)
@@ -217,6 +246,15 @@ def test_cross_task_judges_each_recipe_on_each_text(
     names = ["text.txt", "other", "own"]
     assert set(cells) == {(row, column) for row in [*names, "Wanda", "dense"] for column in names}
     assert all(row["perplexity"] > 1 for row in cells.values())
+
+    # The library says the same of the recipe and the calibration of one text on what is held back of another one.
+    loaded = load_model(str(model_folder))
+    judged = blocks(loaded, other, 8).tokens[4:]
+    assert cells["dense", "other"]["perplexity"] == perplexity(loaded.model, judged)
+    observed = collect_statistics(loaded.model, blocks(loaded, text_file, 4), progress=False)
+    apply_recipe(loaded.model, Recipe.load(tmp_path / "output" / "recipes" / "text.txt.yaml"), observed)
+    assert cells["text.txt", "other"]["perplexity"] == perplexity(loaded.model, judged)
+
     # One at a time, nothing is different.
     monkeypatch.setenv("OPTISHEAR_HOME", str(tmp_path / "other-home"))
     command("cross-task", other_calibrations=[f"other={other}", "own=self"], judged_sequences=4, **SEARCH)
@@ -237,6 +275,13 @@ def test_cross_task_judges_each_recipe_on_each_text(
         ("cross-model", {"footprint": False}, "There is no parameter 'footprint'"),
         ("cross-model", {"registered_model": "mine"}, "There is no parameter 'registered_model'"),
         ("transplant", {"footprint": False, "recipe": "{recipe}"}, "There is no parameter 'footprint'"),
+        ("cross-model", {"other_models": ["Wanda={model}"]}, "A model of the matrix is named 'Wanda'"),
+        ("cross-task", {"other_calibrations": ["dense=self"]}, "A text of the matrix is named 'dense'"),
+        (
+            "cross-model",
+            {"other_models": ["x={model}"], "universal": True, "sparsity_budget": "objective"},
+            "A search over several models needs sparsity_budget exact",
+        ),
         ("cross-model", {}, "A matrix over models needs at least two"),
         ("cross-model", {"other_models": ["{model}"]}, "Two models are named 'tiny-llama'"),
         ("cross-model", {"other_models": ["x={tmp}/missing"], "window_length": 64}, "missing"),

@@ -7,13 +7,20 @@ from optishear.parameters import CompareStage
 from optishear.report.algorithms import algorithms
 from optishear.report.compared import compared_markdown, compared_page, compared_rows, compared_words
 from optishear.report.style import DARK, LIGHT
+from optishear.searching.comparison import compare_searches
 
 
 def make_compared(ends: dict[str, list[float]], trials: int = 8) -> pa.Table:
     """Searches that fall evenly from 1 to their end."""
     return pa.Table.from_pylist(
         [
-            {"algorithm": name, "seed": seed, "trial": trial, "best": 1 + (end - 1) * trial / trials}
+            {
+                "algorithm": name,
+                "seed": seed,
+                "trial": trial,
+                "best": 1 + (end - 1) * trial / trials,
+                "carried": False,
+            }
             for name, values in ends.items()
             for seed, end in enumerate(values)
             for trial in range(1, trials + 1)
@@ -28,6 +35,29 @@ def test_the_best_is_named_with_the_others_values() -> None:
         "After 8 trials nsga3 has the lowest KL divergence from the dense model: 0.550, against 0.800 with random."
     )
     assert remark == "Its worst seed of 3 is better than the best of every other."
+
+
+def test_unequal_lengths_and_the_budget_are_said() -> None:
+    long, short = (search([0.9 - step / 10 for step in range(length)]) for length in (8, 3))
+    compared = compare_searches({("random", 0): long, ("nsga3", 0): short}, "kl")
+    assert compared_words(compared, "kl")[0].startswith("After 3 to 8 trials, random has the lowest KL divergence")
+    assert compared_words(compared, "kl", "10m")[0].startswith(
+        "With a budget of 10m for each search, which made 3 to 8 trials, random has the lowest"
+    )
+    assert compared_words(compare_searches({("random", 0): long}, "kl"), "kl", "10m")[0].startswith(
+        "With a budget of 10m for each search, which made 8 trials, random has"
+    )
+    _, _, nsga3 = compared_rows(compared)
+    assert nsga3 == ("nsga3", "0.800", "0.700", "0.700", "0.700 to 0.700")
+    page = compared_page(compared, "kl", CompareStage(budget="10m").model_dump(mode="json"))
+    assert "With a budget of 10m" in page
+    assert "A search that ended earlier keeps its best." in page
+
+
+def search(values: list[float]) -> pa.Table:
+    """The trials of a search, after Wanda."""
+    names = ["wanda", *("" for _ in values)]
+    return pa.table({"name": names, "sequences": [4] * len(names), "kl": [1.0, *values]})
 
 
 def test_overlap_and_a_single_seed_are_said() -> None:

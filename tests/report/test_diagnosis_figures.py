@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from optishear.diagnosis.diagnosis import Diagnosis, shrank_by
+from optishear.diagnosis.alignment import shrank_by
+from optishear.diagnosis.diagnosis import Diagnosis
 from optishear.report import captions
 from optishear.report.alignment import alignment_by_layer
 from optishear.report.distributions import distributions
@@ -79,7 +80,9 @@ def test_captions_say_by_how_much_it_shrank() -> None:
     summary = diagnosis.summary()
     wanda, pruned = summary["alignment_distance"]["wanda"], summary["alignment_distance"]["pruned"]
     assert summary["alignment_shrank_by"] == pytest.approx(1 - pruned / wanda)
-    assert f"{100 * (1 - pruned / wanda):.0f}\N{NO-BREAK SPACE}% less than Wanda" in captions.alignment(diagnosis)
+    assert f"{100 * (1 - pruned / wanda):.0f}\N{NO-BREAK SPACE}% less than Wanda (" in captions.alignment(diagnosis)
+    share = summary["alignment_shrank_by_kind"]["mlp_out"]
+    assert f"MLP, writing, {100 * share:.0f}\N{NO-BREAK SPACE}% less than Wanda." in captions.alignment(diagnosis)
     assert "0.300 after the last block against 0.600 with Wanda" in captions.layer_errors(diagnosis)
     masked = captions.layer_errors(make_diagnosis(("wanda", "masked", "pruned")))
     assert "0.200 after the last block against 0.600 with Wanda and 0.300 with the searched mask alone." in masked

@@ -151,9 +151,17 @@ def test_a_time_budget_buys_as_many_trials_as_a_search_on_one_model(
     assert sum(shared.trials["seconds"].to_pylist()) == 40
 
 
-def test_the_distance_to_the_target_cannot_be_an_objective(members: list[Member]) -> None:
-    with pytest.raises(InputError, match="sparsity_budget exact"):
-        search(members, sparsity_budget="objective")
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sparsity_budget": "objective"}, "needs sparsity_budget exact"),
+        ({"search_calibrations": ["math=gsm8k.jsonl"]}, "has no search_calibrations"),
+        ({"reconstructed_finalists": 2}, "has no reconstructed_finalists"),
+    ],
+)
+def test_what_it_does_not_do_is_refused(members: list[Member], changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        search(members, **changes)
 
 
 def test_a_set_that_is_too_small_is_named(members: list[Member]) -> None:

@@ -89,7 +89,7 @@ def test_a_retry_runs_only_what_had_failed(servers: Servers, mended: Mended) -> 
 def test_the_page_of_a_run_shows_what_it_made(servers: Servers, mended: Mended) -> None:
     shown = servers.artifacts(mended.run)
     assert {"comparison-table", "comparison", "layer-ratios", "pareto-front", "mlflow-run"} <= set(shown)
-    assert "| perplexity |" in shown["comparison-table"]["data"]
+    assert "| perplexity (lower is better) |" in shown["comparison-table"]["data"]
     for figure in ("comparison", "layer-ratios", "pareto-front"):
         assert shown[figure]["data"].startswith("data:image/png;base64,")
     assert servers.mlflow_url in shown["mlflow-run"]["data"]
