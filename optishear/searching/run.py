@@ -22,6 +22,9 @@ from optishear.searching.trials import Trial, best_first
 
 Progress = Callable[[list[Trial]], None]
 
+# However short its time is, a round judges so many of the genomes that it begins with. On a slow machine the named
+# metrics alone may take all of a short round, and what the rounds before have found would be forgotten.
+FEWEST_JUDGED = 3
 # A stage in which this many generations in a row bring nothing that was not evaluated before has run dry.
 PATIENCE = 20
 
@@ -106,7 +109,7 @@ class SearchRun:
                 before = len(self.trials)
                 told = []
                 for genome in asked:
-                    if self._spent(plan, begin, first):
+                    if self._spent(plan, begin, first, min(len(start), FEWEST_JUDGED)):
                         self._tell_generation()
                         return self._promoted(genomes, first)
                     trial = self._evaluate(space.decode(genome), plan)
@@ -184,11 +187,20 @@ class SearchRun:
         if self._on_generation is not None:
             self._on_generation(self.trials)
 
-    def _spent(self, plan: Round, begin: int, first: int) -> bool:
-        """Whether a round's budget is used up: trials from ``first`` on, seconds with the named metrics before them."""
-        if plan.trials is not None and len(self.trials) - first >= plan.trials:
+    def _spent(self, plan: Round, begin: int, first: int, fewest: int) -> bool:
+        """Whether a round's budget is used up.
+
+        Args:
+            plan: the budget.
+            begin: first trial whose seconds count, that of a named metric.
+            first: first trial that counts.
+            fewest: trials that are made however long they take.
+        """
+        made = len(self.trials) - first
+        if plan.trials is not None and made >= plan.trials:
             return True
-        return plan.seconds is not None and sum(trial.seconds for trial in self.trials[begin:]) >= plan.seconds
+        spent = sum(trial.seconds for trial in self.trials[begin:])
+        return plan.seconds is not None and made >= fewest and spent >= plan.seconds
 
     @contextmanager
     def _bar(self, plan: Round, expected: int | None = None) -> "Iterator[tqdm[Any]]":
