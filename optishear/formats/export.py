@@ -20,6 +20,7 @@ from optishear.formats.stored import (
     Format,
     StoredCheckpoint,
     StoredTensor,
+    numbered_names,
     open_checkpoint,
 )
 from optishear.pruning.card import card_for
@@ -56,10 +57,8 @@ def export_checkpoint(source: str | Path, output: Path, format: Format) -> None:
 
 
 def _file_names(checkpoint: StoredCheckpoint, format: Format) -> list[str]:
-    stem, count = STEMS[format], len(checkpoint.files)
-    if count == 1:
-        return [f"{stem}.safetensors"]
-    return [f"{stem}-{index:05d}-of-{count:05d}.safetensors" for index in range(1, count + 1)]
+    count = len(checkpoint.files)
+    return [f"{STEMS[format]}.safetensors"] if count == 1 else list(numbered_names(format, count))
 
 
 def size_in(checkpoint: StoredCheckpoint, format: Format) -> int:

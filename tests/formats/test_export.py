@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import weakref
 from pathlib import Path
 
@@ -141,6 +142,34 @@ def test_several_files(tmp_path: Path, family_model: PreTrainedModel, packed_fir
     assert total == sum(
         tensor.nbytes for file in (tmp_path / "again").glob("*.safetensors") for tensor in load_file(file).values()
     )
+
+
+@pytest.fixture
+def parts(tmp_path: Path, tiny_llama: PreTrainedModel) -> Path:
+    """A folder with a dense and a packed checkpoint, each of several files."""
+    tiny_llama.save_pretrained(tmp_path / "dense", max_shard_size="20KB")
+    export_checkpoint(tmp_path / "dense", tmp_path / "packed", "bitmask")
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", [0, 1, -1], ids=["first", "second", "last"])
+def test_a_file_that_is_missing_is_one_sentence(parts: Path, place: int) -> None:
+    for folder, sentence in (
+        ("packed", "has no '{}', though other files count"),
+        ("dense", "{}', which the checkpoint's index names, is missing"),
+    ):
+        file = sorted((parts / folder).glob("*-of-*.safetensors"))[place]
+        file.unlink()
+        with pytest.raises(InputError, match=sentence.format(re.escape(file.name))):
+            export_checkpoint(parts / folder, parts / "output", "dense")
+        assert not (parts / "output").exists()
+
+
+def test_files_of_two_packed_checkpoints_are_one_sentence(parts: Path) -> None:
+    (file, *_) = sorted((parts / "packed").glob("bitmask-00001-of-*.safetensors"))
+    (parts / "packed" / "bitmask-00001-of-00002.safetensors").write_bytes(file.read_bytes())
+    with pytest.raises(InputError, match=r"has 'bitmask-00001-of-00002\.safetensors' beside its"):
+        export_checkpoint(parts / "packed", parts / "output", "dense")
 
 
 def test_files_beside_the_index_are_left_out(tmp_path: Path, tiny_llama: PreTrainedModel) -> None:
