@@ -161,8 +161,8 @@ def _numbered_files(folder: Path, name: Format) -> Sequence[Path]:
     missing = next((file for file in numbered_names(name, count) if file not in found), None)
     if missing is not None:
         raise InputError(
-            f"The packed checkpoint {str(folder)!r} has no {missing!r}, though other files count {count}; copy or write "
-            "it again."
+            f"The packed checkpoint {str(folder)!r} has no {missing!r}, though other files count {count}; copy or "
+            "write it again."
         )
     wrong = found.keys() - set(numbered_names(name, count))
     if wrong:

@@ -182,6 +182,39 @@ def test_files_beside_the_index_are_left_out(tmp_path: Path, tiny_llama: PreTrai
     assert [file.name for file in (tmp_path / "packed").glob("*.safetensors")] == ["bitmask.safetensors"]
 
 
+def test_folders_are_copied_without_weights_and_other_checkpoints(tmp_path: Path, tiny_llama: PreTrainedModel) -> None:
+    source = tmp_path / "dense"
+    tiny_llama.save_pretrained(source)
+    copied = {"additional_chat_templates/tool.jinja", "code/parts/rope.py", "assets/README.md"}
+    left_out = {"code/parts/extra.safetensors", "step-5/config.json", "step-5/notes.txt", ".git/HEAD"}
+    for name in copied | left_out:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(f"The content of {name}.")
+    (source / "circle").symlink_to(source)
+    # A folder inside the one that is read is not read while it is written.
+    output = source / "packed"
+    export_checkpoint(source, output, "bitmask")
+
+    found = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
+    assert found == copied | {"bitmask.safetensors", "config.json", "generation_config.json"}
+    for name in copied:
+        assert (output / name).read_text() == f"The content of {name}."
+
+
+def test_a_named_chat_template_comes_along(
+    tmp_path: Path, tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tiny_tokenizer.chat_template = {"default": "{{ messages[0].content }}", "tool": "use {{ messages[0].content }}"}
+    tiny_llama.save_pretrained(tmp_path / "dense")
+    tiny_tokenizer.save_pretrained(tmp_path / "dense")
+    assert (tmp_path / "dense" / "additional_chat_templates").is_dir()
+    export_checkpoint(tmp_path / "dense", tmp_path / "packed", "bitmask")
+
+    tokenizer = load_model(str(tmp_path / "packed"), device="cpu").tokenizer
+    message = [{"role": "user", "content": "the hat"}]
+    assert tokenizer.apply_chat_template(message, chat_template="tool", tokenize=False) == "use the hat"
+
+
 def test_a_tied_head_stays_tied(
     tmp_path: Path, tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
