@@ -20,6 +20,7 @@ from optishear.formats.stored import (
     Format,
     StoredCheckpoint,
     StoredTensor,
+    numbered_names,
     open_checkpoint,
 )
 from optishear.pruning.card import card_for
@@ -31,8 +32,8 @@ _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".ms
 def export_checkpoint(source: str | Path, output: Path, format: Format) -> None:
     """Write a checkpoint's weights in a format, and copy whatever else it holds.
 
-    In the bitmask format, a tensor of two or more dimensions is packed where that makes it smaller; the others stay
-    as they are.
+    In the bitmask format, a floating-point tensor of two or more dimensions is packed where that makes it smaller; the
+    others stay as they are.
 
     Args:
         source: a folder with a checkpoint, in either format.
@@ -44,8 +45,9 @@ def export_checkpoint(source: str | Path, output: Path, format: Format) -> None:
     """
     source = Path(source)
     checkpoint = open_checkpoint(source)
+    rest = _rest(source)
     output.mkdir(parents=True)
-    _copy_rest(source, output, format)
+    _copy(rest, source, output, format)
     names = _file_names(checkpoint, format)
     with tqdm(total=len(checkpoint.tensors), desc=f"export {format}", unit="tensor", delay=2, leave=False) as bar:
         for name, tensors in zip(names, checkpoint.files.values(), strict=True):
@@ -56,10 +58,8 @@ def export_checkpoint(source: str | Path, output: Path, format: Format) -> None:
 
 
 def _file_names(checkpoint: StoredCheckpoint, format: Format) -> list[str]:
-    stem, count = STEMS[format], len(checkpoint.files)
-    if count == 1:
-        return [f"{stem}.safetensors"]
-    return [f"{stem}-{index:05d}-of-{count:05d}.safetensors" for index in range(1, count + 1)]
+    count = len(checkpoint.files)
+    return [f"{STEMS[format]}.safetensors"] if count == 1 else list(numbered_names(format, count))
 
 
 def size_in(checkpoint: StoredCheckpoint, format: Format) -> int:
@@ -118,13 +118,28 @@ def _write_index(output: Path, checkpoint: StoredCheckpoint, names: list[str]) -
     write_text(output / "model.safetensors.index.json", json.dumps(index, indent=2) + "\n")
 
 
-def _copy_rest(source: Path, output: Path, format: Format) -> None:
-    for file in sorted(source.iterdir()):
-        if not file.is_file() or file.name.startswith(".") or file.suffix in _WEIGHTS:
+def _rest(folder: Path) -> list[Path]:
+    """What lies beside the weights, in subfolders too, such as ``additional_chat_templates``.
+
+    A subfolder with a ``config.json`` is another checkpoint, so it is left out, as is what is hidden. Links to folders
+    are not followed, since they may lead in a circle.
+    """
+    files: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
             continue
-        if file.name.endswith(".index.json"):
-            continue
-        if file.name == CARD_FILE:
-            write_text(output / CARD_FILE, card_for(file.read_text(encoding="utf-8"), format))
+        if path.is_dir():
+            files += [] if path.is_symlink() or (path / "config.json").exists() else _rest(path)
+        elif path.is_file() and path.suffix not in _WEIGHTS and not path.name.endswith(".index.json"):
+            files.append(path)
+    return files
+
+
+def _copy(files: list[Path], source: Path, output: Path, format: Format) -> None:
+    for file in files:
+        copy = output / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if copy == output / CARD_FILE:
+            write_text(copy, card_for(file.read_text(encoding="utf-8"), format))
         else:
-            shutil.copyfile(file, output / file.name)
+            shutil.copyfile(file, copy)

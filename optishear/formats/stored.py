@@ -1,7 +1,8 @@
 """A checkpoint on disk, dense or packed, as tensors by name that are read when they are asked for."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -100,7 +101,11 @@ class StoredCheckpoint:
 
 
 def stored_format(folder: str | Path) -> Format | None:
-    """How a folder stores its weights; ``None`` if it holds none under the names that are known."""
+    """How a folder stores its weights; ``None`` if it holds none under the names that are known.
+
+    Raises:
+        InputError: if files are missing of those that their names count, or the index cannot be read.
+    """
     for name in STEMS:
         if _files(Path(folder), name):
             return name
@@ -111,7 +116,7 @@ def open_checkpoint(folder: str | Path) -> StoredCheckpoint:
     """Find the tensors of a checkpoint; only headers are read.
 
     Raises:
-        InputError: if the folder has no safetensors weights, or a file cannot be read.
+        InputError: if the folder has no safetensors weights, or a file is missing or cannot be read.
     """
     folder = Path(folder)
     found = stored_format(folder)
@@ -123,13 +128,18 @@ def open_checkpoint(folder: str | Path) -> StoredCheckpoint:
     return StoredCheckpoint(found, {file: _tensors(file) for file in _files(folder, found)})
 
 
+def numbered_names(name: Format, count: int) -> Iterator[str]:
+    """The names of a checkpoint's files, where it has several."""
+    return (f"{STEMS[name]}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1))
+
+
 def _files(folder: Path, name: Format) -> Sequence[Path]:
     """One file, or those of the index; a packed checkpoint needs no index, since its files' names are its own."""
     single = folder / f"{STEMS[name]}.safetensors"
     if single.is_file():
         return [single]
     if name == "bitmask":
-        return sorted(folder.glob(f"{STEMS[name]}-*-of-*.safetensors"))
+        return _numbered_files(folder, name)
     index = folder / f"{STEMS[name]}.safetensors.index.json"
     if not index.is_file():
         return []
@@ -140,11 +150,38 @@ def _files(folder: Path, name: Format) -> Sequence[Path]:
         raise InputError(f"The index {str(index)!r} cannot be read; download the checkpoint again.") from None
 
 
+def _numbered_files(folder: Path, name: Format) -> Sequence[Path]:
+    """The files 1 to N of N; none where the folder has none."""
+    counted = re.compile(rf"{STEMS[name]}-\d+-of-(\d+)\.safetensors")
+    files = folder.glob(f"{STEMS[name]}-*.safetensors")
+    found = {file.name: int(match[1]) for file in files if (match := counted.fullmatch(file.name))}
+    if not found:
+        return []
+    count = max(found.values())
+    missing = next((file for file in numbered_names(name, count) if file not in found), None)
+    if missing is not None:
+        raise InputError(
+            f"The packed checkpoint {str(folder)!r} has no {missing!r}, though other files count {count}; copy or "
+            "write it again."
+        )
+    wrong = found.keys() - set(numbered_names(name, count))
+    if wrong:
+        raise InputError(
+            f"The packed checkpoint {str(folder)!r} has {min(wrong)!r} beside its {count} files; remove what is not "
+            "of this checkpoint."
+        )
+    return [folder / file for file in sorted(found)]
+
+
 def _tensors(file: Path) -> list[StoredTensor]:
     try:
         with safe_open(file, framework="pt") as stored:
             metadata: dict[str, str] = stored.metadata() or {}
             names = list(stored.keys())
+    except FileNotFoundError:
+        raise InputError(
+            f"The file {str(file)!r}, which the checkpoint's index names, is missing; download or write it again."
+        ) from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"The file {str(file)!r} cannot be read ({error}); download or write it again.") from None
     shapes: dict[str, list[int]] = json.loads(metadata["shapes"]) if metadata.get("layout") == LAYOUT else {}

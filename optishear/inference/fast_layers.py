@@ -3,19 +3,18 @@
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.inference.pack_layers import pack_layers
-from optishear.inference.semi_structured import semi_structure
-from optishear.models.layers import prunable_layers
+from optishear.inference.semi_structured import semi_structure_layers
 
 
 def use_sparse_layers(model: PreTrainedModel) -> int:
     """Replace pruned layers, in place: packed ones on a CPU, semi-structured 2:4 ones on a GPU. For inference only.
 
     Returns:
-        How many layers were replaced; 0 where nothing is pruned or the machine has no kernel for it.
+        How many layers were replaced; 0 where nothing is pruned or the machine has no kernel for it, which is logged.
 
     Raises:
         InputError: if the model has no prunable layers.
     """
     if model.device.type == "cpu":
         return pack_layers(model)
-    return sum(semi_structure(layer.module) for layer in prunable_layers(model))
+    return semi_structure_layers(model)

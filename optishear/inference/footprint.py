@@ -2,7 +2,7 @@
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import nn
+from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.inference.decode import decode
@@ -49,5 +49,17 @@ def measure_footprint(model: PreTrainedModel, disk_bytes: int) -> Footprint:
 
 def memory_bytes(model: nn.Module) -> int:
     """Bytes of a model's parameters and buffers; tied ones count once."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return sum({id(tensor): tensor.nbytes for tensor in tensors}.values())
+    held = [inner for tensor in (*model.parameters(), *model.buffers()) for inner in _held(tensor)]
+    return sum({id(tensor): tensor.nbytes for tensor in held}.values())
+
+
+def _held(tensor: Tensor) -> list[Tensor]:
+    """The tensors that hold a tensor's numbers: itself, unless it wraps others, as a semi-structured one does.
+
+    A wrapper's own size is that of the dense tensor that it stands for. What it wraps is told as
+    ``torch.utils._python_dispatch.TensorWithFlatten`` describes.
+    """
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        return [tensor]
+    return [inner for name in flatten()[0] for inner in _held(getattr(tensor, name))]

@@ -10,7 +10,8 @@ from optishear.models.layers import prunable_layers
 def pack_layers(model: nn.Module, kernel: Kernel | None = None) -> int:
     """Replace the pruned layers of a model on the CPU by packed ones, in place, one after the other.
 
-    Outputs stay the same up to rounding. For inference only; nothing can be pruned or trained afterwards.
+    Outputs stay the same up to rounding. For inference only; nothing can be pruned or trained afterwards. Each dense
+    layer is let go before the next is packed, unless the caller holds it too.
 
     Args:
         model: a pruned model in bfloat16 or float32.
@@ -23,12 +24,15 @@ def pack_layers(model: nn.Module, kernel: Kernel | None = None) -> int:
         InputError: if the model has no prunable layers.
     """
     kernel = kernel or best_kernel()
-    replaced = 0
-    if kernel is not None:
-        for layer in prunable_layers(model):
-            packed = sparse_linear(layer.module, kernel)
-            if packed is not None:
-                parent, _, name = layer.name.rpartition(".")
-                setattr(model.get_submodule(parent), name, packed)
-                replaced += 1
+    if kernel is None:
+        return 0
+    layers, replaced = prunable_layers(model), 0
+    # The list would keep every dense layer alive until the last is packed.
+    while layers:
+        layer = layers.pop()
+        packed = sparse_linear(layer.module, kernel)
+        if packed is not None:
+            parent, _, name = layer.name.rpartition(".")
+            setattr(model.get_submodule(parent), name, packed)
+            replaced += 1
     return replaced

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from optishear.models.layers import prunable_layers
+
 logger = logging.getLogger(__name__)
 
 # What cuSPARSELt and CUTLASS take: https://docs.pytorch.org/docs/stable/sparse.html#sparse-semi-structured-tensors
@@ -30,10 +32,42 @@ def fits(weight: Tensor) -> bool:
     return weight.dtype in _DTYPES and rows % _ROWS == 0 and columns % _COLUMNS == 0 and is_two_of_four(weight)
 
 
+def semi_structure_layers(
+    model: nn.Module, convert: Callable[[Tensor], Tensor] = torch.sparse.to_sparse_semi_structured
+) -> int:
+    """Give the 2:4 layers of a model semi-structured weights, in place, one after the other. For inference only.
+
+    Layers that PyTorch cannot convert or multiply, for want of cuSPARSELt, of a GPU that has such kernels or of memory,
+    stay dense, with one warning for all of them.
+
+    Args:
+        model: a pruned model, on a GPU unless ``convert`` takes another.
+        convert: what makes a weight.
+
+    Returns:
+        How many layers were changed.
+
+    Raises:
+        InputError: if the model has no prunable layers.
+    """
+    changed, refused = 0, []
+    for layer in prunable_layers(model):
+        try:
+            changed += semi_structure(layer.module, convert)
+        except RuntimeError as error:
+            refused.append(next(iter(str(error).splitlines()), type(error).__name__).rstrip("."))
+    if refused:
+        logger.warning(
+            "PyTorch cannot run %d of the model's 2:4 layers as semi-structured ones on this machine (%s); they stay "
+            "dense.",
+            len(refused),
+            refused[0],
+        )
+    return changed
+
+
 @torch.no_grad()
-def semi_structure(
-    linear: nn.Linear, convert: Callable[[Tensor], Tensor] = torch.sparse.to_sparse_semi_structured
-) -> bool:
+def semi_structure(linear: nn.Linear, convert: Callable[[Tensor], Tensor]) -> bool:
     """Give a layer a semi-structured weight, in place, if its outputs on random inputs stay the same up to rounding.
 
     Args:
@@ -42,15 +76,20 @@ def semi_structure(
 
     Returns:
         Whether the layer was changed. Where the outputs differ, it is left as it was, with a warning.
+
+    Raises:
+        RuntimeError: if PyTorch cannot convert or multiply the weight here; the layer is as it was.
     """
     weight = linear.weight
     if not fits(weight):
         return False
     generator = torch.Generator(weight.device).manual_seed(0)
     x = torch.randn(_TOKENS, weight.shape[1], generator=generator, device=weight.device, dtype=weight.dtype)
-    expected = F.linear(x, weight)
+    expected = F.linear(x, weight, linear.bias)
     sparse = convert(weight.detach())
-    difference = (F.linear(x, sparse) - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
+    # One token is multiplied alone, as in decoding, since a kernel may refuse so few.
+    found = torch.cat([F.linear(x[:-1], sparse, linear.bias), F.linear(x[-1:], sparse, linear.bias)])
+    difference = (found - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
     # Not the other way round: what is no number is no agreement.
     if not difference <= _TOLERANCE:
         logger.warning("A semi-structured layer differs by %.2g from its dense form and stays dense.", difference)

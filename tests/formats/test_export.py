@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import weakref
 from pathlib import Path
 
@@ -143,6 +144,34 @@ def test_several_files(tmp_path: Path, family_model: PreTrainedModel, packed_fir
     )
 
 
+@pytest.fixture
+def parts(tmp_path: Path, tiny_llama: PreTrainedModel) -> Path:
+    """A folder with a dense and a packed checkpoint, each of several files."""
+    tiny_llama.save_pretrained(tmp_path / "dense", max_shard_size="20KB")
+    export_checkpoint(tmp_path / "dense", tmp_path / "packed", "bitmask")
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", [0, 1, -1], ids=["first", "second", "last"])
+def test_a_file_that_is_missing_is_one_sentence(parts: Path, place: int) -> None:
+    for folder, sentence in (
+        ("packed", "has no '{}', though other files count"),
+        ("dense", "{}', which the checkpoint's index names, is missing"),
+    ):
+        file = sorted((parts / folder).glob("*-of-*.safetensors"))[place]
+        file.unlink()
+        with pytest.raises(InputError, match=sentence.format(re.escape(file.name))):
+            export_checkpoint(parts / folder, parts / "output", "dense")
+        assert not (parts / "output").exists()
+
+
+def test_files_of_two_packed_checkpoints_are_one_sentence(parts: Path) -> None:
+    (file, *_) = sorted((parts / "packed").glob("bitmask-00001-of-*.safetensors"))
+    (parts / "packed" / "bitmask-00001-of-00002.safetensors").write_bytes(file.read_bytes())
+    with pytest.raises(InputError, match=r"has 'bitmask-00001-of-00002\.safetensors' beside its"):
+        export_checkpoint(parts / "packed", parts / "output", "dense")
+
+
 def test_files_beside_the_index_are_left_out(tmp_path: Path, tiny_llama: PreTrainedModel) -> None:
     """Some publishers put the same weights beside it a second time, under other names."""
     tiny_llama.save_pretrained(tmp_path / "dense")
@@ -151,6 +180,39 @@ def test_files_beside_the_index_are_left_out(tmp_path: Path, tiny_llama: PreTrai
 
     assert "other" not in open_checkpoint(tmp_path / "packed").tensors
     assert [file.name for file in (tmp_path / "packed").glob("*.safetensors")] == ["bitmask.safetensors"]
+
+
+def test_folders_are_copied_without_weights_and_other_checkpoints(tmp_path: Path, tiny_llama: PreTrainedModel) -> None:
+    source = tmp_path / "dense"
+    tiny_llama.save_pretrained(source)
+    copied = {"additional_chat_templates/tool.jinja", "code/parts/rope.py", "assets/README.md"}
+    left_out = {"code/parts/extra.safetensors", "step-5/config.json", "step-5/notes.txt", ".git/HEAD"}
+    for name in copied | left_out:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(f"The content of {name}.")
+    (source / "circle").symlink_to(source)
+    # A folder inside the one that is read is not read while it is written.
+    output = source / "packed"
+    export_checkpoint(source, output, "bitmask")
+
+    found = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
+    assert found == copied | {"bitmask.safetensors", "config.json", "generation_config.json"}
+    for name in copied:
+        assert (output / name).read_text() == f"The content of {name}."
+
+
+def test_a_named_chat_template_comes_along(
+    tmp_path: Path, tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tiny_tokenizer.chat_template = {"default": "{{ messages[0].content }}", "tool": "use {{ messages[0].content }}"}
+    tiny_llama.save_pretrained(tmp_path / "dense")
+    tiny_tokenizer.save_pretrained(tmp_path / "dense")
+    assert (tmp_path / "dense" / "additional_chat_templates").is_dir()
+    export_checkpoint(tmp_path / "dense", tmp_path / "packed", "bitmask")
+
+    tokenizer = load_model(str(tmp_path / "packed"), device="cpu").tokenizer
+    message = [{"role": "user", "content": "the hat"}]
+    assert tokenizer.apply_chat_template(message, chat_template="tool", tokenize=False) == "use the hat"
 
 
 def test_a_tied_head_stays_tied(
