@@ -75,7 +75,7 @@ def paper(work: Path) -> list[str]:
     # one context, as in windows of 1,024.
     return [
         "transfer", *judged(work), "--recipe", str(recipe), "--suite", "paper", "--include-path", str(tasks),
-        "--limit", "50", "--max-length", "1024",
+        "--limit", "40", "--max-length", "1024",
     ]  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def cross_task(work: Path) -> list[str]:
     others = [f"{name}={named[name]}" for name in ("c4", "wikitext", "gsm8k", "mmlu")]
     return [
         "cross-task", *MODEL_FLAGS, "--calibration", "self", "--other-calibrations", ",".join(others),
-        "--sparsity", "0.6", "--budget", "2m",
+        "--sparsity", "0.6", "--budget", "2m", "--judged-sequences", "16",
     ]  # fmt: skip
 
 
@@ -106,8 +106,8 @@ def cross_model(work: Path) -> list[str]:
 
 def compare(work: Path) -> list[str]:
     return [
-        "compare", *MODEL_FLAGS, "--calibration", texts(work)["c4"], "--sparsity", "0.6", "--trials", "100",
-        "--search-sequences", "2", "--algorithms", "nsga3,evopress,random,tpe", "--seeds", "0,1",
+        "compare", *MODEL_FLAGS, "--calibration", texts(work)["c4"], "--sparsity", "0.6", "--trials", "80",
+        "--search-sequences", "1", "--algorithms", "nsga3,evopress,random,tpe", "--seeds", "0,1",
     ]  # fmt: skip
 
 
