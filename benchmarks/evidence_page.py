@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evidence_data import kept
 from evidence_pictures import command_pictures, run_pictures
-from evidence_record import RUN, load_record, load_said
+from evidence_record import RUN, Record, load_record, load_said
 
 from optishear.errors import InputError
 from optishear.files import write_aside, write_text
@@ -42,7 +42,8 @@ def write_evidence(docs: Path, titles: Mapping[str, str], work: Path, private: M
     Raises:
         InputError: if there is no section at all.
     """
-    made = [name for name in titles if load_record(work / name) is not None]
+    records = {name: load_record(work / name) for name in titles}
+    made = {name: record for name, record in records.items() if record is not None}
     there = [name for name in titles if name in made or (docs / "evidence" / name / TEXT).exists()]
     if not there:
         raise InputError(f"There is nothing to write a page of: no section has results in {str(work)!r}.")
@@ -50,7 +51,7 @@ def write_evidence(docs: Path, titles: Mapping[str, str], work: Path, private: M
         aside.mkdir()
         for name in there:
             if name in made:
-                _write_section(titles[name], work / name, aside / name, private)
+                _write_section(titles[name], made[name], work / name, aside / name, private)
             else:
                 shutil.copytree(docs / "evidence" / name, aside / name)
         parts = {name: (aside / name / TEXT).read_text(encoding="utf-8") for name in there}
@@ -59,11 +60,9 @@ def write_evidence(docs: Path, titles: Mapping[str, str], work: Path, private: M
     return there
 
 
-def _write_section(title: str, folder: Path, data: Path, private: Mapping[str, str]) -> None:
+def _write_section(title: str, record: Record, folder: Path, data: Path, private: Mapping[str, str]) -> None:
     """The section's folder of the docs: its text, pictures and numbers."""
     data.mkdir()
-    record = load_record(folder)
-    assert record is not None
     pruned = sorted(file.parent for file in folder.rglob("metrics.json") if file.with_name("recipe.yaml").exists())
     parts = [f"## {title}", *([_INCOMPLETE] if record.incomplete else [])]
     parts += [_verdict(results)[1] for results in pruned if results == folder]
