@@ -5,24 +5,43 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from prefect.runtime import flow_run
+
 from optishear.errors import InputError
 from optishear.formats.export import size_in
 from optishear.formats.stored import open_checkpoint
 from optishear.inference.fast_layers import use_sparse_layers
-from optishear.inference.footprint import measure_footprint
+from optishear.inference.footprint import device_name, measure_footprint
 from optishear.models.folder import checkpoint_folder
+from optishear.models.load import resolve_device
 from optishear.parameters import EvaluateStage
 from tasks.jsonfile import write_json
 from tasks.keys import model_digest
 from tasks.model_cache import shared_model, take_model
+from tasks.placement import GPU_POOL, uses_deployments
 from tasks.sources import find_model
 from tasks.stage import Stage
 
+NAME = "footprint"
 FOOTPRINT = "footprint.json"
 
 
 def _inputs(parameters: EvaluateStage) -> dict[str, str]:
-    return {"model": model_digest(parameters)}
+    return {"model": model_digest(parameters), "device": _measured_on(parameters)}
+
+
+def _measured_on(parameters: EvaluateStage) -> str:
+    """The device, since another one's bytes and speed say nothing about this one's: ``cpu``, or the name of the GPU.
+
+    For a stage on the pool it is the pool and the parameter, and the GPUs behind these are taken for alike. The key is
+    made twice, by the flow and by the worker, and must be the same, but the flow does not see the worker's GPU. The
+    worker's parameters say that it is where it should be, so what tells it is that it runs the stage's own flow.
+    """
+    if parameters.device.partition(":")[0] == "cpu":
+        return "cpu"
+    if uses_deployments(parameters) or flow_run.flow_name == f"{NAME}-stage":
+        return f"{parameters.device} on the pool {GPU_POOL}"
+    return device_name(resolve_device(parameters.device))
 
 
 def _write(outputs: Path, parameters: EvaluateStage) -> None:
@@ -52,8 +71,8 @@ def flat_footprint(footprint: Mapping[str, Mapping[str, Any]]) -> dict[str, floa
 
 
 footprint_stage = Stage(
-    name="footprint",
-    version=1,
+    name=NAME,
+    version=2,
     parameters=("dtype",),
     inputs=_inputs,
     write=_write,

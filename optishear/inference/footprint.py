@@ -43,8 +43,13 @@ def measure_footprint(model: PreTrainedModel, disk_bytes: int) -> Footprint:
         disk_bytes=disk_bytes,
         memory_bytes=memory_bytes(model),
         tokens_per_second=round(decoded.tokens_per_second, 2),
-        device=torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type,
+        device=device_name(model.device),
     )
+
+
+def device_name(device: torch.device) -> str:
+    """``cpu``, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def memory_bytes(model: nn.Module) -> int:

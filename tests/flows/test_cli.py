@@ -14,6 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_utils import PreTrainedModel
 
 from flows.cli import main
+from optishear.inference.footprint import memory_bytes
+from optishear.inference.kernel import best_kernel
 from optishear.recipe import Recipe
 
 pytestmark = [pytest.mark.usefixtures("prefect_server")]
@@ -50,6 +52,16 @@ def settings(home: Path, model_folder: Path, text_file: Path, tmp_path: Path) ->
         "device": "cpu",
         "output": str(tmp_path / "output"),
     }
+
+
+def halve(model_folder: Path) -> None:
+    """Prune every other input of every layer."""
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "proj" in name:
+                parameter[:, ::2] = 0
+    model.save_pretrained(model_folder)
 
 
 def zeros(model: PreTrainedModel) -> float:
@@ -91,8 +103,10 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     assert list(metrics["dense"]["footprint"]) == ["dense"]
     footprint = metrics["pruned"]["footprint"]
     assert footprint["dense"]["disk_bytes"] == (output / "model" / "model.safetensors").stat().st_size
-    for name in ("disk_bytes", "memory_bytes"):
-        assert 0.5 < footprint["bitmask"][name] / footprint["dense"][name] < 0.9
+    ratio = {name: footprint["bitmask"][name] / footprint["dense"][name] for name in ("disk_bytes", "memory_bytes")}
+    assert 0.5 < ratio["disk_bytes"] < 0.9
+    # Without a kernel for this processor, or a compiler, all layers are dense in memory.
+    assert 0.5 < ratio["memory_bytes"] < 0.9 if best_kernel() else ratio["memory_bytes"] == 1
     assert footprint["bitmask"]["tokens_per_second"] > 0
     assert metrics["wanda"]["sparsity"] == pytest.approx(0.5, abs=0.001)
     assert metrics["pruned"]["sparsity"] == metrics["achieved_sparsity"] == pytest.approx(0.5, abs=0.001)
@@ -122,7 +136,7 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
 
     # The second run: the same recipe, and nothing computed.
     first = {path: path.read_bytes() for path in output.rglob("*") if path.is_file() and path.name != "metrics.json"}
-    command("run", "--sparsity", "0.5", "--device", "auto")
+    command("run", "--sparsity", "0.5", "--device", "cpu:0")  # the same by another name
     again = json.loads((output / "metrics.json").read_text())
     assert all(cost["cached"] for cost in again["stages"].values())
     assert {path: path.read_bytes() for path in first} == first
@@ -393,12 +407,7 @@ def test_a_recipe_file_brings_its_own_sparsity(
 def test_export_packs_and_goes_back(
     home: Path, model_folder: Path, text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = AutoModelForCausalLM.from_pretrained(model_folder)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "proj" in name:
-                parameter[:, ::2] = 0
-    model.save_pretrained(model_folder)
+    halve(model_folder)
     packed, dense = tmp_path / "packed", tmp_path / "dense"
     for _ in range(2):  # the second time over what the first has laid out
         main(["export", "--model", str(model_folder), "--format", "bitmask", "--output", str(packed)])
@@ -428,18 +437,51 @@ def test_export_packs_and_goes_back(
     assert judged[0]["sparsity"] == 0.5
 
 
-def test_generate_continues_a_text_and_says_what_that_took(
-    home: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    flags = ["generate", "--model", str(model_folder), "--prompt", "the rest", "--new-tokens", "4", "--device", "cpu"]
-    main(flags)
+GENERATED = re.compile(r"^(\d+) tokens, [\d.]+ tokens/s, ([\d.]+) kB of weights in memory, (\d+) sparse layers$", re.M)
+
+
+def generated(capsys: pytest.CaptureFixture[str], folder: Path, *flags: str) -> tuple[str, int, float, int]:
+    """The text that a model writes, its tokens, the kilobytes of weights in memory, and the sparse layers."""
+    main(
+        ["generate", "--model", str(folder), "--prompt", "the rest", "--new-tokens", "12", "--device", "cpu", *flags]
+    )  # fmt: skip
     said = capsys.readouterr()
-    assert said.out.startswith("the rest")
-    assert re.search(
-        r"^[1-4] tokens, [\d.]+ tokens/s, [\d.]+ kB of weights in memory, 0 sparse layers$", said.err, re.M
-    )
-    main([*flags, "--no-sparse-layers"])
-    assert capsys.readouterr().out == said.out
+    told = GENERATED.search(said.err)
+    assert told is not None
+    return said.out, int(told[1]), float(told[2]), int(told[3])
+
+
+def test_generate_continues_a_text_and_says_what_that_took(
+    model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, tokens, kilobytes, sparse = generated(capsys, model_folder)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    prompt = tokenizer("the rest", return_tensors="pt").input_ids
+    expected = model.generate(prompt, max_new_tokens=12, do_sample=False)[0, prompt.shape[1] :]
+    assert text == "the rest" + tokenizer.decode(expected, skip_special_tokens=True) + "\n"
+    assert tokens == len(expected)
+    assert kilobytes == pytest.approx(memory_bytes(model) / 1000, abs=0.1)
+    assert sparse == 0
+
+
+def test_generate_writes_the_same_text_on_packed_layers(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if best_kernel() is None:
+        pytest.skip("no sparse kernel for this processor, or no compiler")
+    halve(model_folder)
+    main(["export", "--model", str(model_folder), "--format", "bitmask", "--output", str(tmp_path / "packed")])
+    capsys.readouterr()
+
+    expected = generated(capsys, model_folder, "--no-sparse-layers")
+    assert expected[1] > 2
+    assert expected[3] == 0
+    for folder in (model_folder, tmp_path / "packed" / "model"):
+        text, tokens, kilobytes, sparse = generated(capsys, folder)
+        assert (text, tokens) == expected[:2]
+        assert kilobytes < 0.75 * expected[2]
+        assert sparse == 14
 
 
 def test_an_export_never_replaces_what_it_reads(
