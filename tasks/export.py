@@ -18,4 +18,4 @@ def _write(outputs: Path, parameters: ExportParameters) -> None:
     export_checkpoint(checkpoint_folder(find_model(parameters.model)), outputs / CHECKPOINT, parameters.format)
 
 
-export_stage = Stage(name="export", version=1, parameters=("format",), inputs=_inputs, write=_write)
+export_stage = Stage(name="export", version=2, parameters=("format",), inputs=_inputs, write=_write)

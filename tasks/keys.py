@@ -1,6 +1,6 @@
 """Keys by content: a stage's name and version, the digests of what it reads, the parameters that matter to it.
 
-What never takes part: the device, paths, where results are laid out or registered.
+What never takes part: paths, where results are laid out or registered, and the device, but for what is measured on it.
 """
 
 import hashlib
