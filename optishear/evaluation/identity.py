@@ -2,8 +2,10 @@
 
 import functools
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ import torch
 from optishear.evaluation.task_files import check_folder, load_tasks, quiet_harness, reason
 from optishear.files import sha256_of_file
 
-# Parts of a task's configuration that only say where its data is; the data itself takes part in the identity.
-_PLACES = {"dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset"}
+# Parts of a task's configuration that only say where its data is, or its file; the data itself takes part.
+_PLACES = {"dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset", "config_source"}
 
 
 def identify_tasks(
@@ -82,7 +84,7 @@ def task_identity(task: Any, limit: int | None = None) -> dict[str, str]:
         task: lm-eval's, with the number of examples in the prompt set.
         limit: how many of its documents count; all where not given.
     """
-    config = {key: value for key, value in task.dump_config().items() if key not in _PLACES}
+    config = _without_places(task.dump_config())
     documents = [document for _, document in task.doc_iterator(limit=limit)]
     shown = list(task.fewshot_docs()) if task.get_config("num_fewshot") else []
     return {"config": _digest(config), "documents": _digest(documents), "fewshot_documents": _digest(shown)}
@@ -96,5 +98,20 @@ def digest_of_code(include_path: Path | None) -> str:
     return _digest({file.relative_to(include_path).as_posix(): sha256_of_file(file) for file in files})
 
 
+def _without_places(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {key: _without_places(value) for key, value in config.items() if key not in _PLACES}
+    return config
+
+
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=_in_text).encode()).hexdigest()
+
+
+def _in_text(value: Any) -> str:
+    """A value that JSON has no form for; a function as its source, since its address is another in every process."""
+    if callable(value):
+        with suppress(OSError, TypeError):
+            return inspect.getsource(value)
+        return str(getattr(value, "__qualname__", type(value).__qualname__))
+    return str(value)
