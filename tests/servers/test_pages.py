@@ -48,7 +48,7 @@ def test_prefect_shows_the_run(browser: str, servers: Servers, mended: Mended, t
 def test_prefect_shows_the_comparison(browser: str, servers: Servers, mended: Mended, tmp_path: Path) -> None:
     table = servers.artifacts(mended.run)["comparison-table"]["id"]
     shown = words(page(browser, f"{servers.prefect_url}/artifacts/artifact/{table}", tmp_path))
-    assert "measure dense wanda pruned" in shown
+    assert "dense Wanda pruned pruned against Wanda" in shown
     assert "perplexity" in shown
 
 
