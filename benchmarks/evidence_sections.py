@@ -110,7 +110,7 @@ def cross_model(work: Path) -> list[str]:
 
 def compare(work: Path) -> list[str]:
     return [
-        "compare", *MODEL_FLAGS, "--calibration", texts(work)["c4"], "--sparsity", "0.6", "--trials", "80",
+        "compare", *MODEL_FLAGS, "--calibration", texts(work)["c4"], "--sparsity", "0.6", "--trials", "40",
         "--search-sequences", "1", "--algorithms", "nsga3,evopress,random,tpe", "--seeds", "0,1",
     ]  # fmt: skip
 
