@@ -19,6 +19,7 @@ test-servers: $(VENV)/dev
 check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 # docs/evidence.md and every command behind it, on the texts of ../shared; it takes hours, and goes on where it was.

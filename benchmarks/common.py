@@ -18,7 +18,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from optishear.calibration.calibrate import calibrate
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
 from optishear.evaluation.perplexity import perplexity
 from optishear.files import write_text
 from optishear.models.load import load_model

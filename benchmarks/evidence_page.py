@@ -15,7 +15,7 @@ from evidence_record import RUN, Record, load_record, load_said
 from optishear.errors import InputError
 from optishear.files import write_aside, write_text
 from optishear.pattern import parse_pattern
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.report.verdict import verdict
 from optishear.report.words import duration, sparsity_words
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from optishear.diagnosis.diagnosis import Diagnosis
 from optishear.files import write_text
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.report.algorithms import algorithms
 from optishear.report.export import themed_svg
 from optishear.report.figures import run_figures

@@ -16,7 +16,7 @@ from evidence_record import Record, load_record, save_record
 from evidence_sections import Section
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = (sys.executable, "-m", "flows.cli")
+COMMAND = (sys.executable, "-m", "flows.command_line")
 # Paragraphs of a summary that are about one run, not about its results.
 _OF_ONE_RUN = ("Done. ", "Nothing had to be computed again. ", "Registered as version ")
 

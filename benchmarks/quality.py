@@ -24,12 +24,12 @@ from common import data_folder, model_and_tokenizer, parser, wikitext_file, wiki
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
 from optishear.evaluation.perplexity import perplexity
 from optishear.files import write_text
 from optishear.parameters import ReconstructionParameters, SearchParameters, read_parameters
 from optishear.pattern import parse_pattern
-from optishear.recipe import Recipe, named_recipe
+from optishear.recipes.recipe import Recipe, named_recipe
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.searching.search import run_search
 from optishear.statistics.collect import collect_statistics

@@ -20,18 +20,18 @@ import numpy as np
 import torch
 from common import c4_calibration, model_and_tokenizer, parser
 
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.metrics.canonical import distinct_meta_metrics
 from optishear.models.layers import prunable_layers
 from optishear.pattern import parse_pattern
+from optishear.search_space.candidate import make_candidate
+from optishear.search_space.space import Space
 from optishear.searching.algorithms.operators import mutate_levels
-from optishear.searching.candidate import make_candidate
 from optishear.searching.evaluator import CandidateEvaluator
-from optishear.searching.ledger import Ledger
+from optishear.searching.journal import Journal
 from optishear.searching.masked_weights import MaskedWeights
-from optishear.searching.reconstruction import ReconstructionError
-from optishear.searching.space import Space
 from optishear.statistics.collect import collect_statistics
-from tasks.resources import measured
+from tasks.store.cost import measured
 
 TARGETS = {"metric_trial_ratio": 1.3, "ratio_trial_ratio": 1.1}
 
@@ -88,12 +88,12 @@ def main() -> None:
         forward()
     observed = collect_statistics(model, calibration)
     pattern = parse_pattern("0.5")
-    error = ReconstructionError(model, tokens, ("kl",))
+    error = ModelDivergence(model, tokens, ("kl",))
     random = np.random.default_rng(0)
     metrics = list(distinct_meta_metrics().values())
     random.shuffle(metrics)  # type: ignore[arg-type]
     with MaskedWeights(layers, observed, pattern, memory_budget=2.0 * prunable) as weights:
-        evaluator = CandidateEvaluator(layers, weights, {"": error}, Ledger(), pattern)
+        evaluator = CandidateEvaluator(layers, weights, {"": error}, Journal(), pattern)
         groups = list(range(len(layers)))
         space = Space(layers, pattern, (), "meta", {"all": metrics[0]}, groups, 0.02, 31, True)
         genome = space.encode({"all": metrics[0]})

@@ -20,13 +20,14 @@ from common import c4_calibration, model_and_tokenizer, parser, wikitext_perplex
 
 from optishear.files import write_text
 from optishear.models.layers import prunable_layers
-from optishear.parameters import SearchParameters, read_parameters, seconds_of
+from optishear.parameters import SearchParameters, read_parameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
-from optishear.recipe import Recipe, named_recipe
+from optishear.recipes.recipe import Recipe, named_recipe
 from optishear.searching.search import run_search
 from optishear.searching.trials import Trial, best_first
 from optishear.statistics.collect import collect_statistics
+from optishear.units import parse_duration
 
 TARGETS = {"0.5": 0.88, "0.6": 0.68, "0.7": 0.45, "2:4": 0.88}
 # On two cores. A pattern that fixes the ratios leaves the metrics, whose sweep tries seven paths one after another.
@@ -99,7 +100,7 @@ def main() -> None:
                 "searched": round(searched, 3),
                 "ratio_to_wanda": round(searched / named["wanda"], 4),
             }
-            if early and seconds_of(budget) > EARLY_SECONDS:
+            if early and parse_duration(budget) > EARLY_SECONDS:
                 row["after_3m"] = round(judged(early[0]), 3)
             print(json.dumps(row), flush=True)
             rows.append(row)

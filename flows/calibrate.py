@@ -2,11 +2,11 @@
 
 from prefect import flow
 
-from flows.checks import check
-from flows.layout import lay_out, output_folder
-from flows.summary import where
+from flows.shared.checks import check
+from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.summary import where
 from optishear.parameters import CalibrateStage
-from tasks.calibrate import CALIBRATION, calibrate_stage
+from tasks.stages.calibrate import CALIBRATION, calibrate_stage
 
 
 @flow(name="calibrate")
@@ -17,9 +17,3 @@ def calibrate(parameters: CalibrateStage) -> str:
         blocks = calibrate_stage(parameters)
         lay_out(output, {CALIBRATION: blocks.path(CALIBRATION)})
     return where(output, {"calibration": CALIBRATION})
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("calibrate")

@@ -6,23 +6,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import flow
 
-from flows.artifacts import show_results
-from flows.checks import check
-from flows.layout import output_folder
-from flows.summary import where
+from flows.shared.checks import check
+from flows.shared.output_folder import output_folder
+from flows.shared.prefect_page import show_results
+from flows.shared.summary import where
 from optishear.files import write_aside
 from optishear.parameters import CompareStage, SearchStage
 from optishear.report.algorithms import algorithms
 from optishear.report.compared import compared_markdown, compared_words, write_compared
 from optishear.report.export import png
 from optishear.searching.comparison import compare_searches
-from tasks.calibrate import calibrate_stage
-from tasks.parts import part
-from tasks.register import Attachments, register
-from tasks.runs import tracked_run
-from tasks.search import TRIALS, search_stage
-from tasks.statistics import statistics_stage
-from tasks.tracking import PLACES
+from tasks.engine.parameter_groups import part
+from tasks.registration.results import Attachments, register
+from tasks.stages.calibrate import calibrate_stage
+from tasks.stages.search import TRIALS, search_stage
+from tasks.stages.statistics import statistics_stage
+from tasks.tracking.experiment import PLACES
+from tasks.tracking.flow_runs import tracked_run
 
 COMPARED = "algorithms.parquet"
 FIGURE = "algorithms.png"
@@ -72,9 +72,3 @@ def _lay_out(output: Path, compared: pa.Table, objective: str, values: dict[str,
     with write_aside(output / FIGURE) as aside:
         aside.write_bytes(png(algorithms(compared, objective)))
     write_compared(output / PAGE, compared, objective, values)
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("compare")

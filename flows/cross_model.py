@@ -5,24 +5,24 @@ from functools import partial
 
 from prefect import flow
 
-from flows.cells import make_cells
-from flows.checks import check
-from flows.layout import output_folder
-from flows.matrix import conclude_matrix, perplexities, save_recipes, subject_of, task_scores
+from flows.shared.checks import check
+from flows.shared.matrix_cells import make_cells
+from flows.shared.matrix_results import conclude_matrix, perplexities, save_recipes, subject_of, task_scores
+from flows.shared.output_folder import output_folder
 from optishear.evidence.crossed import DENSE, UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.parameters import CrossModelStage, EvaluateStage, SearchStage
-from optishear.recipe import Recipe, named_recipe
-from tasks.calibrate import calibrate_stage
-from tasks.deployed import absolute_files
-from tasks.evaluate import evaluate_stage, forget_failures
-from tasks.parts import part
-from tasks.runs import tracked_run
-from tasks.search import load_recipe, search_stage
-from tasks.shared_search import MemberArtifacts, shared_search_stage
-from tasks.sources import models_by_name
-from tasks.statistics import statistics_stage
-from tasks.store import Artifact
+from optishear.recipes.recipe import Recipe, named_recipe
+from tasks.engine.deployments import absolute_files
+from tasks.engine.parameter_groups import part
+from tasks.stages.calibrate import calibrate_stage
+from tasks.stages.evaluate import evaluate_stage, forget_failures
+from tasks.stages.search import load_recipe, search_stage
+from tasks.stages.shared_search import MemberArtifacts, shared_search_stage
+from tasks.stages.statistics import statistics_stage
+from tasks.store.artifacts import Artifact
+from tasks.store.model_sources import models_by_name
+from tasks.tracking.flow_runs import tracked_run
 
 TABLE = "cross-model"
 
@@ -91,9 +91,3 @@ def _search_shared(parameters: CrossModelStage, models: Mapping[str, CrossModelS
             statistics=observed.reference,
         )
     return shared_search_stage.labelled("search on all models")(part(parameters, SearchStage), members)
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("cross-model")

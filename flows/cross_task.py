@@ -5,20 +5,20 @@ from functools import partial
 
 from prefect import flow
 
-from flows.cells import make_cells
-from flows.checks import check, texts_by_name
-from flows.layout import output_folder
-from flows.matrix import conclude_matrix, save_recipes, subject_of
+from flows.shared.checks import check, texts_by_name
+from flows.shared.matrix_cells import make_cells
+from flows.shared.matrix_results import conclude_matrix, save_recipes, subject_of
+from flows.shared.output_folder import output_folder
 from optishear.evidence.crossed import DENSE, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.parameters import CrossTaskStage
-from optishear.recipe import Recipe, named_recipe
-from tasks.held_back import hold_back
-from tasks.judge import judge_stage, load_perplexity
-from tasks.runs import tracked_run
-from tasks.search import load_recipe, search_stage
-from tasks.statistics import statistics_stage
-from tasks.store import Artifact
+from optishear.recipes.recipe import Recipe, named_recipe
+from tasks.stages.evaluate_held_out import judge_stage, load_perplexity
+from tasks.stages.held_out import hold_back
+from tasks.stages.search import load_recipe, search_stage
+from tasks.stages.statistics import statistics_stage
+from tasks.store.artifacts import Artifact
+from tasks.tracking.flow_runs import tracked_run
 
 TABLE = "cross-task"
 
@@ -70,9 +70,3 @@ def _found(texts: Mapping[str, CrossTaskStage], row: str) -> Recipe:
     """The recipe found on one text; cached."""
     here = texts[row]
     return load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("cross-task")

@@ -2,17 +2,17 @@
 
 from prefect import flow
 
-from flows.checks import check
-from flows.layout import output_folder
-from flows.summary import where
+from flows.shared.checks import check
+from flows.shared.output_folder import output_folder
+from flows.shared.summary import where
 from optishear.parameters import EvaluateStage
-from tasks.datasets import dataset_inputs
-from tasks.evaluate import evaluate_stage, forget_failures
-from tasks.footprint import footprint_stage
-from tasks.jsonfile import write_json
-from tasks.register import Attachments, flat_metrics, register
-from tasks.results import collect_metrics, readable
-from tasks.runs import tracked_run
+from tasks.registration.datasets import dataset_inputs
+from tasks.registration.metrics import collect_metrics, readable
+from tasks.registration.results import Attachments, flat_metrics, register
+from tasks.stages.evaluate import evaluate_stage, forget_failures
+from tasks.stages.footprint import footprint_stage
+from tasks.store.json_file import write_json
+from tasks.tracking.flow_runs import tracked_run
 
 METRICS = "metrics.json"
 
@@ -33,9 +33,3 @@ def evaluate(parameters: EvaluateStage) -> str:
             attachments = Attachments(inputs=inputs, files={"": [output / METRICS]})
             register(run, metrics["parameters"], flat_metrics(metrics), attachments)
     return f"{readable(metrics['evaluation'])}\n\n{where(output, {'metrics': METRICS}, run)}"
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("evaluate")

@@ -5,13 +5,13 @@ from typing import Any
 from prefect import flow, task
 from prefect.runtime import flow_run
 
-from flows.checks import check
 from flows.pipeline import pipeline
-from flows.plan import PlannedRun, read_plan
+from flows.shared.checks import check
+from flows.shared.nightly_plan import PlannedRun, read_plan
 from optishear.parameters import NightlyStage, Pipeline
-from tasks.deployed import UnfinishedRunError, absolute_files, failure, finish_deployment
-from tasks.keys import digest
-from tasks.placement import uses_deployments
+from tasks.engine.deployments import UnfinishedRunError, absolute_files, failure, finish_deployment
+from tasks.engine.placement import uses_deployments
+from tasks.store.keys import digest
 
 
 @flow(name="nightly")
@@ -61,9 +61,3 @@ def _values(run: PlannedRun) -> dict[str, Any]:
 
 def _in_process(run: PlannedRun) -> Pipeline:
     return run.parameters.model_copy(update={"placement": "in_process"})
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("nightly")

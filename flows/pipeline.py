@@ -2,15 +2,15 @@
 
 from prefect import flow
 
-from flows.checks import check
-from flows.judgement import conclude, final_checkpoint, prune_and_judge
-from flows.layout import output_folder
+from flows.shared.checks import check
+from flows.shared.output_folder import output_folder
+from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
 from optishear.parameters import Pipeline
-from tasks.calibrate import calibrate_stage
-from tasks.diagnose import diagnose_stage
-from tasks.runs import tracked_run
-from tasks.search import load_recipe, search_stage
-from tasks.statistics import statistics_stage
+from tasks.stages.calibrate import calibrate_stage
+from tasks.stages.diagnose import diagnose_stage
+from tasks.stages.search import load_recipe, search_stage
+from tasks.stages.statistics import statistics_stage
+from tasks.tracking.flow_runs import tracked_run
 
 
 @flow(name="pipeline")
@@ -33,9 +33,3 @@ def pipeline(parameters: Pipeline) -> str:
                 "diagnose": diagnosed,
             }
             return conclude(parameters, output, run, recipe, stages, judged)
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("run")

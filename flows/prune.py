@@ -2,17 +2,17 @@
 
 from prefect import flow
 
-from flows.checks import check
-from flows.layout import lay_out, output_folder
-from flows.summary import where
+from flows.shared.checks import check
+from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.summary import where
 from optishear.parameters import PruneStage
-from optishear.recipe import find_recipe
-from tasks.calibrate import CALIBRATION, calibrate_stage
-from tasks.gradients import observe
-from tasks.prune import CHECKPOINT, SUMMARY, prune_stage
-from tasks.reconstruct import reconstruct_stage
-from tasks.search import RECIPE
-from tasks.statistics import STATISTICS
+from optishear.recipes.recipe import find_recipe
+from tasks.stages.calibrate import CALIBRATION, calibrate_stage
+from tasks.stages.gradients import observe
+from tasks.stages.prune import CHECKPOINT, SUMMARY, prune_stage
+from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.search import RECIPE
+from tasks.stages.statistics import STATISTICS
 
 
 @flow(name="prune")
@@ -39,9 +39,3 @@ def prune(parameters: PruneStage) -> str:
     achieved = pruned.read_json(SUMMARY)["achieved_sparsity"]
     places = where(output, {"model": CHECKPOINT, "recipe": RECIPE})
     return f"Pruned: {achieved:.2%} of the weights in the decoder layers are zero.\n\n{places}"
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("prune")

@@ -2,17 +2,17 @@
 
 from prefect import flow
 
-from flows.checks import check
-from flows.layout import lay_out, output_folder
-from flows.summary import where
+from flows.shared.checks import check
+from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.summary import where
 from optishear.parameters import SearchStage
-from tasks.calibrate import CALIBRATION, calibrate_stage
-from tasks.datasets import dataset_inputs
-from tasks.register import Attachments, flat_metrics, register
-from tasks.results import collect_metrics
-from tasks.runs import tracked_run
-from tasks.search import FRONT, RECIPE, TRIALS, search_stage
-from tasks.statistics import STATISTICS, statistics_stage
+from tasks.registration.datasets import dataset_inputs
+from tasks.registration.metrics import collect_metrics
+from tasks.registration.results import Attachments, flat_metrics, register
+from tasks.stages.calibrate import CALIBRATION, calibrate_stage
+from tasks.stages.search import FRONT, RECIPE, TRIALS, search_stage
+from tasks.stages.statistics import STATISTICS, statistics_stage
+from tasks.tracking.flow_runs import tracked_run
 
 
 @flow(name="search")
@@ -40,9 +40,3 @@ def search(parameters: SearchStage) -> str:
             attachments = Attachments(inputs=inputs, files={"": [output / RECIPE, output / TRIALS]})
             register(run, metrics["parameters"], flat_metrics(metrics), attachments)
     return where(output, {"recipe": RECIPE, "trials": TRIALS, "other recipes": FRONT}, run)
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("search")

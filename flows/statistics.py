@@ -2,12 +2,12 @@
 
 from prefect import flow
 
-from flows.checks import check
-from flows.layout import lay_out, output_folder
-from flows.summary import where
+from flows.shared.checks import check
+from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.summary import where
 from optishear.parameters import StatisticsStage
-from tasks.calibrate import CALIBRATION, calibrate_stage
-from tasks.statistics import STATISTICS, statistics_stage
+from tasks.stages.calibrate import CALIBRATION, calibrate_stage
+from tasks.stages.statistics import STATISTICS, statistics_stage
 
 
 @flow(name="statistics")
@@ -19,9 +19,3 @@ def statistics(parameters: StatisticsStage) -> str:
         observed = statistics_stage(parameters, blocks)
         lay_out(output, {CALIBRATION: blocks.path(CALIBRATION), STATISTICS: observed.path(STATISTICS)})
     return where(output, {"statistics": STATISTICS})
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("statistics")

@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect import flow
 
-from flows.artifacts import show_results
-from flows.checks import check
-from flows.judgement import METRICS
-from flows.layout import output_folder
 from flows.pipeline import pipeline
-from flows.summary import where
-from optishear.errors import IncompleteError
+from flows.shared.checks import check
+from flows.shared.output_folder import output_folder
+from flows.shared.prefect_page import show_results
+from flows.shared.prune_and_evaluate import METRICS
+from flows.shared.summary import where
+from optishear.errors import IncompleteError, first_line
 from optishear.evaluation.sweep import sweep_table
 from optishear.files import write_aside
 from optishear.parameters import Pipeline, SweepStage
@@ -22,11 +22,11 @@ from optishear.report.export import png
 from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.sweep import SweepCell, sweep_markdown, sweep_verdict
 from optishear.report.sweep_page import write_sweep
-from tasks.jsonfile import write_json
-from tasks.parts import pipelines_of
-from tasks.register import Attachments, flat_metrics, register
-from tasks.runs import tracked_run
-from tasks.tracking import PLACES
+from tasks.engine.parameter_groups import pipelines_of
+from tasks.registration.results import Attachments, flat_metrics, register
+from tasks.store.json_file import write_json
+from tasks.tracking.experiment import PLACES
+from tasks.tracking.flow_runs import tracked_run
 
 TABLE = "sweep.parquet"
 FIGURE = "sweep.png"
@@ -79,9 +79,9 @@ def _cell(sparsity: str, parameters: Pipeline) -> SweepCell:
     try:
         pipeline(parameters)
     except Exception as error:  # whatever it is, the other sparsities are worth having
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        reason = first_line(error)
         logger.error("%s failed: %s", sparsity, reason)
-        return SweepCell(sparsity, failure=reason.rstrip("."))
+        return SweepCell(sparsity, failure=reason)
     metrics: dict[str, Any] = json.loads((parameters.output / METRICS).read_text(encoding="utf-8"))
     return SweepCell(sparsity, metrics)
 
@@ -92,9 +92,3 @@ def _words(failed: dict[str, str], output: Path) -> str:
         f"{len(failed)} of the sparsities failed, the first {sparsity} ({reason}); the others are in {str(output)!r}, "
         "and the same command makes only those that failed."
     )
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("sweep")

@@ -2,15 +2,15 @@
 
 from prefect import flow
 
-from flows.checks import check
-from flows.judgement import conclude, final_checkpoint, prune_and_judge
-from flows.layout import output_folder
+from flows.shared.checks import check
+from flows.shared.output_folder import output_folder
+from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
 from optishear.parameters import TransferStage
-from optishear.recipe import find_recipe
-from tasks.calibrate import calibrate_stage
-from tasks.diagnose import diagnose_stage
-from tasks.gradients import observe
-from tasks.runs import tracked_run
+from optishear.recipes.recipe import find_recipe
+from tasks.stages.calibrate import calibrate_stage
+from tasks.stages.diagnose import diagnose_stage
+from tasks.stages.gradients import observe
+from tasks.tracking.flow_runs import tracked_run
 
 
 @flow(name="transfer")
@@ -26,9 +26,3 @@ def transfer(parameters: TransferStage) -> str:
             diagnosed = diagnose_stage(parameters, blocks, observed, recipe, final_checkpoint(pruned))
             stages = {"calibrate": blocks, "statistics": observed, **pruned, "diagnose": diagnosed}
             return conclude(parameters, output, run, recipe, stages, judged)
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("transfer")

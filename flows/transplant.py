@@ -5,24 +5,24 @@ from functools import partial
 
 from prefect import flow
 
-from flows.cells import make_cells
-from flows.checks import check
-from flows.layout import output_folder
-from flows.matrix import conclude_matrix, perplexities, subject_of, task_scores
+from flows.shared.checks import check
+from flows.shared.matrix_cells import make_cells
+from flows.shared.matrix_results import conclude_matrix, perplexities, subject_of, task_scores
+from flows.shared.output_folder import output_folder
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.evidence.transplant import SEARCHED, UNIFORM, transplant_evidence
 from optishear.parameters import EvaluateStage, PruneStage, TransplantStage
 from optishear.ratios.allocate import RATIO_METHODS
-from optishear.recipe import Recipe, find_recipe, named_recipe
-from tasks.calibrate import calibrate_stage
-from tasks.evaluate import evaluate_stage, forget_failures
-from tasks.gradients import observe
-from tasks.parts import part
-from tasks.prune import CHECKPOINT
-from tasks.ratios import load_ratios, ratios_stage
-from tasks.reconstruct import reconstruct_stage
-from tasks.runs import tracked_run
-from tasks.store import Artifact
+from optishear.recipes.recipe import Recipe, find_recipe, named_recipe
+from tasks.engine.parameter_groups import part
+from tasks.stages.calibrate import calibrate_stage
+from tasks.stages.evaluate import evaluate_stage, forget_failures
+from tasks.stages.gradients import observe
+from tasks.stages.prune import CHECKPOINT
+from tasks.stages.ratios import load_ratios, ratios_stage
+from tasks.stages.reconstruct import reconstruct_stage
+from tasks.store.artifacts import Artifact
+from tasks.tracking.flow_runs import tracked_run
 
 OWN = "recipe"
 SPARSEGPT = "sparsegpt"
@@ -86,9 +86,3 @@ def _combined(parameters: TransplantStage, recipe: Recipe, blocks: Artifact, rat
     # A recipe of its own: what the search has said of another one does not hold for it.
     name = f"{metric} with {ratios} ratios"
     return Recipe(name=name, sparsity=recipe.sparsity, metrics=metrics, sparsity_ratios=curves)
-
-
-if __name__ == "__main__":
-    from flows.cli import main_of
-
-    main_of("transplant")

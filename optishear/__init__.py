@@ -7,24 +7,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from optishear.api import prune, search
     from optishear.errors import InputError
     from optishear.evaluation.evaluate import evaluate
     from optishear.inference.fast_layers import use_sparse_layers
+    from optishear.interface.api import prune, search
     from optishear.models.load import load_model
     from optishear.pruning.checkpoint import save_checkpoint
-    from optishear.recipe import Recipe
+    from optishear.recipes.recipe import Recipe
 
 __all__ = ["InputError", "Recipe", "evaluate", "load_model", "prune", "save_checkpoint", "search", "use_sparse_layers"]
 
 _HOMES = {
     "InputError": "optishear.errors",
-    "Recipe": "optishear.recipe",
+    "Recipe": "optishear.recipes.recipe",
     "evaluate": "optishear.evaluation.evaluate",
     "load_model": "optishear.models.load",
-    "prune": "optishear.api",
+    "prune": "optishear.interface.api",
     "save_checkpoint": "optishear.pruning.checkpoint",
-    "search": "optishear.api",
+    "search": "optishear.interface.api",
     "use_sparse_layers": "optishear.inference.fast_layers",
 }
 

@@ -14,3 +14,12 @@ class IncompleteError(RuntimeError):
 
     The command line prints the sentence alone and exits with 1.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message without a full stop; the error's type where it has no message.
+
+    For reasons inside a sentence: libraries add hints and tracebacks in further lines.
+    """
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return next((line.strip() for line in message.splitlines() if line.strip()), type(error).__name__).rstrip(".")

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from optishear.errors import InputError
+from optishear.errors import InputError, first_line
 from optishear.pattern import parse_pattern
+from optishear.units import parse_duration
 
 Positive = Annotated[int, Field(ge=1)]
 Group = TypeVar("Group", bound="Parameters")
@@ -158,7 +159,7 @@ class SearchParameters(Parameters):
     @classmethod
     def _valid_budget(cls, value: str | None) -> str | None:
         if value is not None:
-            seconds_of(value)
+            parse_duration(value)
         return value
 
     @field_validator("search_calibrations")
@@ -514,23 +515,6 @@ class NightlyStage(PlacementParameters):
     )
 
 
-def seconds_of(duration: str) -> float:
-    """Read a duration such as ``90s``, ``10m`` or ``2h``.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = duration[:-1], duration[-1:]
-    try:
-        seconds = float(number) * units[unit]
-    except (KeyError, ValueError):
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"{duration!r} is not a duration such as 90s, 10m or 2h")
-    return seconds
-
-
 def read_parameters(group: type[Group], values: dict[str, Any], config: Path | None = None) -> Group:
     """Build a parameter group from a YAML file and from values that override it.
 
@@ -553,7 +537,7 @@ def read_mapping(file: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"The configuration {str(file)!r} cannot be read as YAML ({reason}).") from None
     if loaded is not None and not isinstance(loaded, dict):
         raise InputError(f"The configuration {str(file)!r} is not a mapping of parameter names to values.")

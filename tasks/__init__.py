@@ -1,1 +1,1 @@
-"""One cached Prefect task per stage: thin, over the library; what it makes lies in a content-addressed store."""
+"""The cached stages of the pipeline as Prefect tasks, thin over the library, and their registration in MLflow."""

@@ -16,7 +16,7 @@ from transformers import (
 )
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
 
 VOCABULARY = 128
 WORDS = "the rest of this heat is on that other hand and it has no end in these rooms".split()

@@ -2,9 +2,9 @@
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from optishear.calibration.calibration_set import CalibrationSet
 from optishear.calibration.pack import pack
 from optishear.calibration.self_generated import generate
-from optishear.calibration.set import CalibrationSet
 from optishear.calibration.text import check_source, read_documents
 from optishear.errors import InputError
 

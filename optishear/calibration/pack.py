@@ -6,7 +6,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
 from optishear.errors import InputError
 
 # More than a token holds of common text, so that one look at the start of a long document is mostly enough.

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StaticCache
 
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
 from optishear.errors import InputError
 
 

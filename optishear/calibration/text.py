@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from optishear.errors import InputError
+from optishear.errors import InputError, first_line
 from optishear.models.digest import digest_of_file
 
 PYTHON_DOCS = "python-docs"
@@ -108,7 +108,7 @@ def _parquet(path: Path) -> Iterator[Any]:
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowException as error:
-        raise InputError(f"The file {str(path)!r} is not Parquet ({str(error).splitlines()[0]}).") from None
+        raise InputError(f"The file {str(path)!r} is not Parquet ({first_line(error)}).") from None
     if "text" not in file.schema_arrow.names:
         columns = ", ".join(file.schema_arrow.names)
         raise InputError(f"The file {str(path)!r} has no column 'text', only {columns}; rename the one that has it.")

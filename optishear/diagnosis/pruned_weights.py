@@ -10,8 +10,8 @@ from optishear.masks.select import keep_mask
 from optishear.models.layers import PrunableLayer
 from optishear.pruning.apply import layer_scores
 from optishear.pruning.stored_weights import StoredWeights
-from optishear.recipe import Recipe
-from optishear.sparsity import layer_ratios, pruned_per_row
+from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
+from optishear.recipes.recipe import Recipe
 from optishear.statistics.statistics import Statistics
 
 # A layer's pruned weight [out, in], made when it is asked for; the dense layer is left as it is.

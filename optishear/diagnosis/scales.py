@@ -9,7 +9,7 @@ from optishear.diagnosis.distributions import Distributions
 from optishear.diagnosis.factors import log_factors
 from optishear.metrics.metric import GradientMetric
 from optishear.models.layers import PrunableLayer
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.statistics.statistics import Statistics
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from optishear.errors import InputError
+from optishear.errors import InputError, first_line
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -60,7 +60,7 @@ def _read(content: bytes, name: str) -> Suite:
     try:
         return Suite.model_validate(yaml.safe_load(content))
     except yaml.YAMLError as error:
-        raise InputError(f"The suite {name!r} is not YAML ({str(error).splitlines()[0]}).") from None
+        raise InputError(f"The suite {name!r} is not YAML ({first_line(error)}).") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "content"

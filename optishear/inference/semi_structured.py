@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from optishear.errors import first_line
 from optishear.models.layers import prunable_layers
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def semi_structure_layers(
         try:
             changed += semi_structure(layer.module, convert)
         except RuntimeError as error:
-            refused.append(next(iter(str(error).splitlines()), type(error).__name__).rstrip("."))
+            refused.append(first_line(error))
     if refused:
         logger.warning(
             "PyTorch cannot run %d of the model's 2:4 layers as semi-structured ones on this machine (%s); they stay "

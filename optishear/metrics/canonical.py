@@ -13,14 +13,14 @@ A mask depends only on the order of the scores inside each row. So of S = c_W u_
 from itertools import product
 from typing import get_args
 
-from optishear.metrics.metric import MetaMetric
+from optishear.metrics.metric import MetaMetric, PowerMetric
 from optishear.metrics.operations import Coefficient, Operation
 
 POWERS: dict[Operation, float] = {"identity": 1.0, "sqrt": 0.5, "square": 2.0}
-CanonicalKey = tuple[str | float, ...]
+MetricKey = tuple[str | float, ...]
 
 
-def canonical_key(metric: MetaMetric) -> CanonicalKey:
+def canonical_key(metric: MetaMetric) -> MetricKey:
     """The key of a meta metric; equal keys give identical masks on every weight and every activation."""
     weight_coefficient = metric.weight_coefficient
     if weight_coefficient not in ("column_sum", "relative_sum"):
@@ -61,9 +61,16 @@ def all_meta_metrics() -> list[MetaMetric]:
     ]
 
 
-def distinct_meta_metrics() -> dict[CanonicalKey, MetaMetric]:
+def distinct_meta_metrics() -> dict[MetricKey, MetaMetric]:
     """One metric of each class, the first in the order of ``all_meta_metrics``."""
-    distinct: dict[CanonicalKey, MetaMetric] = {}
+    distinct: dict[MetricKey, MetaMetric] = {}
     for metric in all_meta_metrics():
         distinct.setdefault(canonical_key(metric), metric)
     return distinct
+
+
+def metric_key(metric: MetaMetric | PowerMetric) -> MetricKey:
+    """A key that is equal for metrics that give equal masks."""
+    if isinstance(metric, MetaMetric):
+        return canonical_key(metric)
+    return ("exponents", metric.activation_exponent, metric.sums_exponent, metric.column_share)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optishear.metrics.canonical import CanonicalKey, canonical_key, distinct_meta_metrics
+from optishear.metrics.canonical import MetricKey, canonical_key, distinct_meta_metrics
 from optishear.metrics.metric import MetaMetric, PowerMetric
 from optishear.metrics.operations import COEFFICIENTS, OPERATIONS
 
-_REPRESENTATIVES: dict[CanonicalKey, MetaMetric] = distinct_meta_metrics()
+_REPRESENTATIVES: dict[MetricKey, MetaMetric] = distinct_meta_metrics()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from optishear.errors import InputError
+from optishear.errors import InputError, first_line
 from optishear.files import ensure_writable, write_aside
 from optishear.models.quiet import quiet_transformers
 from optishear.models.write import write_checkpoint
@@ -38,7 +38,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
                 )
                 tokenizer = AutoTokenizer.from_pretrained(**where)
         except (ValueError, KeyError, IndexError, NotImplementedError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+            reason = first_line(error)
             raise InputError(
                 f"The GGUF file {gguf.name!r} cannot be read ({reason}); give the model's original checkpoint."
             ) from error

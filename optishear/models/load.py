@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from optishear.errors import InputError
+from optishear.errors import InputError, first_line
 from optishear.formats.stored import open_checkpoint, stored_format
 from optishear.models.gguf import convert_gguf
 from optishear.models.quiet import quiet_transformers
@@ -131,7 +131,7 @@ def _tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokeni
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.location, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        reason = _reason(error)
+        reason = first_line(error)
         raise InputError(
             f"The model {source.name!r} has no tokenizer that can be loaded ({reason}); {mend}."
         ) from error
@@ -183,9 +183,5 @@ def _unreadable(source: ModelSource, part: str, error: Exception) -> InputError:
             f"The model {source.name!r} needs code from its checkpoint; if you trust that code, set trust_remote_code."
         )
     return InputError(
-        f"The {part} of the model {source.name!r} cannot be read ({_reason(error)}); check the checkpoint's files."
+        f"The {part} of the model {source.name!r} cannot be read ({first_line(error)}); check the checkpoint's files."
     )
-
-
-def _reason(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

@@ -8,7 +8,7 @@ import huggingface_hub
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from tqdm import tqdm
 
-from optishear.errors import InputError
+from optishear.errors import InputError, first_line
 from optishear.home import home_folder
 from optishear.models.digest import digest_of_file
 from optishear.models.package import find_in_package
@@ -150,7 +150,7 @@ def _cached_hub_model(name: str, error: Exception) -> ModelSource:
     """The hub's model as it was last downloaded; its folder is the location, so that loading asks no network."""
     config = huggingface_hub.try_to_load_from_cache(name, "config.json")
     if not isinstance(config, str):
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        reason = first_line(error)
         raise InputError(
             f"The model {name!r} was not found: neither a local file or folder nor in the local hub cache, and the "
             f"hub cannot be reached ({reason}); {_ACCEPTED}."

@@ -12,8 +12,8 @@ from optishear.metrics.metric import GradientMetric, Metric
 from optishear.metrics.score import gradient_scores, scores
 from optishear.models.layers import PrunableLayer, prunable_layers
 from optishear.pattern import Pattern
-from optishear.recipe import Recipe
-from optishear.sparsity import layer_ratios, pruned_per_row
+from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
+from optishear.recipes.recipe import Recipe
 from optishear.statistics.statistics import Statistics
 
 

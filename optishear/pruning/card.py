@@ -7,7 +7,7 @@ import yaml
 
 from optishear.metrics.metric import PUBLISHED, Metric, PowerMetric
 from optishear.models.source import ModelSource
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 
 _KINDS = {
     "attention_in": "attention inputs (queries, keys, values)",

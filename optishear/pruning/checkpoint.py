@@ -11,7 +11,7 @@ from optishear.errors import InputError
 from optishear.files import write_aside, write_text
 from optishear.models.write import write_checkpoint
 from optishear.pruning.stored_weights import StoredWeights
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 
 RECIPE_FILE = "recipe.yaml"
 CARD_FILE = "README.md"

@@ -7,7 +7,7 @@ import torch
 from optishear.models.layers import PrunableLayer
 from optishear.ratios.alphapruning import alphapruning_ratios
 from optishear.ratios.owl import owl_ratios
-from optishear.sparsity import exact_ratios
+from optishear.recipes.layer_ratios import exact_ratios
 from optishear.statistics.statistics import Statistics
 
 RatioMethod = Literal["owl", "alphapruning"]

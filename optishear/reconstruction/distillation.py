@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.reconstruction.master_weights import MasterWeights
 from optishear.reconstruction.schedule import rate_at
-from optishear.searching.reconstruction import ReconstructionError
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Distillation:
 
 
 def distil(
-    error: ReconstructionError,
+    error: ModelDivergence,
     masks: Mapping[Tensor, Tensor],
     others: Sequence[Tensor],
     *,

@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.masks.select import keep_mask
 from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
 from optishear.parameters import ReconstructionParameters
 from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, layer_scores
-from optishear.recipe import Recipe
+from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
+from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.block_tuning import tune_block
 from optishear.reconstruction.distillation import Distillation, distil
 from optishear.reconstruction.layers import LayerTask, SolvedLayer, chooses_masks, relative_error, solve_layers
@@ -23,8 +25,6 @@ from optishear.reconstruction.master_weights import unpruned
 from optishear.reconstruction.schedule import held_out
 from optishear.reconstruction.second_moment import SecondMoments
 from optishear.reconstruction.stream import BlockCall, block_calls, check_calls, equal_batches, first_inputs
-from optishear.searching.reconstruction import ReconstructionError
-from optishear.sparsity import layer_ratios, pruned_per_row
 from optishear.statistics.statistics import Statistics
 
 
@@ -261,7 +261,7 @@ class _Blocks:
 
 def _distillation_target(
     model: PreTrainedModel, tokens: Tensor, parameters: ReconstructionParameters
-) -> ReconstructionError | None:
+) -> ModelDivergence | None:
     """The dense model's outputs on as many sequences as the steps will see, the last first.
 
     Layers are fitted to the first sequences, and what they have not seen teaches more.
@@ -270,11 +270,11 @@ def _distillation_target(
         return None
     held = held_out(len(tokens))
     wanted = held + parameters.distillation_steps * parameters.distillation_sequences
-    return ReconstructionError(model, tokens.flip(0)[:wanted], ("kl",), measured=held)
+    return ModelDivergence(model, tokens.flip(0)[:wanted], ("kl",), measured=held)
 
 
 def _distil(
-    target: ReconstructionError,
+    target: ModelDivergence,
     masks: dict[Tensor, Tensor],
     blocks: nn.ModuleList,
     held: int,

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from optishear.diagnosis.diagnosis import Diagnosis
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.report.measures import task_measures
 from optishear.report.objectives import comparable, objective_columns, objective_label, searched_objectives, varying
 from optishear.report.panels import KIND_TITLES

@@ -8,7 +8,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from optishear.diagnosis.diagnosis import Diagnosis
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.report import captions
 from optishear.report.alignment import alignment_by_layer
 from optishear.report.comparison import comparison

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from optishear.files import write_text
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.report.export import inline_svg
 from optishear.report.figures import ReportFigure
 from optishear.report.reproduce import command

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.report.style import LIGHT, SMALL, Theme, dress, new_figure, plain, statement
 from optishear.report.words import percent
 

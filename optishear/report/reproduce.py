@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optishear.parameters import Parameters, Pipeline, TransferStage
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 
 # Where results go is the reader's choice, and a tracking address may hold a password.
 _LEFT_OUT = {"output", "tracking_uri", "experiment"}

@@ -3,6 +3,7 @@
 import math
 
 from optishear.pattern import Pattern
+from optishear.units import format_bytes
 
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -52,9 +53,7 @@ def duration(seconds: float | None) -> str:
 
 
 def memory(size: float | None) -> str:
-    """Bytes as MiB or GiB."""
+    """Bytes in binary units; "not a number" and the like where there are none."""
     if size is None or not math.isfinite(size):
         return number(size)
-    if size < 2**30:
-        return f"{size / 2**20:.0f}{SPACE}MiB"
-    return f"{size / 2**30:.2f}{SPACE}GiB"
+    return format_bytes(size, SPACE)

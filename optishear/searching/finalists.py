@@ -7,17 +7,17 @@ from dataclasses import replace
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.parameters import ReconstructionParameters, SearchParameters, read_parameters
 from optishear.pattern import Pattern
 from optishear.reconstruction.reconstruct import reconstruct
-from optishear.searching.candidate import Candidate
+from optishear.search_space.candidate import Candidate
 from optishear.searching.choice import Choice, on_target
 from optishear.searching.evaluator import measure_all, named_divergences
-from optishear.searching.ledger import Ledger, measurement_key
+from optishear.searching.journal import Journal, measurement_key
 from optishear.searching.masked_weights import MaskedWeights
-from optishear.searching.reconstruction import ReconstructionError
 from optishear.searching.trials import Trial
 from optishear.statistics.statistics import Statistics
 
@@ -56,9 +56,9 @@ class Finalists:
         model: PreTrainedModel,
         weights: MaskedWeights,
         statistics: Statistics,
-        errors: Mapping[str, ReconstructionError],
+        errors: Mapping[str, ModelDivergence],
         tokens: Tensor,
-        ledger: Ledger,
+        journal: Journal,
         pattern: Pattern,
     ) -> None:
         """Bind what a measurement needs.
@@ -69,7 +69,7 @@ class Finalists:
             statistics: taken on the dense model.
             errors: reconstruction error by the name of its calibration set.
             tokens: [sequences, length] that layers are fitted on.
-            ledger: what was measured before.
+            journal: what was measured before.
             pattern: the target.
         """
         self.judged: dict[int, Trial] = {}
@@ -78,7 +78,7 @@ class Finalists:
         self._statistics = statistics
         self._errors = errors
         self._calibration = CalibrationSet(tokens, source="finalists")
-        self._ledger = ledger
+        self._journal = journal
         self._pattern = pattern
 
     def choose(self, choice: Choice, trials: list[Trial], count: int) -> Choice:
@@ -111,7 +111,7 @@ class Finalists:
         """The errors after reconstruction, named as the errors with a prefix."""
         candidate = trial.candidate
         key = self._key(candidate, trial.sequences)
-        measured = self._ledger.get(key)
+        measured = self._journal.get(key)
         if measured is None:
             started = time.perf_counter()
             self._weights.restore()
@@ -121,7 +121,7 @@ class Finalists:
             measured = {_PREFIX + name: value for name, value in found.items()}
             self._weights.restore()
             measured["seconds"] = time.perf_counter() - started
-            self._ledger.put(key, measured)
+            self._journal.put(key, measured)
         return {name: value for name, value in measured.items() if name != "seconds"}
 
     def _key(self, candidate: Candidate, sequences: int) -> str:

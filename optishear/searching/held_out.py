@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.searching.candidate import Candidate
+from optishear.divergence.model_divergence import ModelDivergence
+from optishear.search_space.candidate import Candidate
 from optishear.searching.masked_weights import MaskedWeights
-from optishear.searching.reconstruction import ReconstructionError
 
 # More would tell more and cost two forward passes each.
 MOST_SEQUENCES = 8
@@ -66,7 +66,7 @@ class HeldOut:
             tokens: [sequences, length] that nothing in the search looks at; fewer than two cannot tell anything.
         """
         tokens = tokens[:MOST_SEQUENCES]
-        self._error = ReconstructionError(model, tokens, ("kl",)) if len(tokens) > 1 else None
+        self._error = ModelDivergence(model, tokens, ("kl",)) if len(tokens) > 1 else None
 
     def compare(self, weights: MaskedWeights, chosen: Candidate, reference: Candidate) -> Confirmation | None:
         """Measure both candidates on the same sequences; ``None`` where there are too few."""

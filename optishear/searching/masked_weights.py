@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 
 from optishear.masks.select import empty_ranks, keep_mask, row_ranks
-from optishear.metrics.canonical import canonical_key
+from optishear.metrics.canonical import MetricKey, metric_key
 from optishear.metrics.metric import MetaMetric, PowerMetric
 from optishear.metrics.score import LayerScores, WeightSums, weight_sums
 from optishear.models.layers import PrunableLayer
 from optishear.pattern import Pattern
 from optishear.statistics.statistics import Statistics
-
-MetricKey = tuple[str | float, ...]
 
 # Weights that one thread prunes at a time: their scores (2 MiB) stay in its caches, and they outweigh the handing over.
 WEIGHTS_PER_BLOCK = 2**19
@@ -36,13 +34,6 @@ class _Layer:
 
     def scores(self, metric: MetaMetric | PowerMetric) -> LayerScores:
         return LayerScores(metric, self.original, self.squared_norms, self.sums)
-
-
-def metric_key(metric: MetaMetric | PowerMetric) -> MetricKey:
-    """A key that is equal for metrics that give equal masks."""
-    if isinstance(metric, MetaMetric):
-        return canonical_key(metric)
-    return ("exponents", metric.activation_exponent, metric.sums_exponent, metric.column_share)
 
 
 class MaskedWeights:

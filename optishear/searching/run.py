@@ -11,13 +11,13 @@ from optishear.metrics.metric import NAMED
 from optishear.models.layers import PrunableLayer
 from optishear.parameters import SearchParameters
 from optishear.pattern import Pattern
+from optishear.search_space.candidate import AnyMetric, Candidate, make_candidate
+from optishear.search_space.space import Genome, Space, metric_scopes, ratio_groups
 from optishear.searching.algorithms.registry import algorithm_for
-from optishear.searching.candidate import AnyMetric, Candidate, make_candidate
 from optishear.searching.choice import choose
 from optishear.searching.descent import RatioDescent
 from optishear.searching.evaluator import Evaluator
 from optishear.searching.rounds import Round, plan_rounds, plan_stages
-from optishear.searching.space import Genome, Space, metric_scopes, ratio_groups
 from optishear.searching.trials import Trial, best_first
 
 Progress = Callable[[list[Trial]], None]

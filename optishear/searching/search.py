@@ -9,22 +9,22 @@ import pyarrow as pa
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import PrunableLayer, prunable_layers
 from optishear.parameters import SearchParameters
 from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
-from optishear.recipe import Recipe
-from optishear.searching.candidate import make_candidate
+from optishear.recipes.recipe import Recipe
+from optishear.search_space.candidate import make_candidate
 from optishear.searching.choice import Choice, choose, confirm
 from optishear.searching.evaluator import CandidateEvaluator
 from optishear.searching.finalists import Finalists, fitting_sequences
 from optishear.searching.held_out import Confirmation, HeldOut
-from optishear.searching.ledger import Ledger
+from optishear.searching.journal import Journal
 from optishear.searching.masked_weights import MaskedWeights
-from optishear.searching.reconstruction import ReconstructionError
 from optishear.searching.run import Progress, SearchRun
 from optishear.searching.trials import Trial, trials_table
 from optishear.statistics.statistics import Statistics
@@ -60,7 +60,7 @@ def run_search(
     parameters: SearchParameters,
     pattern: Pattern,
     seed: int = 0,
-    ledger: Path | None = None,
+    journal: Path | None = None,
     origin: dict[str, object] | None = None,
     on_generation: Progress | None = None,
     progress: bool = True,
@@ -68,8 +68,8 @@ def run_search(
 ) -> SearchResult:
     """Search the best recipe for a model in memory; the model is dense again afterwards.
 
-    Deterministic for a seed. A search that was killed and is started again with the same ledger asks for the
-    same candidates in the same order, takes from the ledger what it had measured, and ends with the recipe of an
+    Deterministic for a seed. A search that was killed and is started again with the same journal asks for the
+    same candidates in the same order, takes from the journal what it had measured, and ends with the recipe of an
     undisturbed search: a time budget counts the seconds that the measurements took when they were made.
 
     Args:
@@ -79,7 +79,7 @@ def run_search(
         parameters: what is searched, and for how long.
         pattern: the target.
         seed: decides every random choice.
-        ledger: journal of measurements, shared by all searches on this model and these calibrations.
+        journal: file of measurements, shared by all searches on this model and these calibrations.
         origin: where the recipe comes from, kept in it.
         on_generation: called with all trials so far after every generation.
         progress: show a progress bar.
@@ -94,7 +94,7 @@ def run_search(
     main = calibrations[""].tokens
     fitted_on = main[fitting_sequences(parameters, len(main))]
     errors = {
-        name: ReconstructionError(
+        name: ModelDivergence(
             model,
             each.tokens[: gradient_sequences(parameters, each) if not name else parameters.search_sequences],
             tuple(parameters.divergences),
@@ -108,7 +108,7 @@ def run_search(
     if parameters.reconstructed_finalists:
         seen = max(seen, parameters.search_sequences + len(fitted_on))
     held_out = HeldOut(model, main[seen:])
-    measured = Ledger(ledger)
+    measured = Journal(journal)
     with MaskedWeights(layers, statistics, pattern, budget) as weights:
         evaluator = CandidateEvaluator(layers, weights, errors, measured, pattern)
         run = SearchRun(evaluator, layers, parameters, pattern, seed, len(errors[""].tokens), on_generation, progress)

@@ -10,16 +10,16 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.models.layers import PrunableLayer
 from optishear.searching.masked_weights import MaskedWeights
-from optishear.searching.reconstruction import ReconstructionError
 
 # Weights within this share of the row length of the threshold, on either side, stand for the next to change.
 BAND = 0.04
 
 
 def marginal_costs(
-    weights: MaskedWeights, error: ReconstructionError, layers: list[PrunableLayer], first: int, count: int
+    weights: MaskedWeights, error: ModelDivergence, layers: list[PrunableLayer], first: int, count: int
 ) -> list[float]:
     """Cost of pruning one more weight of each layer, for the candidate that is on the weights now.
 

@@ -12,20 +12,21 @@ from pathlib import Path
 
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import PrunableLayer, block_path, prunable_layers
-from optishear.parameters import SearchParameters, seconds_of
+from optishear.parameters import SearchParameters
 from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
-from optishear.searching.candidate import Candidate, make_candidate
+from optishear.recipes.layer_ratios import layer_ratios, resample
+from optishear.search_space.candidate import Candidate, make_candidate
 from optishear.searching.choice import choose
 from optishear.searching.evaluator import CandidateEvaluator
 from optishear.searching.held_out import HeldOut
-from optishear.searching.ledger import Ledger
+from optishear.searching.journal import Journal
 from optishear.searching.masked_weights import MaskedWeights
-from optishear.searching.reconstruction import ReconstructionError
 from optishear.searching.run import Progress, SearchRun
 from optishear.searching.search import (
     SearchResult,
@@ -34,8 +35,8 @@ from optishear.searching.search import (
     memory_budget,
     search_result,
 )
-from optishear.sparsity import layer_ratios, resample
 from optishear.statistics.statistics import Statistics
+from optishear.units import parse_duration
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,14 @@ class Member:
         model: dense.
         calibration: its search tokens, of its own tokenizer.
         statistics: taken on it.
-        ledger: journal of measurements, which may be the one of its own searches on the same calibration.
+        journal: file of measurements, which may be the one of its own searches on the same calibration.
     """
 
     name: str
     model: PreTrainedModel
     calibration: CalibrationSet
     statistics: Statistics
-    ledger: Path | None = None
+    journal: Path | None = None
 
 
 def search_shared(
@@ -86,7 +87,7 @@ def search_shared(
     """
     check_shared(parameters)
     if parameters.budget is not None:
-        budget = f"{len(members) * seconds_of(parameters.budget)}s"
+        budget = f"{len(members) * parse_duration(parameters.budget)}s"
         parameters = parameters.model_copy(update={"budget": budget})
     layers = {member.name: prunable_layers(member.model) for member in members}
     for member in members:
@@ -101,7 +102,7 @@ def search_shared(
         weights = {}
         for member in members:
             tokens = member.calibration.tokens
-            error = ReconstructionError(
+            error = ModelDivergence(
                 member.model,
                 tokens[:gradients],
                 tuple(parameters.divergences),
@@ -112,7 +113,7 @@ def search_shared(
                 MaskedWeights(layers[member.name], member.statistics, pattern, budgets[member.name])
             )
             evaluators[member.name] = CandidateEvaluator(
-                layers[member.name], weights[member.name], {"": error}, Ledger(member.ledger), pattern
+                layers[member.name], weights[member.name], {"": error}, Journal(member.journal), pattern
             )
         shared = SharedEvaluator(leader, layers, evaluators, pattern)
         run = SearchRun(shared, layers[leader], parameters, pattern, seed, gradients, on_generation, progress)

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from optishear.searching.candidate import Candidate
+from optishear.search_space.candidate import Candidate
 
 
 @dataclass(frozen=True)

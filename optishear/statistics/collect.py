@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
 from optishear.models.layers import prunable_layers
 from optishear.statistics.statistics import Statistics
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from optishear.errors import InputError
+from optishear.errors import InputError, first_line
 from optishear.files import write_aside
 
 SCHEMA = pa.schema(
@@ -60,7 +60,7 @@ class Statistics:
         try:
             table = pq.read_table(path, columns=SCHEMA.names)
         except (OSError, pa.ArrowInvalid, KeyError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise InputError(f"The statistics {str(path)!r} cannot be read ({reason}).") from None
         rows = table.column("squared_norms")
         return cls(

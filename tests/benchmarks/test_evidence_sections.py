@@ -10,9 +10,9 @@ import pytest
 from evidence_sections import SECTIONS
 
 from evidence import check_packages
-from flows.checks import texts_by_name
-from flows.cli import COMMANDS, cli
-from flows.options import given_values
+from flows.command_line.main import COMMANDS, cli
+from flows.command_line.options import given_values
+from flows.shared.checks import texts_by_name
 from optishear.errors import InputError
 from optishear.parameters import CrossTaskStage, Parameters, Pipeline, SweepStage, read_parameters
 

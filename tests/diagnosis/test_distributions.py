@@ -6,7 +6,7 @@ from torch import nn
 from optishear.diagnosis.distributions import Distributions
 from optishear.diagnosis.scales import diagnose_scales
 from optishear.models.layers import PrunableLayer, prunable_layers
-from optishear.recipe import named_recipe
+from optishear.recipes.recipe import named_recipe
 from optishear.statistics.collect import collect_statistics
 from tiny import random_calibration, tiny_model
 

@@ -14,7 +14,7 @@ from optishear.diagnosis.pruned_weights import in_checkpoint, masked_by
 from optishear.models.layers import decoder_blocks, prunable_layers
 from optishear.models.write import write_checkpoint
 from optishear.pruning.apply import apply_recipe
-from optishear.recipe import Recipe, named_recipe
+from optishear.recipes.recipe import Recipe, named_recipe
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
 from tiny import random_calibration, tiny_model

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.cli import main
+from flows.command_line.main import main
 from tiny import random_text
 
 

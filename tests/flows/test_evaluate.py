@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flows.cli import main
+from flows.command_line.main import main
 from task_folder import TaskFolder
 
 pytestmark = [pytest.mark.usefixtures("prefect_server")]

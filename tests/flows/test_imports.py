@@ -35,7 +35,7 @@ print("imported")
 """
 
 COMMAND = """
-from flows.cli import main
+from flows.command_line.main import main
 
 main(["run", "--model", "nowhere", "--output", sys.argv[1]])
 """
@@ -63,7 +63,7 @@ def test_the_command_line_says_how_to_install_what_it_needs(tmp_path: Path) -> N
 def test_help_imports_nothing_heavy() -> None:
     heavy = {"torch", "transformers", "prefect", "mlflow", "pymoo", "matplotlib", "lm_eval", "datasets"}
     code = (
-        "import sys\nfrom flows.cli import main\n"
+        "import sys\nfrom flows.command_line.main import main\n"
         "try:\n    main(['run', '--help'])\nexcept SystemExit:\n    pass\n"
         f"print(sorted(set(sys.modules) & {heavy}))"
     )

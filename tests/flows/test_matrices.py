@@ -12,14 +12,14 @@ from prefect.client.orchestration import get_client
 from transformers import PreTrainedTokenizerFast
 
 from optishear.calibration.calibrate import calibrate
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
 from optishear.evaluation.perplexity import perplexity, text_windows
 from optishear.models.load import LoadedModel, load_model
 from optishear.pruning.apply import apply_recipe
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.statistics.collect import collect_statistics
 from task_folder import TaskFolder
-from tasks import evaluate
+from tasks.stages import evaluate
 from tiny import tiny_model
 
 pytestmark = [pytest.mark.usefixtures("prefect_server")]

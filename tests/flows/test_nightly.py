@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.cli import main
+from flows.command_line.main import main
 from flows.nightly import nightly
 from optishear.parameters import NightlyStage
-from tasks.deployed import UnfinishedRunError
+from tasks.engine.deployments import UnfinishedRunError
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.tracking import MlflowClient
 
-from flows.cli import main
-from tasks.search import search_stage
-from tasks.stage import Stage
+from flows.command_line.main import main
+from tasks.engine.stage import Stage
+from tasks.stages.search import search_stage
 
 pytestmark = [pytest.mark.usefixtures("prefect_server")]
 
@@ -44,7 +44,7 @@ def test_a_sweep_shares_and_its_cells_are_runs(
     assert (made(home, "calibrate"), made(home, "statistics"), made(home, "search")) == (1, 1, 2)
     # Dense once, Wanda and pruned at each sparsity.
     assert made(home, "evaluate") == 5
-    assert len(list((home / "ledgers").iterdir())) == 1
+    assert len(list((home / "journals").iterdir())) == 1
     table = pq.read_table(swept / "sweep.parquet")
     assert set(zip(table["sparsity"].to_pylist(), table["model"].to_pylist(), strict=True)) == {
         (sparsity, model) for sparsity in ("0.4", "2:4") for model in ("dense", "wanda", "pruned")

@@ -6,7 +6,7 @@ import yaml
 from optishear.metrics.metric import RIA, MetaMetric, PowerMetric
 from optishear.models.source import ModelSource
 from optishear.pruning.card import model_card
-from optishear.recipe import Recipe, named_recipe
+from optishear.recipes.recipe import Recipe, named_recipe
 
 HUB = ModelSource("someone/small", "someone/small", "hub:someone/small@abc", revision="abc")
 LOCAL = ModelSource("/machine/folder/my-model", "/machine/folder/my-model", "ab12")

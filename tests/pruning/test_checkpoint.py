@@ -12,7 +12,7 @@ from optishear.errors import InputError
 from optishear.models.layers import prunable_layers
 from optishear.models.load import load_model
 from optishear.pruning.checkpoint import check_replaceable, measured_sparsity, save_checkpoint
-from optishear.recipe import Recipe, named_recipe
+from optishear.recipes.recipe import Recipe, named_recipe
 
 RECIPE = named_recipe("wanda", 0.5)
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.models.layers import prunable_layers
 from optishear.parameters import ReconstructionParameters
 from optishear.pruning.apply import apply_recipe
-from optishear.recipe import Recipe, named_recipe
+from optishear.recipes.recipe import Recipe, named_recipe
 from optishear.reconstruction.reconstruct import ReconstructionSummary, reconstruct
-from optishear.searching.reconstruction import ReconstructionError
 from optishear.statistics.collect import collect_statistics
 from tiny import random_calibration, tiny_model
 
@@ -33,7 +33,7 @@ def masks(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 def divergences(model: PreTrainedModel, recipe: Recipe, **parameters: Any) -> tuple[float, float]:
     """KL divergence of a model from the dense one on the calibration, with masks only and reconstructed."""
-    error = ReconstructionError(model, CALIBRATION.tokens, ("kl",))
+    error = ModelDivergence(model, CALIBRATION.tokens, ("kl",))
     dense = {name: value.clone() for name, value in model.state_dict().items()}
     apply_recipe(model, recipe, collect_statistics(model, CALIBRATION, progress=False))
     masked = error.measure()["kl"]

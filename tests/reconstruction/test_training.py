@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.reconstruction.block_tuning import tune_block
 from optishear.reconstruction.distillation import distil
 from optishear.reconstruction.master_weights import unpruned
 from optishear.reconstruction.stream import BlockCall
-from optishear.searching.reconstruction import ReconstructionError
 
 
 class Scripted:
@@ -38,7 +38,7 @@ def test_distillation_keeps_the_best_state_on_the_way(held_out: list[float], kep
     error = Scripted(weight, held_out)
     mask = torch.tensor([[True, False] * 2] * 2)
     made = distil(
-        cast(ReconstructionError, error),
+        cast(ModelDivergence, error),
         {weight: mask},
         [],
         steps=4,

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 
 from .samples import make_metrics, make_recipe, make_trials
 

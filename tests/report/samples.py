@@ -15,7 +15,7 @@ from optishear.diagnosis.distributions import Distributions
 from optishear.diagnosis.layer_errors import BLOCK_SCHEMA, LAYER_SCHEMA
 from optishear.metrics.metric import WANDA, MetaMetric
 from optishear.models.layers import Kind, PrunableLayer
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 
 LAYERS = 30
 PATHS = (

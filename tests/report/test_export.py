@@ -1,7 +1,7 @@
 import re
 from xml.etree import ElementTree
 
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.report.export import inline_svg, png, svg, themed_svg
 from optishear.report.ratios import layer_ratios
 from optishear.report.style import DARK, LIGHT

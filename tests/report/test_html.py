@@ -8,7 +8,7 @@ import pytest
 
 from optishear.diagnosis.diagnosis import Diagnosis
 from optishear.errors import InputError
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.report.figures import run_figures
 from optishear.report.html import report, write_report
 

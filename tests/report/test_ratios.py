@@ -1,7 +1,7 @@
 import pytest
 from matplotlib.colors import to_hex
 
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.report.ratios import layer_ratios
 from optishear.report.style import DARK, LIGHT, Theme
 

@@ -2,7 +2,7 @@ import shlex
 from typing import Any
 
 from optishear.parameters import Pipeline
-from optishear.recipe import Recipe
+from optishear.recipes.recipe import Recipe
 from optishear.report.reproduce import command
 
 

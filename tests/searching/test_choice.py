@@ -7,7 +7,7 @@ import pytest
 from optishear.metrics.metric import MAGNITUDE, RIA, WANDA, Metric, PowerMetric
 from optishear.models.layers import prunable_layers
 from optishear.pattern import parse_pattern
-from optishear.searching.candidate import make_candidate
+from optishear.search_space.candidate import make_candidate
 from optishear.searching.choice import Choice, choose, confirm
 from optishear.searching.held_out import Confirmation
 from optishear.searching.trials import Trial

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from optishear.calibration.set import CalibrationSet
+from optishear.calibration.calibration_set import CalibrationSet
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.parameters import ReconstructionParameters, SearchParameters, read_parameters
 from optishear.pattern import parse_pattern
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.searching import finalists
-from optishear.searching.reconstruction import ReconstructionError
 from optishear.searching.search import SearchResult, run_search
 from optishear.statistics.collect import collect_statistics
 from tiny import random_calibration, tiny_model
@@ -21,12 +21,12 @@ CALIBRATION = random_calibration(16, 32)
 STATISTICS = collect_statistics(tiny_model(), CALIBRATION, progress=False)
 
 
-def search(sparsity: str = "0.5", ledger: Path | None = None, **changes: Any) -> SearchResult:
+def search(sparsity: str = "0.5", journal: Path | None = None, **changes: Any) -> SearchResult:
     model = tiny_model()
     dense = {name: value.clone() for name, value in model.state_dict().items()}
     parameters = SearchParameters(**{"trials": 60, "population": 8, "descent_steps": 2, **changes})
     result = run_search(
-        model, {"": CALIBRATION}, STATISTICS, parameters, parse_pattern(sparsity), ledger=ledger, progress=False
+        model, {"": CALIBRATION}, STATISTICS, parameters, parse_pattern(sparsity), journal=journal, progress=False
     )
     assert all(torch.equal(value, dense[name]) for name, value in model.state_dict().items())
     return result
@@ -52,21 +52,21 @@ def test_the_best_after_reconstruction_is_chosen(sparsity: str) -> None:
 def test_what_is_measured_is_what_the_stage_makes_on_sequences_that_judge_nothing() -> None:
     result = search("0.6", reconstructed_finalists=1)
     model = tiny_model()
-    error = ReconstructionError(model, CALIBRATION.tokens[:4], ("kl",))
+    error = ModelDivergence(model, CALIBRATION.tokens[:4], ("kl",))
     solver = read_parameters(ReconstructionParameters, {"reconstruction": "admm"})
     reconstruct(model, result.recipe, STATISTICS, CalibrationSet(CALIBRATION.tokens[4:12], source=""), solver)
     assert result.recipe.objectives["reconstructed_kl"] == pytest.approx(error.measure()["kl"], rel=1e-6)
 
 
 def test_what_was_reconstructed_once_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = tmp_path / "ledger.jsonl"
-    first = search(ledger=ledger, reconstructed_finalists=2)
+    journal = tmp_path / "journal.jsonl"
+    first = search(journal=journal, reconstructed_finalists=2)
 
     def never(*_: Any) -> None:
         raise AssertionError("reconstructed again")
 
     monkeypatch.setattr(finalists, "reconstruct", never)
-    again = search(ledger=ledger, reconstructed_finalists=2)
+    again = search(journal=journal, reconstructed_finalists=2)
     assert (again.recipe, again.reason) == (first.recipe, first.reason)
 
 

@@ -8,7 +8,7 @@ import torch
 from optishear.metrics.metric import MAGNITUDE, WANDA
 from optishear.models.layers import prunable_layers
 from optishear.pattern import parse_pattern
-from optishear.searching.candidate import make_candidate
+from optishear.search_space.candidate import make_candidate
 from optishear.searching.held_out import Confirmation, HeldOut
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.statistics.collect import collect_statistics

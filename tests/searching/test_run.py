@@ -8,7 +8,7 @@ from optishear.metrics.metric import WANDA
 from optishear.models.layers import prunable_layers
 from optishear.parameters import SearchParameters
 from optishear.pattern import parse_pattern
-from optishear.searching.candidate import Candidate
+from optishear.search_space.candidate import Candidate
 from optishear.searching.run import SearchRun
 from tiny import tiny_model
 

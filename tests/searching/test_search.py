@@ -13,7 +13,7 @@ from optishear.parameters import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
 from optishear.searching import evaluator
-from optishear.searching.ledger import Ledger
+from optishear.searching.journal import Journal
 from optishear.searching.search import SearchResult, run_search
 from optishear.statistics.collect import collect_statistics
 from tiny import random_calibration, tiny_model
@@ -34,7 +34,7 @@ SPACES: dict[str, dict[str, Any]] = {
 
 
 def search(
-    sparsity: str = "0.5", seed: int = 0, ledger: Path | None = None, sets: tuple[str, ...] = ("",), **changes: Any
+    sparsity: str = "0.5", seed: int = 0, journal: Path | None = None, sets: tuple[str, ...] = ("",), **changes: Any
 ) -> SearchResult:
     model = tiny_model()
     parameters = SearchParameters(**{"trials": 60, "population": 8, "search_sequences": 4, **changes})
@@ -45,7 +45,7 @@ def search(
         parameters,
         parse_pattern(sparsity),
         seed=seed,
-        ledger=ledger,
+        journal=journal,
         progress=False,
     )
 
@@ -122,37 +122,37 @@ def test_a_killed_search_goes_on_and_ends_the_same(
     monkeypatch.setattr(evaluator, "time", SimpleNamespace(perf_counter=lambda: next(ticks) / 64))
     undisturbed = search(**budget)
     measured: list[str] = []
-    put = Ledger.put
+    put = Journal.put
 
-    def counting_put(self: Ledger, key: str, values: dict[str, float]) -> None:
+    def counting_put(self: Journal, key: str, values: dict[str, float]) -> None:
         if len(measured) == measurements_before_the_kill:
             raise Killed
         measured.append(key)
         put(self, key, values)
 
-    monkeypatch.setattr(Ledger, "put", counting_put)
+    monkeypatch.setattr(Journal, "put", counting_put)
     with pytest.raises(Killed):
-        search(ledger=tmp_path / "ledger.jsonl", **budget)
+        search(journal=tmp_path / "journal.jsonl", **budget)
     measurements_before_the_kill = 10**6
-    with (tmp_path / "ledger.jsonl").open("a") as journal:
+    with (tmp_path / "journal.jsonl").open("a") as journal:
         journal.write('{"key": "torn')
-    resumed = search(ledger=tmp_path / "ledger.jsonl", **budget)
+    resumed = search(journal=tmp_path / "journal.jsonl", **budget)
     assert len(set(measured)) == len(measured), "nothing is measured twice"
     assert resumed.recipe == undisturbed.recipe
     assert resumed.trials.drop_columns("seconds") == undisturbed.trials.drop_columns("seconds")
 
 
 def test_a_second_search_measures_nothing_that_the_first_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = search(ledger=tmp_path / "ledger.jsonl")
-    monkeypatch.setattr(Ledger, "put", lambda *_: pytest.fail("measured again"))
-    again = search(ledger=tmp_path / "ledger.jsonl")
+    first = search(journal=tmp_path / "journal.jsonl")
+    monkeypatch.setattr(Journal, "put", lambda *_: pytest.fail("measured again"))
+    again = search(journal=tmp_path / "journal.jsonl")
     assert again.recipe == first.recipe
     assert again.trials == first.trials
 
 
-def test_patterns_of_one_sparsity_share_a_ledger_and_no_measurement(tmp_path: Path) -> None:
-    ledger = tmp_path / "ledger.jsonl"
-    shared = [search(sparsity, ledger=ledger, trials=30) for sparsity in ("0.5", "2:4", "4:8")]
+def test_patterns_of_one_sparsity_share_a_journal_and_no_measurement(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    shared = [search(sparsity, journal=journal, trials=30) for sparsity in ("0.5", "2:4", "4:8")]
     alone = [search(sparsity, trials=30) for sparsity in ("0.5", "2:4", "4:8")]
     assert [each.recipe for each in shared] == [each.recipe for each in alone]
 

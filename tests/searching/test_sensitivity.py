@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import prunable_layers
 from optishear.pattern import parse_pattern
 from optishear.searching import reconstruction, sensitivity
 from optishear.searching.descent import CLIP, STEP_WIDTH, RatioDescent
 from optishear.searching.masked_weights import MaskedWeights
-from optishear.searching.reconstruction import ReconstructionError
 from optishear.searching.sensitivity import marginal_costs
 from optishear.statistics.collect import collect_statistics
 from tiny import random_calibration, tiny_model
@@ -29,7 +29,7 @@ def test_costs_are_the_gradient_by_definition(
     layers = prunable_layers(model)
     dense = [layer.module.weight.clone() for layer in layers]
     statistics = collect_statistics(model, random_calibration(), progress=False)
-    error = ReconstructionError(model, TOKENS, ("kl",))
+    error = ModelDivergence(model, TOKENS, ("kl",))
     with torch.no_grad():
         log_p = model(TOKENS[2:5]).logits.log_softmax(-1)
     with MaskedWeights(layers, statistics, parse_pattern("0.5"), memory_budget) as weights:

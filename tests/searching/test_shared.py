@@ -6,28 +6,28 @@ from typing import Any
 import pytest
 import torch
 
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import prunable_layers
 from optishear.parameters import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
-from optishear.searching.candidate import make_candidate
+from optishear.recipes.layer_ratios import layer_ratios
+from optishear.search_space.candidate import make_candidate
 from optishear.searching.evaluator import CandidateEvaluator
-from optishear.searching.reconstruction import ReconstructionError
 from optishear.searching.search import SearchResult, run_search
 from optishear.searching.shared import Member, decode, map_by_depth, search_shared
-from optishear.sparsity import layer_ratios
 from optishear.statistics.collect import collect_statistics
 from tiny import random_calibration, tiny_model
 
 SEQUENCES = 4
 
 
-def member(name: str, family: str, layers: int, ledger: Path | None = None) -> Member:
+def member(name: str, family: str, layers: int, journal: Path | None = None) -> Member:
     model = tiny_model(family, layers=layers, seed=len(name))
     calibration = random_calibration(8, 32, seed=len(name))
-    return Member(name, model, calibration, collect_statistics(model, calibration, progress=False), ledger)
+    return Member(name, model, calibration, collect_statistics(model, calibration, progress=False), journal)
 
 
 def parameters(**changes: Any) -> SearchParameters:
@@ -56,9 +56,7 @@ def test_one_recipe_meets_the_target_in_every_model_and_its_worst_ratio_to_wanda
     members: list[Member], sparsity: str, changes: dict[str, Any]
 ) -> None:
     dense = {each.name: {k: v.clone() for k, v in each.model.state_dict().items()} for each in members}
-    errors = {
-        each.name: ReconstructionError(each.model, each.calibration.tokens[:SEQUENCES], ("kl",)) for each in members
-    }
+    errors = {each.name: ModelDivergence(each.model, each.calibration.tokens[:SEQUENCES], ("kl",)) for each in members}
     result = search(members, sparsity, **changes)
     for each in members:
         assert all(torch.equal(value, dense[each.name][key]) for key, value in each.model.state_dict().items())
@@ -114,16 +112,16 @@ def test_a_models_own_measurements_serve_the_shared_search(tmp_path: Path, monke
     one = both[0]
     run_search(
         one.model, {"": one.calibration}, one.statistics, parameters(trials=20), parse_pattern("0.5"),
-        ledger=one.ledger, progress=False,
+        journal=one.journal, progress=False,
     )  # fmt: skip
     measured: list[int] = []
-    measure = ReconstructionError.measure
+    measure = ModelDivergence.measure
 
-    def counting(error: ReconstructionError, sequences: int | None = None) -> Any:
+    def counting(error: ModelDivergence, sequences: int | None = None) -> Any:
         measured.append(id(error))
         return measure(error, sequences)
 
-    monkeypatch.setattr(ReconstructionError, "measure", counting)
+    monkeypatch.setattr(ModelDivergence, "measure", counting)
     search(both, trials=20)
     # The first model has measured the named metrics and the descent's start before.
     counts = {error: measured.count(error) for error in set(measured)}

@@ -54,7 +54,7 @@ class Servers:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command line, as a person does who has set where the servers are."""
         return subprocess.run(
-            python("flows.cli", *arguments),
+            python("flows.command_line", *arguments),
             cwd=REPOSITORY, env=self.environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
@@ -226,7 +226,7 @@ class Lost:
 
     run: str
     search: str
-    ledger: Path
+    journal: Path
     measured: int
 
 
@@ -237,14 +237,14 @@ def lost(servers: Servers, settings: dict[str, Any]) -> Lost:
     run = servers.start("pipeline/pipeline", {"parameters": {**settings, "trials": 400, "output": str(output)}})
 
     def measured() -> int:
-        return sum(len(path.read_bytes().splitlines()) for path in servers.home.glob("ledgers/*.jsonl"))
+        return sum(len(path.read_bytes().splitlines()) for path in servers.home.glob("journals/*.jsonl"))
 
     wait_until(lambda: measured() > 60, "the middle of the search", 600)
     search = servers.children(run)[-1]["id"]
     name = servers.worker_of(search)
     servers.workers.pop(name).kill()
-    (ledger,) = servers.home.glob("ledgers/*.jsonl")
-    killed = Lost(run, search, ledger, measured())
+    (journal,) = servers.home.glob("journals/*.jsonl")
+    killed = Lost(run, search, journal, measured())
     servers.start_worker(f"{name}-again", pool="gpu")
     return killed
 

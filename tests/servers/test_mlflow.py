@@ -76,7 +76,7 @@ def histories(client: MlflowClient, runs: list[Run]) -> dict[tuple[str, str], li
 @pytest.fixture
 def night(settings: dict[str, Any], tmp_path: Path, prefect_server: None) -> Callable[..., dict[str, Any]]:
     """Runs the pipeline from the command line; gives its metrics.json."""
-    from flows.cli import main
+    from flows.command_line.main import main
 
     def run(**changes: Any) -> dict[str, Any]:
         config = tmp_path / "config.yaml"
@@ -130,10 +130,10 @@ def test_a_repeated_pipeline_continues_its_runs_and_its_version(
 def test_the_champion_moves_only_when_it_should(
     settings: dict[str, Any], client: MlflowClient, model_folder: Path
 ) -> None:
-    from tasks import store
-    from tasks.champion import Judgement
-    from tasks.registry import Registered, register_version
-    from tasks.runs import tracked_run
+    from tasks.registration.champion import Judgement
+    from tasks.registration.model_versions import Registered, register_version
+    from tasks.store import artifacts as store
+    from tasks.tracking.flow_runs import tracked_run
 
     name = settings["registered_model"]
 
@@ -169,21 +169,21 @@ WORKER = """
 import sys
 import time
 
-from optishear.searching.ledger import Ledger
+from optishear.searching.journal import Journal
 
-put = Ledger.put
+put = Journal.put
 
-def put_slowly(ledger, key, measured):
-    put(ledger, key, measured)
+def put_slowly(journal, key, measured):
+    put(journal, key, measured)
     time.sleep(0.05)
 
-Ledger.put = put_slowly
+Journal.put = put_slowly
 
 from optishear.parameters import Pipeline
-from tasks.calibrate import calibrate_stage
-from tasks.search import search_stage
-from tasks.stage_runs import RunReference, joined, stage_run
-from tasks.statistics import statistics_stage
+from tasks.stages.calibrate import calibrate_stage
+from tasks.stages.search import search_stage
+from tasks.tracking.stage_runs import RunReference, joined, stage_run
+from tasks.stages.statistics import statistics_stage
 
 parameters = Pipeline.model_validate_json(sys.argv[1])
 blocks = calibrate_stage.make(parameters)
@@ -197,8 +197,8 @@ with joined(RunReference.model_validate_json(sys.argv[2])), stage_run("search", 
 def test_a_search_of_another_process_is_killed_and_goes_on_in_its_run(
     settings: dict[str, Any], client: MlflowClient
 ) -> None:
-    from tasks.runs import tracked_run
-    from tasks.stage_runs import running_reference
+    from tasks.tracking.flow_runs import tracked_run
+    from tasks.tracking.stage_runs import running_reference
 
     parameters = Pipeline(**{**settings, "trials": 120})
     with tracked_run("pipeline", parameters) as flow:
@@ -239,11 +239,11 @@ def test_a_stage_goes_on_while_the_server_is_away(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from tasks.calibrate import calibrate_stage
-    from tasks.runs import tracked_run
-    from tasks.search import search_stage
-    from tasks.stage_runs import stage_run
-    from tasks.statistics import statistics_stage
+    from tasks.stages.calibrate import calibrate_stage
+    from tasks.stages.search import search_stage
+    from tasks.stages.statistics import statistics_stage
+    from tasks.tracking.flow_runs import tracked_run
+    from tasks.tracking.stage_runs import stage_run
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     parameters = Pipeline(**settings)

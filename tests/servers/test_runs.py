@@ -103,7 +103,7 @@ def test_a_lost_worker_costs_what_it_was_doing_and_nothing_else(servers: Servers
     assert "No heartbeat for 90 seconds" in servers.flow_run(lost.search)["state"]["message"]
     assert servers.artifacts(runs[2]["id"])["search"]["data"] > 0
     # The search went on: every line of the journal is another measurement.
-    keys = [json.loads(line)["key"] for line in lost.ledger.read_text().splitlines()]
+    keys = [json.loads(line)["key"] for line in lost.journal.read_text().splitlines()]
     assert len(keys) == len(set(keys)) > lost.measured
     trials = pq.read_table(servers.folder / "lost" / "trials.parquet").to_pylist()
     assert sum(trial["chosen"] for trial in trials) == 1
@@ -114,13 +114,13 @@ def test_two_runs_of_one_key_compute_once(servers: Servers, lost: Lost, mended: 
     parameters = search["parameters"]
     parameters["parameters"] |= {"seed": 7, "trials": 100}
     known = set(servers.home.glob("artifacts/search/search-*"))
-    before = len(lost.ledger.read_bytes().splitlines())
+    before = len(lost.journal.read_bytes().splitlines())
     both = [servers.start("search-stage/search", parameters) for _ in range(2)]
     assert [servers.ended(run)["state_type"] for run in both] == ["COMPLETED", "COMPLETED"]
     first, second = sorted((servers.flow_run(run) for run in both), key=lambda run: run["start_time"])
     assert second["start_time"] < first["end_time"]
     (made,) = set(servers.home.glob("artifacts/search/search-*")) - known
     assert pq.read_table(made / "trials.parquet").num_rows > 0
-    keys = [json.loads(line)["key"] for line in lost.ledger.read_text().splitlines()]
+    keys = [json.loads(line)["key"] for line in lost.journal.read_text().splitlines()]
     assert len(keys) == len(set(keys))
     assert len(keys) > before

@@ -7,7 +7,7 @@ from optishear.metrics.metric import PRUNER_ZERO
 from optishear.metrics.score import gradient_scores
 from optishear.models.layers import prunable_layers
 from optishear.pruning.apply import apply_recipe, layer_scores
-from optishear.recipe import named_recipe
+from optishear.recipes.recipe import named_recipe
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.gradients import collect_gradients
 from optishear.statistics.statistics import Statistics

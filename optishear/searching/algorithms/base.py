@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from optishear.searching.space import Genome, Space
+from optishear.search_space.space import Genome, Space
 
 
 class Algorithm(Protocol):
@@ -13,7 +13,7 @@ class Algorithm(Protocol):
 
     An algorithm sees genomes and objective vectors, never a model. It must be deterministic for its seed: a
     search that was killed is continued by asking and telling again from the start, with every value that was
-    already measured taken from the ledger.
+    already measured taken from the journal.
 
     Attributes:
         expected: how many genomes it will ask for, where it ends by itself; ``None`` where it goes on for ever.

@@ -12,8 +12,8 @@ from pymoo.core.termination import NoTermination
 from pymoo.problems.static import StaticProblem
 from pymoo.util.ref_dirs import get_reference_directions
 
+from optishear.search_space.space import Genome, Space
 from optishear.searching.algorithms.operators import GenomeCrossover, GenomeMutation, GenomeProblem, StartSampling
-from optishear.searching.space import Genome, Space
 
 
 class Evolutionary:

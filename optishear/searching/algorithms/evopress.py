@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from optishear.search_space.space import Genome, Space
 from optishear.searching.algorithms.operators import GenomeMutation, GenomeProblem
-from optishear.searching.space import Genome, Space
 
 
 class EvoPress:

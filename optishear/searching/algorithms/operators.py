@@ -11,7 +11,7 @@ from pymoo.core.sampling import Sampling
 from pymoo.operators.crossover.sbx import SBX
 from pymoo.operators.mutation.pm import PM
 
-from optishear.searching.space import Space
+from optishear.search_space.space import Space
 
 Population = NDArray[np.float64]
 LARGEST_SWITCH = 3

@@ -6,7 +6,7 @@ from scipy.stats import qmc
 
 from optishear.errors import InputError
 from optishear.metrics.canonical import distinct_meta_metrics
-from optishear.searching.space import Genome, Space
+from optishear.search_space.space import Genome, Space
 
 
 class Drawn:

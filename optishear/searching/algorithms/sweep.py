@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optishear.metrics.metric import MetaMetric, PowerMetric
-from optishear.searching.candidate import AnyMetric
-from optishear.searching.space import Genome, Space
+from optishear.search_space.candidate import AnyMetric
+from optishear.search_space.space import Genome, Space
 
 # Flatter and steeper in the activations than Wanda; relative to the column sums or to both sums, as RIA is.
 POWER_PRESETS: list[AnyMetric] = [

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optishear.errors import InputError
-from optishear.searching.space import Genome, Space
+from optishear.search_space.space import Genome, Space
 
 
 class TreeParzen:

@@ -1,0 +1,1 @@
+"""The command line ``optishear``, made from the parameters of the flows."""

@@ -1,0 +1,58 @@
+"""The command ``optishear cache``: list and clear what is kept between runs. It is no flow, since it makes nothing."""
+
+from datetime import datetime
+
+import click
+
+from optishear.errors import InputError
+from optishear.units import format_bytes, parse_bytes, parse_duration
+
+
+@click.group()
+def cache() -> None:
+    """List or clear what is kept between runs in OPTISHEAR_HOME: artifacts, journals, converted models.
+
+    Whatever is removed is made again when a run needs it. Output folders share big files with the cache by hard
+    links and keep them.
+    """
+
+
+@cache.command("list")
+def list_kept() -> None:
+    """Show what is kept, the oldest first, with its size."""
+    from tasks.store.cleaning import kept
+
+    everything = kept()
+    for each in everything:
+        written = datetime.fromtimestamp(each.modified).strftime("%Y-%m-%d %H:%M")
+        click.echo(f"{written}  {format_bytes(each.size):>9}  {each.kind:<10}  {each.path}")
+    click.echo(f"{len(everything)} kept, {format_bytes(sum(each.size for each in everything))}")
+
+
+@cache.command()
+@click.option("--older-than", metavar="AGE", help="Remove what was written longer ago: 12h, 30d, 8w.")
+@click.option("--keep", metavar="SIZE", help="Remove the oldest until this much is left: 500M, 20G.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def prune(older_than: str | None, keep: str | None, dry_run: bool) -> None:
+    """Remove what is old, or the oldest of what is too much.
+
+    \b
+    Example:
+      optishear cache prune --older-than 30d --keep 50G
+    """
+    from tasks.store.cleaning import kept, remove, superfluous
+
+    if older_than is None and keep is None:
+        raise InputError("Nothing says what to remove; give --older-than AGE, --keep SIZE, or both.")
+    try:
+        seconds = None if older_than is None else parse_duration(older_than)
+        size = None if keep is None else parse_bytes(keep)
+    except ValueError as error:
+        raise InputError(f"{error}.") from None
+    chosen = superfluous(kept(), seconds, size)
+    if not dry_run:
+        remove(chosen)
+    for each in chosen:
+        click.echo(str(each.path))
+    freed = format_bytes(sum(each.size for each in chosen))
+    click.echo(f"{len(chosen)} {'would be removed' if dry_run else 'removed'}, {freed}")

@@ -1,0 +1,119 @@
+"""The command ``optishear deploy``: work pools, their limits, deployments and the schedule, on a Prefect server."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from optishear.errors import InputError
+
+_PREFECT_FILE = Path("prefect.yaml")
+_PLAN = Path("configurations/nightly.yaml")
+# A server makes its database first.
+_SECONDS_TO_START = 60.0
+
+
+@click.command()
+@click.option("--gpus", type=click.IntRange(min=1), help="GPUs of all workers; those of this machine where not given.")
+def deploy(gpus: int | None) -> None:
+    """Put the deployments on the Prefect server that PREFECT_API_URL names, and say which workers to start.
+
+    Makes the work pools cpu and gpu, limits gpu to one run for each GPU, makes or updates the deployments of
+    prefect.yaml with the nightly schedule, and has runs whose worker is lost marked as crashed, so that they are
+    started again. It may be repeated. Run it in the repository's folder.
+
+    \b
+    Example:
+      PREFECT_API_URL=http://127.0.0.1:4200/api optishear deploy --gpus 2
+    """
+    from flows.command_line.automations import watch_runs
+    from flows.shared.environment import make_home
+    from flows.shared.nightly_plan import read_plan
+
+    if not _PREFECT_FILE.is_file():
+        raise InputError(f"There is no {str(_PREFECT_FILE)!r} here; run optishear deploy in the repository's folder.")
+    read_plan(_PLAN)
+    make_home()
+    count = gpus or _visible_gpus()
+    url = _server()
+    _make_pools(count)
+    _make_deployments()
+    watch_runs()
+    click.echo("\n".join(["Deployed. Start the workers, each in this folder:", *worker_commands(url, count)]))
+
+
+def worker_commands(url: str, gpus: int) -> list[str]:
+    """One worker for the cpu pool, and one for each GPU, which runs one job at a time."""
+    commands = ["prefect worker start --pool cpu --name cpu"]
+    commands += [
+        f"CUDA_VISIBLE_DEVICES={gpu} prefect worker start --pool gpu --name gpu-{gpu} --limit 1" for gpu in range(gpus)
+    ]
+    return [f"PREFECT_API_URL={url} {command}" for command in commands]
+
+
+def _visible_gpus() -> int:
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def _server() -> str:
+    """The address of the server, which is there, or comes within a minute, having just been started.
+
+    Raises:
+        InputError: if none is set, or it does not answer.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise InputError(
+            "No Prefect server is set; start one with prefect server start, and set PREFECT_API_URL, such as "
+            "http://127.0.0.1:4200/api."
+        )
+    deadline = time.monotonic() + _SECONDS_TO_START
+    with get_client(sync_client=True) as client:
+        while (problem := client.api_healthcheck()) is not None and time.monotonic() < deadline:
+            time.sleep(1)
+    if problem is not None:
+        raise InputError(f"The Prefect server {url} does not answer ({problem}); start it, or mend PREFECT_API_URL.")
+    return str(url)
+
+
+def _make_pools(gpus: int) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+    from prefect.exceptions import ObjectNotFound
+    from prefect.workers.process import ProcessWorker
+
+    from tasks.engine.placement import CPU_POOL, GPU_POOL
+
+    with get_client(sync_client=True) as client:
+        for name, limit in ((CPU_POOL, None), (GPU_POOL, gpus)):
+            try:
+                client.read_work_pool(name)
+            except ObjectNotFound:
+                template = ProcessWorker.get_default_base_job_template()
+                client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+            if limit is not None:
+                client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
+
+
+def _make_deployments() -> None:
+    """By Prefect's own command, from ``prefect.yaml``.
+
+    Raises:
+        InputError: if it fails, with what it says.
+    """
+    from optishear.home import home_folder
+
+    environment = {**os.environ, "OPTISHEAR_HOME": str(home_folder().absolute()), "PWD": str(Path.cwd())}
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(_PREFECT_FILE)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())[-500:]
+        raise InputError(f"prefect deploy failed: {said}")

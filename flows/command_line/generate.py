@@ -1,0 +1,47 @@
+"""The command ``optishear generate``. It is no flow, since it keeps nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.command_line.options import GroupCommand, config_option, given_values, options_of
+from optishear.parameters import GenerateStage, read_parameters
+
+_HELP = """Let a model continue a text, greedily, with the sparse kernels that its device has.
+
+On a CPU, pruned layers stay packed in memory and are multiplied as they are; on an NVIDIA GPU, 2:4 pruned layers run as
+PyTorch's semi-structured tensors. The text goes to standard output, what it took to standard error.
+
+\b
+Example:
+  optishear generate --model packed/model --prompt "The capital of France is"
+"""
+
+
+def _run(**_: Any) -> None:
+    context = click.get_current_context()
+    config: Path | None = context.params["config"]
+    parameters = read_parameters(GenerateStage, given_values(context, GenerateStage), config)
+    from flows.shared.environment import make_home
+    from optishear.inference.generate import generate
+    from optishear.units import format_bytes
+
+    make_home()
+    generated = generate(parameters)
+    click.echo(parameters.prompt + generated.text)
+    click.echo(
+        f"{generated.tokens} tokens, {generated.tokens_per_second:.1f} tokens/s, "
+        f"{format_bytes(generated.memory_bytes)} of weights in memory, {generated.sparse_layers} sparse layers",
+        err=True,
+    )
+
+
+generate_command = GroupCommand(
+    "generate",
+    group=GenerateStage,
+    callback=_run,
+    params=[*options_of(GenerateStage), config_option()],
+    help=_HELP,
+    short_help=_HELP.split("\n", 1)[0],
+)

@@ -1,0 +1,329 @@
+"""The command line ``optishear``: one command per flow, its flags made from the flow's parameters."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.command_line.cache import cache
+from flows.command_line.deploy import deploy
+from flows.command_line.generate import generate_command
+from flows.command_line.options import GroupCommand, config_option, given_values, options_of
+from flows.shared.environment import make_home, quiet_console
+from optishear.errors import IncompleteError, InputError
+from optishear.parameters import (
+    CalibrateStage,
+    CompareStage,
+    CrossModelStage,
+    CrossTaskStage,
+    EvaluateStage,
+    ExportStage,
+    NightlyStage,
+    OutputParameters,
+    Parameters,
+    Pipeline,
+    PruneStage,
+    SearchStage,
+    StatisticsStage,
+    SweepStage,
+    TransferStage,
+    TransplantStage,
+    read_parameters,
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the flow ``flows.MODULE.FUNCTION`` over a parameter group."""
+
+    name: str
+    flow: str
+    group: type[Parameters]
+    help: str
+
+
+COMMANDS = [
+    Command(
+        "run",
+        "flows.pipeline:pipeline",
+        Pipeline,
+        """Search, prune, judge and register: everything, from the dense model to its pruned version.
+
+        Writes to --output: calibration.parquet, statistics.parquet, trials.parquet, recipe.yaml, front/ (the other
+        good recipes), model/ (the pruned checkpoint), diagnosis/ (its layers one by one), metrics.json,
+        comparison.parquet and report.html. What an earlier run has made of the same input is not made again.
+
+        \b
+        Example:
+          optishear run --model HuggingFaceTB/SmolLM2-135M --sparsity 0.5 --output pruned
+        """,
+    ),
+    Command(
+        "calibrate",
+        "flows.calibrate:calibrate",
+        CalibrateStage,
+        """Cut calibration text into token blocks of one length.
+
+        Writes calibration.parquet to --output.
+
+        \b
+        Example:
+          optishear calibrate --model HuggingFaceTB/SmolLM2-135M --calibration hub:allenai/c4/en --output blocks
+        """,
+    ),
+    Command(
+        "statistics",
+        "flows.statistics:statistics",
+        StatisticsStage,
+        """Observe the dense model on the calibration text: squared norms of each layer's inputs.
+
+        Writes calibration.parquet and statistics.parquet to --output.
+
+        \b
+        Example:
+          optishear statistics --model HuggingFaceTB/SmolLM2-135M --calibration notes.jsonl --output observed
+        """,
+    ),
+    Command(
+        "search",
+        "flows.search:search",
+        SearchStage,
+        """Search the pruning recipe, without pruning or judging.
+
+        Writes calibration.parquet, statistics.parquet, trials.parquet, recipe.yaml and front/ to --output. A search
+        that was stopped goes on where it was when the same command is given again.
+
+        \b
+        Example:
+          optishear search --model HuggingFaceTB/SmolLM2-135M --sparsity 2:4 --budget 2h --output found
+        """,
+    ),
+    Command(
+        "compare",
+        "flows.compare:compare",
+        CompareStage,
+        """Search with several algorithms at one budget, with several seeds, and plot the best value against trials.
+
+        Writes algorithms.html, algorithms.parquet (the best so far of each search after each trial; one that
+        ended before the longest keeps its best) and
+        algorithms.png to --output.
+
+        \b
+        Example:
+          optishear compare --algorithms nsga3,evopress,random --seeds 0,1,2 --trials 200 --output compared
+        """,
+    ),
+    Command(
+        "sweep",
+        "flows.sweep:sweep",
+        SweepStage,
+        """Do what `run` does at several sparsities, and plot perplexity against sparsity.
+
+        Calibration, statistics, the search's measurements and the judgement of the dense model are shared. Writes a
+        folder for each sparsity with what `run` writes, and sweep.html, sweep.parquet, sweep.png and metrics.json
+        over all of them to --output. A sparsity that fails loses no other; the same command tries it again.
+
+        \b
+        Example:
+          optishear sweep --model HuggingFaceTB/SmolLM2-135M --sparsities 0.5,0.6,0.7,2:4 --output swept
+        """,
+    ),
+    Command(
+        "prune",
+        "flows.prune:prune",
+        PruneStage,
+        """Apply a recipe to a model and save the pruned checkpoint.
+
+        Writes calibration.parquet, statistics.parquet, recipe.yaml and model/ to --output. A recipe file brings its
+        own sparsity; --sparsity is for the named recipes.
+
+        \b
+        Example:
+          optishear prune --model HuggingFaceTB/SmolLM2-135M --recipe found/recipe.yaml --output pruned
+        """,
+    ),
+    Command(
+        "evaluate",
+        "flows.evaluate:evaluate",
+        EvaluateStage,
+        """Judge one model: perplexity on a text, and lm-eval tasks.
+
+        Writes metrics.json to --output.
+
+        \b
+        Example:
+          optishear evaluate --model pruned/model --tasks arc_easy,boolq --limit 200 --output judged
+        """,
+    ),
+    Command(
+        "export",
+        "flows.export:export",
+        ExportStage,
+        """Write a checkpoint in another format, weight for weight the same.
+
+        Writes model/ to --output. The bitmask format leaves the zeros out: a bfloat16 layer at 50 % takes 0.56 of its
+        dense bytes. Every command takes such a folder as --model; export it as dense for AutoModelForCausalLM.
+
+        \b
+        Example:
+          optishear export --model pruned/model --format bitmask --output packed
+        """,
+    ),
+    Command(
+        "transfer",
+        "flows.transfer:transfer",
+        TransferStage,
+        """Apply a recipe found on another model to this one, and judge it beside this model's own Wanda.
+
+        Layer ratios are mapped by relative depth. Writes what `run` writes, without a search's trials.
+
+        \b
+        Example:
+          optishear transfer --recipe found/recipe.yaml --model HuggingFaceTB/SmolLM2-360M --output transferred
+        """,
+    ),
+    Command(
+        "transplant",
+        "flows.transplant:transplant",
+        TransplantStage,
+        """Combine a recipe's layer ratios with other metrics, beside uniform, OWL and AlphaPruning ratios.
+
+        Writes transplant.parquet (one row for each metric and ratios), .png and .html to --output. Every cell is kept;
+        one that failed is made alone when the same command is given again.
+
+        \b
+        Example:
+          optishear transplant --recipe found/recipe.yaml --model HuggingFaceTB/SmolLM2-135M --output transplanted
+        """,
+    ),
+    Command(
+        "cross-task",
+        "flows.cross_task:cross_task",
+        CrossTaskStage,
+        """Search on each of several texts, and judge each recipe on every other text.
+
+        Writes cross-task.parquet (one row for each pair), a page, heat maps against Wanda and against each text's own
+        recipe, and recipes/ to --output. The texts that recipes are judged on are held back from the search.
+
+        \b
+        Example:
+          optishear cross-task --calibration self --other-calibrations c4=c4.jsonl,math=gsm8k.jsonl --output crossed
+        """,
+    ),
+    Command(
+        "cross-model",
+        "flows.cross_model:cross_model",
+        CrossModelStage,
+        """Search on each of several models, and apply each recipe to every other model.
+
+        Writes cross-model.parquet (one row for each pair), a page, heat maps against each model's Wanda and against its
+        own recipe, and recipes/ to --output. With --universal, one recipe is searched for all models at once and judged
+        beside them. Models of any sizes and families: layer ratios are mapped by relative depth.
+
+        \b
+        Example:
+          optishear cross-model --model HuggingFaceTB/SmolLM2-135M --other-models Qwen/Qwen3-0.6B --output crossed
+        """,
+    ),
+    Command(
+        "nightly",
+        "flows.nightly:nightly",
+        NightlyStage,
+        """Run several pipelines, as a YAML file plans them.
+
+        What one has to say of a failure is told at the end; the others run all the same. `optishear deploy` puts it on
+        a schedule.
+
+        \b
+        Example:
+          optishear nightly --plan configurations/nightly.yaml
+        """,
+    ),
+]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="optishear")
+def cli() -> None:
+    """Find the best pruning recipe of a language model, prune it, judge it, and keep the evidence.
+
+    Give it a Hugging Face causal language model and a sparsity: it searches the recipe whose pruned model stays
+    nearest to the dense one, saves the pruned checkpoint, judges it beside the dense model and beside Wanda, and
+    registers all of it in MLflow. Start with `optishear run --help`.
+
+    Every flag is also a key of the YAML file that --config reads, with underscores: --search-sequences is
+    search_sequences. Flags override the file. OPTISHEAR_HOME says where artifacts are kept between runs; ~/.optishear
+    where not set.
+    """
+
+
+def _add(command: Command) -> None:
+    def run(**_: Any) -> None:
+        context = click.get_current_context()
+        config: Path | None = context.params["config"]
+        parameters = read_parameters(command.group, given_values(context, command.group), config)
+        _run_flow(command.flow, parameters)
+
+    cli.add_command(
+        GroupCommand(
+            command.name,
+            group=command.group,
+            callback=run,
+            params=[*options_of(command.group), config_option()],
+            help=command.help,
+            short_help=inspect.cleandoc(command.help).split("\n", 1)[0],
+        )
+    )
+
+
+def _run_flow(entry: str, parameters: Parameters) -> None:
+    """Check, run the flow, print its summary. Only from here on are Prefect, PyTorch and MLflow imported."""
+    make_home()
+    try:
+        from flows.shared.checks import check
+        from flows.shared.output_folder import output_folder
+    except ModuleNotFoundError as error:
+        if error.name not in ("prefect", "mlflow"):
+            raise
+        raise InputError(
+            f"The command line needs the package {error.name!r}; install it with: pip install 'optishear[pipeline]'"
+        ) from None
+    # Before the flow, so that bad input is told at once, without a server started for it.
+    with output_folder(parameters.output) if isinstance(parameters, OutputParameters) else nullcontext():
+        check(parameters)
+        quiet_console()
+        module, name = entry.split(":")
+        flow: Callable[[Parameters], Any] = getattr(import_module(module), name)
+        summary = flow(parameters)
+    click.echo(summary)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script: bad input is one sentence on standard error and exit code 2."""
+    try:
+        cli.main(args=arguments, prog_name="optishear", standalone_mode=False)
+    except InputError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except IncompleteError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("Stopped. The same command goes on where it was.", err=True)
+        sys.exit(130)
+
+
+for _command in COMMANDS:
+    _add(_command)
+cli.add_command(generate_command)
+cli.add_command(cache)
+cli.add_command(deploy)

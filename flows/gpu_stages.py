@@ -1,0 +1,142 @@
+"""The stages that need a GPU, each as a flow with a deployment of its own on the work pool ``gpu``.
+
+A parent flow hands over parameters, references and its MLflow run (``tasks.engine.stage``), and finds the
+artifact in the store that both share.
+"""
+
+from prefect import flow
+
+from optishear.parameters import EvaluateStage, ModelParameters, PruneStage, SearchStage
+from optishear.ratios.allocate import RatioMethod
+from optishear.recipes.recipe import Recipe
+from tasks.stages.diagnose import diagnose_stage
+from tasks.stages.evaluate import evaluate_stage
+from tasks.stages.evaluate_held_out import judge_stage
+from tasks.stages.footprint import footprint_stage
+from tasks.stages.gradients import gradients_stage
+from tasks.stages.prune import prune_stage
+from tasks.stages.ratios import ratios_stage
+from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.search import search_stage
+from tasks.stages.shared_search import MemberArtifacts, shared_search_stage
+from tasks.stages.statistics import statistics_stage
+from tasks.store.artifacts import Reference
+from tasks.tracking.stage_runs import RunReference, joined
+
+
+@flow(name="statistics-stage")
+def statistics(parameters: ModelParameters, calibration: Reference, run: RunReference | None = None) -> Reference:
+    """Observe the dense model on token blocks."""
+    with joined(run):
+        return statistics_stage(parameters, calibration.artifact()).reference
+
+
+@flow(name="gradients-stage")
+def gradients(
+    parameters: ModelParameters, calibration: Reference, statistics: Reference, run: RunReference | None = None
+) -> Reference:
+    """Collect the dense model's gradients on token blocks, beside its statistics."""
+    with joined(run):
+        return gradients_stage(parameters, calibration.artifact(), statistics.artifact()).reference
+
+
+@flow(name="search-stage")
+def search(
+    parameters: SearchStage, calibration: Reference, statistics: Reference, run: RunReference | None = None
+) -> Reference:
+    """Search the recipe."""
+    with joined(run):
+        return search_stage(parameters, calibration.artifact(), statistics.artifact()).reference
+
+
+@flow(name="shared-search-stage")
+def shared_search(
+    parameters: SearchStage, members: dict[str, MemberArtifacts], run: RunReference | None = None
+) -> Reference:
+    """Search one recipe for several models."""
+    with joined(run):
+        return shared_search_stage(parameters, members).reference
+
+
+@flow(name="ratios-stage")
+def ratios(
+    parameters: ModelParameters,
+    statistics: Reference,
+    method: RatioMethod,
+    sparsity: str,
+    run: RunReference | None = None,
+) -> Reference:
+    """Layer ratios by a published method."""
+    with joined(run):
+        return ratios_stage(parameters, statistics.artifact(), method, sparsity).reference
+
+
+@flow(name="judge-stage")
+def judge(
+    parameters: ModelParameters,
+    blocks: Reference,
+    recipe: Recipe | None = None,
+    statistics: Reference | None = None,
+    run: RunReference | None = None,
+) -> Reference:
+    """Perplexity on token blocks; with a recipe, of what it makes of the model."""
+    observed = statistics.artifact() if statistics is not None else None
+    with joined(run):
+        return judge_stage(parameters, blocks.artifact(), recipe, observed).reference
+
+
+@flow(name="prune-stage")
+def prune(
+    parameters: ModelParameters, recipe: Recipe, statistics: Reference, run: RunReference | None = None
+) -> Reference:
+    """Apply a recipe and save the pruned checkpoint."""
+    with joined(run):
+        return prune_stage(parameters, recipe, statistics.artifact()).reference
+
+
+@flow(name="reconstruct-stage")
+def reconstruct(
+    parameters: PruneStage,
+    recipe: Recipe,
+    calibration: Reference,
+    statistics: Reference,
+    run: RunReference | None = None,
+) -> Reference:
+    """Apply a recipe, make the kept weights better, and save the checkpoint."""
+    with joined(run):
+        return reconstruct_stage(parameters, recipe, calibration.artifact(), statistics.artifact()).reference
+
+
+@flow(name="diagnose-stage")
+def diagnose(
+    parameters: ModelParameters,
+    calibration: Reference,
+    statistics: Reference,
+    recipe: Recipe,
+    pruned: Reference,
+    run: RunReference | None = None,
+) -> Reference:
+    """Look at the pruned model layer by layer."""
+    with joined(run):
+        made = diagnose_stage(parameters, calibration.artifact(), statistics.artifact(), recipe, pruned.artifact())
+        return made.reference
+
+
+@flow(name="evaluate-stage")
+def evaluate(
+    parameters: EvaluateStage,
+    recipe: Recipe | None = None,
+    statistics: Reference | None = None,
+    run: RunReference | None = None,
+) -> Reference:
+    """Judge a model; with a recipe, what it makes of the model."""
+    observed = statistics.artifact() if statistics is not None else None
+    with joined(run):
+        return evaluate_stage(parameters, recipe, observed).reference
+
+
+@flow(name="footprint-stage")
+def footprint(parameters: EvaluateStage, run: RunReference | None = None) -> Reference:
+    """Measure what a model takes on disk and in memory, and how fast it decodes."""
+    with joined(run):
+        return footprint_stage(parameters).reference

@@ -1,0 +1,1 @@
+"""What several flows share: checks, output folders, pages in Prefect, matrices and the printed summary."""

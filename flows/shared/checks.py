@@ -1,0 +1,227 @@
+"""Cheap checks of a flow's input, all made before anything expensive begins."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.modeling_utils import PreTrainedModel
+
+from flows.shared.nightly_plan import read_plan
+from optishear.calibration.calibrate import check_calibration, check_context
+from optishear.errors import InputError
+from optishear.evaluation.evaluate import NO_TEXT, check_evaluation
+from optishear.evidence.crossed import check_places
+from optishear.formats.stored import open_checkpoint, stored_format
+from optishear.models.gguf import convert_gguf
+from optishear.models.layers import prunable_layers
+from optishear.models.load import resolve_device
+from optishear.models.quiet import quiet_transformers
+from optishear.models.source import ModelSource
+from optishear.parameters import (
+    CalibrationParameters,
+    CrossModelStage,
+    CrossTaskStage,
+    EvaluationParameters,
+    ExportStage,
+    MatrixParameters,
+    ModelParameters,
+    NightlyStage,
+    OutputParameters,
+    Parameters,
+    PlacementParameters,
+    RecipeParameters,
+    ReconstructionParameters,
+    RegistryParameters,
+    SearchStage,
+    SparsityParameters,
+    StatisticsStage,
+    SweepStage,
+    TrackingParameters,
+    TransplantStage,
+)
+from optishear.pattern import parse_pattern
+from optishear.pruning.apply import check_pattern
+from optishear.pruning.checkpoint import check_replaceable
+from optishear.recipes.layer_ratios import layer_ratios
+from optishear.recipes.recipe import find_recipe
+from optishear.reconstruction.reconstruct import check_sequences
+from optishear.searching.finalists import fitting_sequences
+from optishear.searching.shared import check_shared
+from tasks.engine.parameter_groups import pipelines_of
+from tasks.engine.placement import check_placement, uses_deployments
+from tasks.stages.prune import CHECKPOINT
+from tasks.store.model_sources import find_model, models_by_name
+from tasks.store.provenance import public_source
+from tasks.tracking.experiment import connect
+
+
+def check(parameters: Parameters) -> None:
+    """Check whatever the parameters hold: device, recipe, evaluation, model, pattern, calibration, tracking.
+
+    Raises:
+        InputError: one sentence on the first thing that cannot work.
+    """
+    if isinstance(parameters, SweepStage):
+        for pipeline in pipelines_of(parameters).values():
+            check(pipeline)
+        return
+    if isinstance(parameters, NightlyStage):
+        read_plan(parameters.plan)
+    if isinstance(parameters, PlacementParameters):
+        check_placement(parameters)
+    if isinstance(parameters, ModelParameters) and not uses_deployments(parameters):
+        resolve_device(parameters.device)  # elsewhere the worker has the devices
+    if isinstance(parameters, RecipeParameters):
+        _check_recipe(parameters)
+    if isinstance(parameters, TransplantStage):
+        _check_transplant(parameters)
+    if isinstance(parameters, SearchStage):
+        _check_search(parameters)
+    if isinstance(parameters, ReconstructionParameters) and isinstance(parameters, CalibrationParameters):
+        check_sequences(parameters, parameters.sequences)
+    if isinstance(parameters, MatrixParameters) and isinstance(parameters, EvaluationParameters):
+        _check_matrix(parameters)
+    if isinstance(parameters, EvaluationParameters):
+        check_evaluation(parameters)
+    if isinstance(parameters, CalibrationParameters):
+        check_calibration(parameters.calibration)
+    if isinstance(parameters, CrossModelStage):
+        models = models_by_name(parameters)
+        check_places(models, "model")
+        if parameters.universal:
+            check_shared(parameters)
+        for model in models.values():
+            _check_model(parameters.model_copy(update={"model": model}))
+    elif isinstance(parameters, ModelParameters):
+        _check_model(parameters)
+    if isinstance(parameters, ExportStage):
+        _check_export(parameters)
+    if isinstance(parameters, CrossTaskStage):
+        texts = texts_by_name(parameters)
+        check_places(texts, "text")
+        for source in texts.values():
+            check_calibration(source)
+    if isinstance(parameters, OutputParameters) and isinstance(parameters, SparsityParameters):
+        check_replaceable(parameters.output / CHECKPOINT)
+    if isinstance(parameters, RegistryParameters) and isinstance(parameters, EvaluationParameters):
+        _check_limits(parameters, bool(parameters.tasks or parameters.suite))
+    if isinstance(parameters, TrackingParameters):
+        connect(parameters)
+
+
+def texts_by_name(parameters: CrossTaskStage) -> dict[str, str]:
+    """The texts of a matrix, by the names that they have in it.
+
+    Raises:
+        InputError: if there are fewer than two, or two of one name.
+    """
+    first = parameters.calibration
+    others = (item.partition("=") for item in parameters.other_calibrations)
+    named = [(public_source(first), first), *((name, source) for name, _, source in others)]
+    texts = dict(named)
+    if len(texts) < len(named):
+        raise InputError(f"Two of the texts {', '.join(name for name, _ in named)} have one name; rename one.")
+    if len(texts) < 2:
+        raise InputError("A matrix over texts needs at least two; name the others in other_calibrations.")
+    return texts
+
+
+def _check_matrix(parameters: EvaluationParameters) -> None:
+    if parameters.evaluation_text == NO_TEXT:
+        raise InputError(
+            f"The parameter evaluation_text is {NO_TEXT!r}, but a matrix compares perplexities; give a text."
+        )
+
+
+def _check_transplant(parameters: TransplantStage) -> None:
+    """Whether the recipe has ratios that can be carried to another metric."""
+    recipe = find_recipe(parameters.recipe, "0.5")
+    if recipe.pattern.is_structured:
+        raise InputError(
+            f"The recipe {parameters.recipe!r} is for {recipe.sparsity}, which fixes the sparsity of every layer; "
+            "give one for a fraction, such as 0.5."
+        )
+    if not recipe.sparsity_ratios:
+        raise InputError(f"The recipe {parameters.recipe!r} has no sparsity ratios; give one that a search found.")
+
+
+def _check_limits(parameters: RegistryParameters, judges_tasks: bool) -> None:
+    if parameters.champion_max_task_drop is not None and not judges_tasks:
+        raise InputError(
+            f"champion_max_task_drop is {parameters.champion_max_task_drop:g}, but no tasks are judged; "
+            "give tasks or a suite, or leave it out."
+        )
+
+
+def _check_search(parameters: SearchStage) -> None:
+    if parameters.search_sequences > parameters.sequences:
+        raise InputError(
+            f"The parameter search_sequences is {parameters.search_sequences}, but there are {parameters.sequences} "
+            "calibration sequences; lower it or raise sequences."
+        )
+    fitting_sequences(parameters, parameters.sequences)
+    if parameters.reconstructed_finalists and not getattr(parameters, "reconstructs", True):
+        raise InputError(
+            f"reconstructed_finalists is {parameters.reconstructed_finalists}, but nothing is reconstructed "
+            "afterwards; set reconstruction, or leave it out."
+        )
+    for item in parameters.search_calibrations:
+        check_calibration(item.split("=", 1)[1])
+
+
+def _check_recipe(parameters: RecipeParameters) -> None:
+    """A recipe file brings its own sparsity; another one beside it would be ignored without a word."""
+    given = getattr(parameters, "sparsity", "0.5")
+    recipe = find_recipe(parameters.recipe, given)
+    if "sparsity" in parameters.model_fields_set and recipe.sparsity != given:
+        raise InputError(
+            f"The recipe {parameters.recipe!r} is for the sparsity {recipe.sparsity}, not {given}; "
+            "leave out the sparsity, or search a recipe for it."
+        )
+
+
+def _check_export(parameters: ExportStage) -> None:
+    """Whether there is a checkpoint, and whether its copy has a place of its own."""
+    source, target = find_model(parameters.model), parameters.output / CHECKPOINT
+    if target.exists() and target.samefile(source.location):
+        raise InputError(
+            f"The checkpoint {parameters.model!r} would be replaced by its own export; name another output folder."
+        )
+    if source.gguf is None and source.revision is None:
+        open_checkpoint(source.location)
+    if stored_format(target) != "bitmask":
+        check_replaceable(target)
+
+
+def _check_model(parameters: ModelParameters) -> None:
+    """Whether the model is there, and whether lengths, pattern and recipe fit it."""
+    source = find_model(parameters.model)
+    model = _without_weights(source, parameters.trust_remote_code)
+    if model is None:
+        return
+    if isinstance(parameters, CalibrationParameters):
+        check_context(model, "sequence_length", parameters.sequence_length)
+    if isinstance(parameters, EvaluationParameters) and parameters.evaluation_text != NO_TEXT:
+        check_context(model, "window_length", parameters.window_length)
+    if isinstance(parameters, StatisticsStage):
+        layers = prunable_layers(model)
+        if isinstance(parameters, RecipeParameters) and isinstance(parameters, SparsityParameters):
+            recipe = find_recipe(parameters.recipe, parameters.sparsity)
+            check_pattern(recipe.pattern, layers)
+            layer_ratios(recipe, layers)
+        elif isinstance(parameters, SparsityParameters):
+            check_pattern(parse_pattern(parameters.sparsity), layers)
+
+
+def _without_weights(source: ModelSource, trust_remote_code: bool) -> PreTrainedModel | None:
+    """The model's structure on the meta device; ``None`` where loading it will tell better what is wrong."""
+    if source.gguf is not None:
+        convert_gguf(source.gguf, Path(source.location))
+    options = {"trust_remote_code": trust_remote_code}
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(source.location, revision=source.revision, **options)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, **options)
+    except (OSError, ValueError, KeyError):
+        return None
+    return model

@@ -1,0 +1,171 @@
+"""The second half of the pipeline and of the transfer: prune by a recipe, judge, report, lay out, register."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from prefect.artifacts import create_link_artifact
+
+from flows.shared.output_folder import lay_out
+from flows.shared.prefect_page import show_results
+from flows.shared.summary import mlflow_page, where
+from optishear.parameters import EvaluateStage, Pipeline, TransferStage
+from optishear.recipes.recipe import Recipe, named_recipe
+from tasks.engine.model_cache import release_model
+from tasks.engine.parameter_groups import part
+from tasks.registration.datasets import dataset_inputs
+from tasks.registration.metrics import collect_metrics, without_cached
+from tasks.registration.results import Attachments, flat_metrics, register, register_model
+from tasks.stages.calibrate import CALIBRATION
+from tasks.stages.diagnose import DIAGNOSIS
+from tasks.stages.evaluate import evaluate_stage, forget_failures
+from tasks.stages.footprint import footprint_stage
+from tasks.stages.prune import CHECKPOINT, prune_stage
+from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.report import CARD, COMPARISON, COMPARISON_TEXT, FIGURES, REPORT, report_stage
+from tasks.stages.search import FRONT, RECIPE, TRIALS
+from tasks.stages.statistics import STATISTICS
+from tasks.store.artifacts import Artifact
+from tasks.store.json_file import write_json
+from tasks.tracking.mlflow_run import TrackedRun
+
+METRICS = "metrics.json"
+COMPARISON_TABLE = "comparison.json"
+
+
+def prune_and_judge(
+    parameters: Pipeline | TransferStage, recipe: Recipe, blocks: Artifact, observed: Artifact
+) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
+    """Prune the model, and judge it beside the dense one and beside Wanda at the same sparsity.
+
+    Returns:
+        The stages ``prune`` and, where weights are made anew, ``reconstruct``; and the evaluations of ``dense``,
+        ``wanda`` and ``pruned``, and then also of ``masked``, which is the model before that, by perplexity alone.
+    """
+    dense = part(parameters, EvaluateStage)
+    judged = {"dense": evaluate_stage.labelled("evaluate dense")(dense)}
+    wanda = named_recipe("wanda", recipe.sparsity)
+    judged["wanda"] = evaluate_stage.labelled("evaluate wanda")(dense, wanda, observed)
+    stages = {"prune": prune_stage(parameters, recipe, observed)}
+    if parameters.reconstructs:
+        masked = part(parameters, EvaluateStage, model=str(stages["prune"].path(CHECKPOINT)), tasks=[])
+        judged["masked"] = evaluate_stage.labelled("evaluate masked")(masked)
+        stages["reconstruct"] = reconstruct_stage(parameters, recipe, blocks, observed)
+    # What is judged is the checkpoint that was written, as anybody would load it.
+    pruned = part(parameters, EvaluateStage, model=str(final_checkpoint(stages).path(CHECKPOINT)))
+    judged["pruned"] = evaluate_stage.labelled("evaluate pruned")(pruned)
+    release_model()
+    return stages, judged
+
+
+def final_checkpoint(stages: Mapping[str, Artifact]) -> Artifact:
+    """The stage whose checkpoint is the result."""
+    return stages.get("reconstruct") or stages["prune"]
+
+
+def measure_footprints(parameters: Pipeline | TransferStage, checkpoint: Artifact) -> dict[str, Artifact]:
+    """What the models ``dense`` and ``pruned`` take on disk and in memory; nothing where it is not asked for."""
+    if not parameters.footprint:
+        return {}
+    models = {"dense": parameters.model, "pruned": str(checkpoint.path(CHECKPOINT))}
+    footprints = {
+        name: footprint_stage.labelled(f"footprint {name}")(part(parameters, EvaluateStage, model=model))
+        for name, model in models.items()
+    }
+    release_model()
+    return footprints
+
+
+def conclude(
+    parameters: Pipeline | TransferStage,
+    output: Path,
+    run: TrackedRun,
+    recipe: Recipe,
+    stages: Mapping[str, Artifact],
+    judged: Mapping[str, Artifact],
+) -> str:
+    """Measure what the models take; report, lay out and register what the stages made.
+
+    Args:
+        parameters: of the flow.
+        output: folder for the results.
+        run: the MLflow run.
+        recipe: what the model was pruned by.
+        stages: the artifact of each stage before the evaluation, by the stage's name.
+        judged: the evaluations of ``dense``, ``wanda`` and ``pruned``.
+
+    Returns:
+        The summary for a person.
+    """
+    made = {**{name: [artifact] for name, artifact in stages.items()}, "evaluate": list(judged.values())}
+    checkpoint = final_checkpoint(stages)
+    footprints = measure_footprints(parameters, checkpoint)
+    metrics = collect_metrics(parameters, made, judged, footprints)
+    found = stages.get("search")
+    diagnosed = stages["diagnose"]
+    report = report_stage(parameters, without_cached(metrics), recipe, checkpoint, diagnosed, found)
+    files = {
+        CALIBRATION: stages["calibrate"].path(CALIBRATION),
+        STATISTICS: stages["statistics"].path(STATISTICS),
+        CHECKPOINT: checkpoint.path(CHECKPOINT),
+        f"{CHECKPOINT}/README.md": report.path(CARD),
+        RECIPE: checkpoint.path(CHECKPOINT) / RECIPE,
+        DIAGNOSIS: diagnosed.path(DIAGNOSIS),
+        COMPARISON: report.path(COMPARISON),
+        REPORT: report.path(REPORT),
+    }
+    if found is not None:
+        files |= {TRIALS: found.path(TRIALS), FRONT: found.path(FRONT)}
+    lay_out(output, files)
+    write_json(output / METRICS, metrics)
+    forget_failures(judged.values())
+    table = report.path(COMPARISON_TEXT).read_text(encoding="utf-8").strip()
+    figures = sorted(report.path(FIGURES).iterdir())
+    registered = register_model(run, parameters, recipe, checkpoint, judged, metrics, table)
+    metrics["registered"] = registered.model_dump(exclude={"checkpoint"})
+    write_json(output / METRICS, metrics)
+    names = [name for name in (RECIPE, REPORT, METRICS, COMPARISON, TRIALS) if (output / name).exists()]
+    register(
+        run,
+        metrics["parameters"],
+        flat_metrics(metrics),
+        Attachments(
+            tags={
+                "checkpoint": str((output / CHECKPOINT).absolute()),
+                "registered_model": registered.name,
+                "model_version": registered.version,
+                "promotion": registered.reason,
+                "mlflow.note.content": f"{table}\n\n{registered.reason}",
+            },
+            inputs=dataset_inputs(made, parameters.calibration, parameters.evaluation_text),
+            tables={COMPARISON_TABLE: pq.read_table(report.path(COMPARISON))},
+            files={
+                "": [output / name for name in names],
+                DIAGNOSIS: sorted((output / DIAGNOSIS).iterdir()),
+                FIGURES: figures,
+            },
+        ),
+    )
+    _show_in_prefect(f"{table}\n\n{registered.reason}", figures, run)
+    shown = {"report": REPORT, "model": CHECKPOINT, "recipe": RECIPE, "metrics": METRICS}
+    version = f"Registered as version {registered.version} of {registered.name}. {registered.reason}"
+    return f"{_headline(metrics)}\n\n{table}\n\n{version}\n\n{where(output, shown, run)}"
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    perplexity, text = metrics["dense"]["perplexity"], metrics["dense"]["settings"]["text"]
+    cached = all(cost["cached"] for cost in metrics["stages"].values())
+    made = "Nothing had to be computed again." if cached else "Done."
+    return (
+        f"{made} {metrics['achieved_sparsity']:.2%} of the weights in the decoder layers of {metrics['model']} are "
+        f"zero." + (f" Perplexity is on the text {text}." if perplexity is not None else "")
+    )
+
+
+def _show_in_prefect(table: str, figures: list[Path], run: TrackedRun) -> None:
+    """Put the table, the figures and a link on the run's page."""
+    show_results("comparison", table, "dense, Wanda and the searched recipe", figures)
+    link = mlflow_page(run)
+    if link is not None:
+        create_link_artifact(link, key="mlflow-run", link_text="MLflow run")

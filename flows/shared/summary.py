@@ -1,0 +1,54 @@
+"""What a person reads when a flow has ended."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from flows.shared.environment import uses_embedded_prefect
+from tasks.tracking.experiment import public_uri
+from tasks.tracking.mlflow_run import TrackedRun
+
+
+def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = None) -> str:
+    """Where the results are, and how to open the pages about the run.
+
+    Args:
+        output: the results' folder.
+        results: for each result, its name in the folder.
+        run: the MLflow run, where there is one.
+    """
+    lines = {title: shlex.quote(str(output.absolute() / name)) for title, name in results.items()}
+    if run is not None:
+        lines["MLflow"] = _mlflow(run)
+    lines["Prefect"] = _prefect()
+    width = max(map(len, lines))
+    return "\n".join(f"{title:<{width}}  {line}" for title, line in lines.items())
+
+
+def mlflow_page(run: TrackedRun) -> str | None:
+    """The address of the run's page; ``None`` where its database has no server.
+
+    ``OPTISHEAR_MLFLOW_UI_URL`` says it where people reach the server by another address than workers do, as
+    ``PREFECT_UI_URL`` does for Prefect's.
+    """
+    uri = run.tracking.uri
+    if not uri.startswith("http"):
+        return None
+    address = os.environ.get("OPTISHEAR_MLFLOW_UI_URL") or public_uri(uri)
+    return f"{address.rstrip('/')}/#/experiments/{run.tracking.experiment_id}/runs/{run.run_id}"
+
+
+def _mlflow(run: TrackedRun) -> str:
+    uri = run.tracking.uri
+    return mlflow_page(run) or (
+        f"mlflow ui --backend-store-uri {shlex.quote(public_uri(uri))}   (then open http://127.0.0.1:5000)"
+    )
+
+
+def _prefect() -> str:
+    if uses_embedded_prefect():
+        home = shlex.quote(os.environ["PREFECT_HOME"])
+        return f"PREFECT_HOME={home} prefect server start   (then open http://127.0.0.1:4200)"
+    url = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
+    return url or "prefect server start   (then open http://127.0.0.1:4200)"

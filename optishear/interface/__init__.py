@@ -1,0 +1,1 @@
+"""What ``import optishear`` offers: the whole library behind a few functions."""

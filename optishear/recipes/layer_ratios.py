@@ -1,0 +1,94 @@
+"""How the target sparsity is shared out between layers."""
+
+import torch
+from torch import Tensor
+
+from optishear.errors import InputError
+from optishear.models.layers import PrunableLayer, block_path
+from optishear.recipes.recipe import Recipe
+
+MAXIMUM_RATIO = 0.99
+
+
+def exact_ratios(ratios: Tensor, weights: Tensor, target: float) -> Tensor:
+    """Shift ratios by one common amount so that their weighted mean is the target, within [0, 0.99].
+
+    Args:
+        ratios: [groups] float64, the wished fraction to prune of each group.
+        weights: [groups] float64, the number of weights in each group.
+        target: the fraction to prune over all groups.
+
+    Returns:
+        [groups] float64. The shift is found by bisection, since clipping makes the mean piecewise linear.
+    """
+    low, high = -1.0, 1.0
+    share = weights / weights.sum()
+    for _ in range(60):
+        middle = (low + high) / 2
+        if float(((ratios + middle).clamp(0, MAXIMUM_RATIO) * share).sum()) < target:
+            low = middle
+        else:
+            high = middle
+    return (ratios + high).clamp(0, MAXIMUM_RATIO)
+
+
+def pruned_per_row(ratios: list[float], layers: list[PrunableLayer], target: float | None = None) -> list[int]:
+    """Whole numbers of weights to prune in each row of each layer.
+
+    Each layer's number is rounded; then, where a target is given, numbers are moved by one, those first whose
+    rounding was nearest to a half, as long as that brings the whole nearer to the target.
+    """
+    wished = [ratio * layer.module.in_features for ratio, layer in zip(ratios, layers, strict=True)]
+    counts = [round(value) for value in wished]
+    if target is None:
+        return counts
+    rows = [layer.module.out_features for layer in layers]
+    missing = target * sum(layer.module.weight.numel() for layer in layers) - sum(
+        count * height for count, height in zip(counts, rows, strict=True)
+    )
+    moved = True
+    while moved:
+        moved = False
+        step = 1 if missing > 0 else -1
+        for index in sorted(range(len(layers)), key=lambda i: step * (counts[i] - wished[i])):
+            possible = 0 <= counts[index] + step < layers[index].module.in_features
+            if possible and abs(missing - step * rows[index]) < abs(missing):
+                counts[index] += step
+                missing -= step * rows[index]
+                moved = True
+    return counts
+
+
+def layer_ratios(recipe: Recipe, layers: list[PrunableLayer]) -> list[float]:
+    """The fraction to prune of each layer, mapped by relative depth where the model has another depth.
+
+    A layer whose path the recipe does not know, as in a model of another family, takes the mean over the
+    recipe's paths at its depth. The whole is then shifted to the recipe's target.
+
+    Raises:
+        InputError: if the recipe asks for layer ratios in an N:M pattern, which fixes them.
+    """
+    pattern = recipe.pattern
+    if not recipe.sparsity_ratios:
+        return [pattern.sparsity] * len(layers)
+    if pattern.is_structured:
+        raise InputError(f"The recipe {recipe.name!r} has sparsity ratios, but the pattern {pattern} fixes them.")
+    depth = max(layer.decoder_layer for layer in layers) + 1
+    curves = {path: resample(values, depth) for path, values in recipe.sparsity_ratios.items()}
+    average = [sum(curve[index] for curve in curves.values()) / len(curves) for index in range(depth)]
+    wished = [curves.get(block_path(layer), average)[layer.decoder_layer] for layer in layers]
+    weights = torch.tensor([layer.module.weight.numel() for layer in layers], dtype=torch.float64)
+    return exact_ratios(torch.tensor(wished, dtype=torch.float64), weights, pattern.sparsity).tolist()
+
+
+def resample(values: list[float], depth: int) -> list[float]:
+    """Read a curve over relative depth at another number of layers, by linear interpolation between centres."""
+    if len(values) == depth:
+        return list(values)
+    resampled = []
+    for index in range(depth):
+        position = min(max((index + 0.5) / depth * len(values) - 0.5, 0.0), len(values) - 1.0)
+        left = int(position)
+        right = min(left + 1, len(values) - 1)
+        resampled.append(values[left] + (position - left) * (values[right] - values[left]))
+    return resampled

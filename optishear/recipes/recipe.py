@@ -1,0 +1,126 @@
+"""The recipe: a pruning strategy as a small YAML file, readable, shareable, applicable to another model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from optishear.errors import InputError, first_line
+from optishear.files import write_text
+from optishear.metrics.metric import PUBLISHED, GradientMetric, Metric
+from optishear.models.layers import KINDS, PrunableLayer, block_path
+from optishear.pattern import Pattern, parse_pattern
+
+AnyMetric = TypeVar("AnyMetric", bound=Metric)
+Ratio = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Recipe(BaseModel):
+    """How to prune a model.
+
+    Attributes:
+        name: what to call it in tables and model cards.
+        sparsity: the target, ``0.5`` or ``2:4``.
+        metrics: the pruning metric of the layers, by the layer's path inside its block (``self_attn.q_proj``), by
+            its kind (``attention_in``), or under ``all``; the first of these that the recipe has is a layer's.
+        sparsity_ratios: fraction to prune, one number per decoder layer from first to last, under ``all`` or
+            under a layer's path inside its block (``self_attn.q_proj``). Empty: every layer at the target.
+        objectives: what the search measured for it, by objective name.
+        origin: where it came from: model, calibration, algorithm, trials, seed, version.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    sparsity: str
+    metrics: dict[str, Metric]
+    sparsity_ratios: dict[str, list[Ratio]] = {}
+    objectives: dict[str, float] = {}
+    origin: dict[str, Any] = {}
+
+    @field_validator("sparsity", mode="before")
+    @classmethod
+    def _valid_pattern(cls, value: Any) -> str:
+        return str(parse_pattern(value))
+
+    @field_validator("metrics")
+    @classmethod
+    def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "all" not in value and not set(KINDS) <= set(value):
+            raise ValueError(f"metrics need the key 'all' or the four kinds {', '.join(KINDS)}, not {sorted(value)}")
+        return value
+
+    @property
+    def pattern(self) -> Pattern:
+        """The parsed sparsity."""
+        return parse_pattern(self.sparsity)
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether a metric is scored by gradients of the dense model's loss."""
+        return any(isinstance(metric, GradientMetric) for metric in self.metrics.values())
+
+    def metric_of(self, layer: PrunableLayer) -> Metric:
+        """The metric that scores a layer."""
+        return metric_of(self.metrics, layer)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML, keys in a fixed order."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def save(self, path: str | Path) -> None:
+        """Write the recipe to a YAML file."""
+        write_text(Path(path), self.to_yaml())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Recipe":
+        """Read a recipe from a YAML file.
+
+        Raises:
+            InputError: if the file is missing, not YAML, or not a recipe.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = first_line(error)
+            raise InputError(f"The recipe {str(path)!r} cannot be read ({reason}).") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise InputError(f"The recipe {str(path)!r} is not valid: {where}: {first['msg']}.") from None
+
+
+def metric_of(metrics: Mapping[str, AnyMetric], layer: PrunableLayer) -> AnyMetric:
+    """A layer's metric: by its path, else by its kind, else the one for all."""
+    for key in (block_path(layer), layer.kind, "all"):
+        if key in metrics:
+            return metrics[key]
+    raise InputError(f"The recipe has no metric for {layer.name}; give it one under 'all'.")
+
+
+def named_recipe(name: str, sparsity: str | float) -> Recipe:
+    """The recipe of a published metric (magnitude, wanda, ria, pruner_zero) at a sparsity, the same in every layer.
+
+    Raises:
+        InputError: if there is none of that name.
+    """
+    if name not in PUBLISHED:
+        raise InputError(f"There is no recipe named {name!r}; the named ones are {', '.join(PUBLISHED)}.")
+    return Recipe(name=name, sparsity=str(sparsity), metrics={"all": PUBLISHED[name]}, origin={"published": name})
+
+
+def find_recipe(recipe: str, sparsity: str | float) -> Recipe:
+    """A recipe by the name of a published metric, at ``sparsity``, or from a YAML file, at its own sparsity.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    if recipe in PUBLISHED:
+        return named_recipe(recipe, sparsity)
+    if not Path(recipe).is_file():
+        raise InputError(
+            f"The recipe {recipe!r} is neither a file nor one of the named recipes {', '.join(PUBLISHED)}."
+        )
+    return Recipe.load(recipe)

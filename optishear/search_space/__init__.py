@@ -1,0 +1,1 @@
+"""The space that is searched: genes, and the candidate that they decode to."""

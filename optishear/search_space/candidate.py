@@ -1,0 +1,91 @@
+"""A candidate: one pruning strategy of the search, ready to be applied."""
+
+import json
+from dataclasses import dataclass
+
+import torch
+
+from optishear.metrics.canonical import metric_key
+from optishear.metrics.metric import MetaMetric, PowerMetric
+from optishear.models.layers import PrunableLayer, block_path
+from optishear.pattern import Pattern
+from optishear.recipes.layer_ratios import exact_ratios, pruned_per_row
+from optishear.recipes.recipe import Recipe, metric_of
+
+AnyMetric = MetaMetric | PowerMetric
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One pruning strategy.
+
+    Attributes:
+        metrics: as in ``Recipe.metrics``.
+        sparsity_ratios: as in ``Recipe.sparsity_ratios``; empty where every layer is at the target.
+        layer_metrics: the metric of each prunable layer, in order.
+        pruned_per_row: the number of weights to prune in each row of each layer; the pattern's in N:M.
+        achieved_sparsity: fraction pruned over all prunable weights.
+    """
+
+    metrics: dict[str, AnyMetric]
+    sparsity_ratios: dict[str, list[float]]
+    layer_metrics: list[AnyMetric]
+    pruned_per_row: list[int]
+    achieved_sparsity: float
+
+    @property
+    def key(self) -> str:
+        """Equal for candidates that give identical masks, whatever their genomes."""
+        return json.dumps([[metric_key(metric) for metric in self.layer_metrics], self.pruned_per_row])
+
+    def recipe(self, name: str, pattern: Pattern) -> Recipe:
+        """This candidate as a recipe."""
+        return Recipe(
+            name=name, sparsity=str(pattern), metrics=dict(self.metrics), sparsity_ratios=self.sparsity_ratios
+        )
+
+
+def make_candidate(
+    layers: list[PrunableLayer],
+    pattern: Pattern,
+    metrics: dict[str, AnyMetric],
+    ratios: list[float] | None = None,
+    exact: bool = True,
+) -> Candidate:
+    """Build a candidate from metrics and the wished ratio of each layer.
+
+    Args:
+        layers: the model's prunable layers.
+        pattern: the target.
+        metrics: as in ``Recipe.metrics``.
+        ratios: fraction to prune of each layer; every layer at the target where not given.
+        exact: shift the ratios so that the whole meets the target, rather than take them as they are.
+    """
+    sizes = torch.tensor([layer.module.weight.numel() for layer in layers], dtype=torch.float64)
+    by_path: dict[str, list[float]] = {}
+    if ratios is not None:
+        if exact:
+            ratios = exact_ratios(torch.tensor(ratios, dtype=torch.float64), sizes, pattern.sparsity).tolist()
+        by_path = _by_path(layers, ratios)
+    uniform = [pattern.sparsity] * len(layers)
+    counts = pruned_per_row(ratios or uniform, layers, pattern.sparsity if exact else None)
+    pruned = sum(count * layer.module.out_features for count, layer in zip(counts, layers, strict=True))
+    return Candidate(
+        metrics=metrics,
+        sparsity_ratios=by_path,
+        layer_metrics=[metric_of(metrics, layer) for layer in layers],
+        pruned_per_row=counts,
+        achieved_sparsity=pattern.sparsity if pattern.is_structured else pruned / float(sizes.sum()),
+    )
+
+
+def _by_path(layers: list[PrunableLayer], ratios: list[float]) -> dict[str, list[float]]:
+    """Ratios in a recipe's form: one curve over the depth under ``all`` where each block is uniform."""
+    curves: dict[str, list[float]] = {}
+    blocks: dict[int, set[float]] = {}
+    for layer, ratio in zip(layers, ratios, strict=True):
+        curves.setdefault(block_path(layer), []).append(ratio)
+        blocks.setdefault(layer.decoder_layer, set()).add(ratio)
+    if all(len(values) == 1 for values in blocks.values()):
+        return {"all": [values.pop() for values in blocks.values()]}
+    return curves

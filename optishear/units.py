@@ -1,0 +1,54 @@
+"""Durations and sizes: read from text such as ``10m`` and ``20G``, and written for a person."""
+
+import re
+from collections.abc import Mapping
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BYTES |= {f"{unit}I": 2 ** (10 * power) for power, unit in enumerate("KMGT", 1)}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as ``90s``, ``10m``, ``2h``, ``30d`` or ``8w``.
+
+    Raises:
+        ValueError: if the text is none, or is zero.
+    """
+    seconds = _quantity(text, _SECONDS)
+    if not seconds:
+        raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 2h")
+    return seconds
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of a size such as ``500M``, ``20G`` or ``20GiB``.
+
+    Raises:
+        ValueError: if the text is none.
+    """
+    size = _quantity(text.upper().removesuffix("B"), _BYTES)
+    if size is None:
+        raise ValueError(f"{text!r} is not a size such as 500M or 20GiB")
+    return int(size)
+
+
+def format_bytes(size: float, space: str = " ") -> str:
+    """Bytes for a person, in binary units.
+
+    Args:
+        size: bytes.
+        space: between number and unit.
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f}{space}{unit}" if unit == "B" else f"{size:.1f}{space}{unit}"
+        size /= 1024
+    return f"{size:.1f}{space}TiB"
+
+
+def _quantity(text: str, units: Mapping[str, int]) -> float | None:
+    """The number with its unit; ``None`` where the text is none."""
+    matched = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([a-zA-Z]*)", text.strip())
+    if matched is None or matched[2] not in units:
+        return None
+    return float(matched[1]) * units[matched[2]]

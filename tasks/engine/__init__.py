@@ -1,0 +1,1 @@
+"""What turns a function that writes files into a cached Prefect task: placement, retries, batches, loaded models."""

@@ -1,0 +1,126 @@
+"""A stage as a run of its own deployment: what is handed over, and how its end is told."""
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.deployments import run_deployment
+from prefect.runtime import flow_run as parent
+from pydantic import BaseModel
+
+from optishear.errors import InputError
+from optishear.parameters import Parameters, PlacementParameters
+from tasks.engine.parameter_groups import part
+from tasks.engine.retries import RETRIES
+from tasks.store.artifacts import Artifact
+
+_SECONDS_BETWEEN_POLLS = 2.0
+_FILES = ("model", "calibration", "evaluation_text", "suite", "include_path")
+# "Flow run encountered an exception: InputError: The file 'notes.txt' is empty."; a task leaves out the first colon.
+_TOLD = re.compile(r".*?\bexception:? (?P<kind>[\w.]+): (?P<reason>.*)", re.DOTALL)
+logger = logging.getLogger("optishear.stages")
+
+
+class UnfinishedRunError(RuntimeError):
+    """A run of a deployment did not complete; its message gives the reason in one sentence."""
+
+
+def finish_deployment(deployment: str, parameters: Mapping[str, Any], label: str, key: str) -> None:
+    """Run a deployment to its end, from within a task.
+
+    A repeated call within one try of the parent finds the same run again, so that a parent that lost its server for
+    a moment does not start it twice; a retry of the parent (its run count is higher then) starts a new one. A run
+    that crashed, because its worker or machine was lost, is started anew.
+
+    Args:
+        deployment: as ``FLOW/DEPLOYMENT``.
+        parameters: of its flow, as JSON values.
+        label: the run's name.
+        key: what it is to make.
+
+    Raises:
+        InputError: if it failed because of bad input.
+        UnfinishedRunError: if it failed for another reason, was cancelled, or crashed each time.
+    """
+    state = None
+    for again in range(RETRIES + 1):
+        state = _end_of(deployment, parameters, label, f"{parent.id}:{key}:{parent.run_count}:{again}")
+        if state.is_completed():
+            return
+        if not state.is_crashed():
+            break
+        logger.warning("%s crashed%s", label, "; it is started again" if again < RETRIES else "")
+    kind, reason = failure(state)
+    if kind == InputError.__name__:
+        raise InputError(reason)
+    raise UnfinishedRunError(f"The run {label!r} of {deployment!r} failed: {reason}")
+
+
+def _end_of(deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> State[Any]:
+    run = run_deployment(
+        deployment,
+        parameters=dict(parameters),
+        flow_run_name=label,
+        poll_interval=_SECONDS_BETWEEN_POLLS,
+        idempotency_key=idempotency_key,
+    )
+    assert isinstance(run, FlowRun)  # outside of an event loop it is
+    assert run.state is not None
+    return run.state
+
+
+def failure(state: State[Any] | None) -> tuple[str, str]:
+    """Why a run did not complete: the exception's name, where there was one, and a sentence without its beginning."""
+    message = (state.message if state else None) or ""
+    told = _TOLD.fullmatch(message)
+    if told is not None:
+        kind = told["kind"].rsplit(".", 1)[-1]
+        plain = kind in (InputError.__name__, UnfinishedRunError.__name__)
+        return kind, told["reason"] if plain else f"{kind}: {told['reason']}"
+    name = state.name.lower() if state and state.name else "in an unknown state"
+    return "", f"it ended {name}" + (f" ({message})" if message else "")
+
+
+def handed_over(parameters: Parameters, group: type[Parameters], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's arguments as JSON values: parameters, models of pydantic and mappings to them, references to artifacts.
+
+    Args:
+        parameters: of the flow; those of ``group`` are handed over.
+        group: what the deployment takes.
+        arguments: the further arguments, by name; those that are ``None`` are left out.
+    """
+    changes = absolute_files(parameters, group)
+    if issubclass(group, PlacementParameters):
+        changes["placement"] = "in_process"  # it is where it should be
+    values: dict[str, Any] = {"parameters": part(parameters, group, **changes).model_dump(mode="json")}
+    for name, value in arguments.items():
+        if isinstance(value, Artifact):
+            values[name] = value.reference.model_dump()
+        elif isinstance(value, BaseModel):
+            values[name] = value.model_dump(mode="json")
+        elif isinstance(value, Mapping):
+            values[name] = {key: each.model_dump(mode="json") for key, each in value.items()}
+        elif value is not None:
+            values[name] = value
+    return values
+
+
+def absolute_files(parameters: Parameters, group: type[Parameters]) -> dict[str, Any]:
+    """What to change in parameters of ``group`` so that they name the same files from a worker's folder."""
+    names = set(group.model_fields) & set(type(parameters).model_fields)
+    values = parameters.model_dump(mode="json", include=names)
+    changes: dict[str, Any] = {name: _absolute(values[name]) for name in _FILES if values.get(name) is not None}
+    if "output" in names:
+        changes["output"] = str(Path(values["output"]).absolute())
+    if "search_calibrations" in names:
+        pairs = [item.split("=", 1) for item in values["search_calibrations"]]
+        changes["search_calibrations"] = [f"{name}={_absolute(source)}" for name, source in pairs]
+    return changes
+
+
+def _absolute(source: str) -> str:
+    path = Path(source).expanduser()
+    return str(path.absolute()) if path.exists() else source

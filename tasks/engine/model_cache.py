@@ -1,0 +1,47 @@
+"""The model that this process loaded last, so that a flow in one process loads the dense model once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from optishear.models.load import LoadedModel, load_model
+from optishear.parameters import ModelParameters
+from tasks.store.model_sources import find_model
+
+_Key = tuple[str, str, str, bool]
+_held: tuple[_Key, LoadedModel] | None = None
+
+
+@contextmanager
+def shared_model(parameters: ModelParameters) -> Iterator[LoadedModel]:
+    """Lend the model as it was loaded. Whoever changes its weights puts them back; after an error it is forgotten."""
+    loaded = take_model(parameters)
+    yield loaded
+    global _held
+    _held = (_key(parameters), loaded)
+
+
+def take_model(parameters: ModelParameters) -> LoadedModel:
+    """Give the model away to somebody who changes its weights for good; the next one loads it anew."""
+    global _held
+    key = _key(parameters)
+    held, _held = _held, None
+    if held is not None and held[0] == key:
+        return held[1]
+    del held
+    return load_model(
+        parameters.model,
+        dtype=parameters.dtype,
+        device=parameters.device,
+        trust_remote_code=parameters.trust_remote_code,
+    )
+
+
+def release_model() -> None:
+    """Forget the model, and free its memory once nobody else holds it."""
+    global _held
+    _held = None
+
+
+def _key(parameters: ModelParameters) -> _Key:
+    fingerprint = find_model(parameters.model).fingerprint
+    return fingerprint, parameters.dtype, parameters.device, parameters.trust_remote_code

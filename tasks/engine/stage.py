@@ -1,0 +1,125 @@
+"""A stage: a function that writes files, made into a cached Prefect task."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from inspect import signature
+from pathlib import Path
+from typing import Concatenate, Generic, ParamSpec, TypeVar
+
+from prefect import Task
+
+from optishear.parameters import Parameters
+from tasks.engine.deployments import finish_deployment, handed_over
+from tasks.engine.model_cache import release_model
+from tasks.engine.placement import uses_deployments
+from tasks.engine.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
+from tasks.store import artifacts as store
+from tasks.store.artifacts import Artifact, Reference, Request
+from tasks.store.keys import chosen, content_key
+from tasks.tracking.stage_runs import running_reference, stage_run, system_metrics
+
+Group = TypeVar("Group", bound=Parameters)
+Inputs = ParamSpec("Inputs")
+logger = logging.getLogger("optishear.stages")
+# Flows may call stages from several threads. Loading a model sets PyTorch's default dtype for the whole process, and
+# two models might not fit into its memory, so that within one process one stage computes at a time.
+_one_at_a_time = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Group, Inputs]):
+    """A stage of the pipeline. Calling it inside a flow runs its Prefect task, unless its artifact is there.
+
+    Attributes:
+        name: the stage's name, part of the key.
+        version: raised whenever the stage's code makes something else of the same input; part of the key.
+        parameters: names of the parameters that matter to what it makes; the only ones in the key.
+        inputs: digests of what it reads, from the same arguments; part of the key.
+        write: writes the artifact's files to the folder that it is given first.
+        label: what to call a run of it, where one flow has several.
+        scores: numbers of an artifact that its MLflow run shows.
+        on_gpu: for a stage that needs a GPU, the parameters that its deployment takes; it is named after the stage.
+    """
+
+    name: str
+    version: int
+    parameters: tuple[str, ...]
+    inputs: Callable[Concatenate[Group, Inputs], dict[str, str]]
+    write: Callable[Concatenate[Path, Group, Inputs], None]
+    label: str = ""
+    scores: Callable[[Artifact], Mapping[str, float | None]] = lambda _: {}
+    on_gpu: type[Parameters] | None = None
+
+    def labelled(self, label: str) -> "Stage[Group, Inputs]":
+        """The same stage under another name in the Prefect UI."""
+        return replace(self, label=label)
+
+    def request(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Request:
+        """What a call would make, and its key; nothing is computed."""
+        matter = chosen(parameters, self.parameters)
+        inputs = self.inputs(parameters, *args, **kwargs)
+        key = content_key(self.name, self.version, matter, inputs)
+        return Request(self.name, self.version, key, matter, inputs)
+
+    def make(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
+        """The artifact, found or made, without Prefect."""
+
+        def write(outputs: Path) -> None:
+            try:
+                with _one_at_a_time, system_metrics():
+                    self.write(outputs, parameters, *args, **kwargs)
+            except BaseException:
+                # A failed stage may have left the shared model half-changed.
+                release_model()
+                raise
+
+        return store.make_once(self.request(parameters, *args, **kwargs), write)
+
+    def make_on_gpu(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
+        """The artifact, made by the stage's deployment, which finds it where another run has made it meanwhile."""
+        assert self.on_gpu is not None
+        request = self.request(parameters, *args, **kwargs)
+        given = signature(self.write).bind(None, parameters, *args, **kwargs).arguments
+        arguments = {name: value for name, value in given.items() if name not in ("outputs", "parameters")}
+        finish_deployment(
+            f"{self.name}-stage/{self.name}",
+            handed_over(parameters, self.on_gpu, {**arguments, "run": running_reference()}),
+            self.label or self.name,
+            request.key,
+        )
+        return Reference(stage=request.stage, key=request.key).artifact()
+
+    def __call__(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
+        """The artifact, through Prefect: its record of the key is refreshed where the store has lost the files."""
+        request = self.request(parameters, *args, **kwargs)
+        kept = store.find(request.stage, request.key)
+        name = self.label or self.name
+        task = Task(
+            self.make_on_gpu if kept is None and self.on_gpu and uses_deployments(parameters) else self.make,
+            name=self.name,
+            task_run_name=name,
+            version=str(self.version),
+            cache_key_fn=lambda *_: request.key,
+            refresh_cache=kept is None,
+            persist_result=True,
+            result_serializer="json",
+            retries=RETRIES,
+            retry_delay_seconds=SECONDS_BEFORE_RETRY,
+            retry_condition_fn=retry_condition,
+        )
+        logger.info("%s: %s", name, "nothing to compute, kept from an earlier run" if kept else "started")
+        with stage_run(name, request) as run:
+            task(parameters, *args, **kwargs)
+            artifact = store.find(request.stage, request.key)
+            if artifact is None:
+                raise RuntimeError(
+                    f"The artifact {request.key} was made and is gone again; is another process cleaning?"
+                )
+            if not kept:
+                logger.info("%s: done in %.1f s", name, artifact.seconds)
+            artifact = artifact.model_copy(update={"cached": kept is not None})
+            if run is not None:
+                run.finish(artifact, self.scores(artifact))
+        return artifact

@@ -1,0 +1,1 @@
+"""One cached stage per file: calibrate, statistics, search, prune, reconstruct, evaluate and the rest."""

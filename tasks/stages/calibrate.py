@@ -1,0 +1,46 @@
+"""Stage 1: text into token blocks, ``calibration.parquet``."""
+
+from pathlib import Path
+
+from optishear.calibration.calibrate import calibrate
+from optishear.calibration.calibration_set import CalibrationSet
+from optishear.calibration.text import text_digest
+from optishear.parameters import CalibrateStage
+from tasks.engine.model_cache import shared_model
+from tasks.engine.stage import Stage
+from tasks.store.artifacts import Artifact
+from tasks.store.keys import model_digest
+from tasks.store.provenance import provenance
+
+CALIBRATION = "calibration.parquet"
+
+
+def load_calibration(artifact: Artifact) -> CalibrationSet:
+    """The token blocks of the stage's artifact."""
+    return CalibrationSet.load(artifact.path(CALIBRATION))
+
+
+def _inputs(parameters: CalibrateStage) -> dict[str, str]:
+    return {"model": model_digest(parameters), "text": text_digest(parameters.calibration)}
+
+
+def _write(outputs: Path, parameters: CalibrateStage) -> None:
+    with shared_model(parameters) as loaded:
+        blocks = calibrate(
+            loaded.model,
+            loaded.tokenizer,
+            calibration=parameters.calibration,
+            sequences=parameters.sequences,
+            sequence_length=parameters.sequence_length,
+            seed=parameters.seed,
+        )
+    blocks.save(outputs / CALIBRATION, provenance(parameters))
+
+
+calibrate_stage = Stage(
+    name="calibrate",
+    version=1,
+    parameters=("sequences", "sequence_length", "seed", "dtype"),
+    inputs=_inputs,
+    write=_write,
+)

@@ -1,0 +1,90 @@
+"""Stage 5: look at the pruned model layer by layer, beside Wanda: ``diagnosis/`` and ``summary.json``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optishear.diagnosis.diagnosis import Diagnosis
+from optishear.diagnosis.layer_errors import layer_errors
+from optishear.diagnosis.pruned_weights import in_checkpoint, masked_by
+from optishear.diagnosis.scales import diagnose_scales
+from optishear.models.layers import prunable_layers
+from optishear.parameters import ModelParameters
+from optishear.recipes.recipe import Recipe, named_recipe
+from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
+from tasks.engine.model_cache import take_model
+from tasks.engine.stage import Stage
+from tasks.stages.calibrate import CALIBRATION, load_calibration
+from tasks.stages.prune import CHECKPOINT
+from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.store.artifacts import Artifact
+from tasks.store.json_file import write_json
+from tasks.store.keys import digest, model_digest
+
+DIAGNOSIS = "diagnosis"
+DIAGNOSIS_SUMMARY = "summary.json"
+
+
+def load_diagnosis(artifact: Artifact) -> Diagnosis:
+    """The tables of the stage's artifact."""
+    return Diagnosis.load(artifact.path(DIAGNOSIS))
+
+
+def _inputs(
+    parameters: ModelParameters, calibration: Artifact, statistics: Artifact, recipe: Recipe, pruned: Artifact
+) -> dict[str, str]:
+    return {
+        "model": model_digest(parameters),
+        "calibration": calibration.digest(CALIBRATION),
+        "statistics": statistics.digest(STATISTICS),
+        "recipe": digest(recipe.model_dump(mode="json")),
+        "pruned": pruned.key,
+    }
+
+
+def _write(
+    outputs: Path,
+    parameters: ModelParameters,
+    calibration: Artifact,
+    statistics: Artifact,
+    recipe: Recipe,
+    pruned: Artifact,
+) -> None:
+    model = take_model(parameters).model
+    layers = prunable_layers(model)
+    observed = load_statistics(statistics)
+    wanda = named_recipe("wanda", recipe.sparsity)
+    alignment, distributions = diagnose_scales(layers, {"wanda": wanda, "pruned": recipe}, observed)
+    tokens = load_calibration(calibration).tokens
+    methods = {"wanda": masked_by(wanda, layers, observed)}
+    if pruned.stage == reconstruct_stage.name:
+        methods["masked"] = masked_by(recipe, layers, observed)
+    # What was written, rather than what the recipe means.
+    methods["pruned"] = in_checkpoint(pruned.path(CHECKPOINT))
+    of_layers, of_blocks = with_smaller_batches(
+        SEQUENCES_PER_PASS, lambda size: layer_errors(model, tokens, methods, batch_size=size)
+    )
+    diagnosis = Diagnosis(alignment, distributions, of_layers, of_blocks)
+    diagnosis.save(outputs / DIAGNOSIS)
+    write_json(outputs / DIAGNOSIS_SUMMARY, diagnosis.summary())
+
+
+def flat_summary(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of the summary under names such as ``layer_error/pruned``."""
+    flat: dict[str, float] = {}
+    for name, value in summary.items():
+        by_method = value if isinstance(value, dict) else {"pruned": value}
+        flat |= {f"{name}/{method}": number for method, number in by_method.items() if number is not None}
+    return flat
+
+
+diagnose_stage = Stage(
+    name="diagnose",
+    version=3,
+    parameters=("dtype",),
+    inputs=_inputs,
+    write=_write,
+    scores=lambda diagnosed: flat_summary(diagnosed.read_json(DIAGNOSIS_SUMMARY)),
+    on_gpu=ModelParameters,
+)

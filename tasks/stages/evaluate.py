@@ -1,0 +1,188 @@
+"""Stage 6: judge a model, ``evaluation.json`` and ``examples.parquet``.
+
+Each score is kept on its own, by the content of the model and of what it is asked: one more task costs that task alone,
+a task that failed is all that is tried again, and what was judged before a kill stays judged.
+"""
+
+import functools
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from pydantic import BaseModel
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.calibration.text import text_digest
+from optishear.errors import InputError
+from optishear.evaluation.evaluate import Judgement, evaluate
+from optishear.evaluation.examples import examples_table
+from optishear.evaluation.identity import identify_tasks
+from optishear.evaluation.part import Load, Part, Result
+from optishear.evaluation.task_files import suites_of
+from optishear.models.layers import prunable_layers
+from optishear.parameters import EvaluateStage
+from optishear.pruning.apply import apply_recipe
+from optishear.recipes.recipe import Recipe
+from optishear.report.measures import as_number
+from tasks.engine.batch_size import with_smaller_batches
+from tasks.engine.model_cache import shared_model, take_model
+from tasks.engine.stage import Stage
+from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.store.artifacts import Artifact, Request, forget, make_once
+from tasks.store.json_file import write_json
+from tasks.store.keys import content_key, digest, folder_digest, model_digest
+
+EVALUATION = "evaluation.json"
+EXAMPLES = "examples.parquet"
+VERSION = 2
+_SCORE = "score.json"
+_SCORE_VERSION = 1
+logger = logging.getLogger("optishear.stages")
+
+
+class Sparsity(BaseModel):
+    """The fraction of zeros over the weights of the prunable layers; ``None`` where a model has no such layers."""
+
+    value: float | None
+
+
+def _model_inputs(parameters: EvaluateStage, recipe: Recipe | None, statistics: Artifact | None) -> dict[str, str]:
+    inputs = {"model": model_digest(parameters)}
+    if recipe is not None and statistics is not None:
+        inputs["recipe"] = digest(recipe.model_dump(mode="json"))
+        inputs["statistics"] = statistics.digest(STATISTICS)
+    return inputs
+
+
+def _inputs(
+    parameters: EvaluateStage, recipe: Recipe | None = None, statistics: Artifact | None = None
+) -> dict[str, str]:
+    inputs = _model_inputs(parameters, recipe, statistics)
+    inputs["text"] = text_digest(parameters.evaluation_text)
+    suites = suites_of(parameters)
+    if suites:
+        inputs["suites"] = digest(
+            [parameters.suite and Path(parameters.suite).stem, *(suite.model_dump() for suite in suites)]
+        )
+        # The documents may lie outside of the folder; what only a group has is in its files.
+        inputs["task_files"] = folder_digest(parameters.include_path)
+        identities = [identify_tasks(suite.tasks, parameters.include_path, suite.fewshot) for suite in suites]
+        inputs["documents"] = digest([dict(each) for each in identities])
+        inputs["lm_eval"] = version("lm-eval")
+    return inputs
+
+
+def _write(
+    outputs: Path,
+    parameters: EvaluateStage,
+    recipe: Recipe | None = None,
+    statistics: Artifact | None = None,
+) -> None:
+    """With a recipe, the model is pruned by it in memory first."""
+    keep = _Kept(_model_inputs(parameters, recipe, statistics), parameters.dtype)
+    with _judged_model(parameters, recipe, statistics) as load:
+
+        def judge(batch_size: int) -> Judgement:
+            smaller = parameters.model_copy(update={"batch_size": batch_size})
+            return evaluate(load, smaller, seed=parameters.seed, keep=keep)
+
+        judged = with_smaller_batches(parameters.batch_size, judge)
+        sparsity = keep(Part("sparsity", {}, Sparsity, lambda: Sparsity(value=fraction_of_zeros(load()[0]))))
+    write_json(outputs / EVALUATION, {**judged.evaluation.model_dump(), "sparsity": sparsity.value})
+    pq.write_table(examples_table(judged.examples), outputs / EXAMPLES)
+
+
+@contextmanager
+def _judged_model(parameters: EvaluateStage, recipe: Recipe | None, statistics: Artifact | None) -> Iterator[Load]:
+    """The model to judge, loaded and pruned when it is first asked for."""
+    with ExitStack() as lent:
+
+        @functools.cache
+        def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+            if recipe is None or statistics is None:
+                loaded = lent.enter_context(shared_model(parameters))
+            else:
+                loaded = take_model(parameters)
+                apply_recipe(loaded.model, recipe, load_statistics(statistics), progress=True)
+            return loaded.model, loaded.tokenizer
+
+        yield load
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Gives a part of an evaluation from the store, where it is there.
+
+    Attributes:
+        model: digests of what makes up the judged model.
+        dtype: its working precision.
+    """
+
+    model: Mapping[str, str]
+    dtype: str
+
+    def __call__(self, part: Part[Result]) -> Result:
+        """The part's result; a part that fails is not kept."""
+        parameters = {"dtype": self.dtype}
+        inputs = {**self.model, "part": digest([part.result.__name__, part.identity])}
+        key = content_key("score", _SCORE_VERSION, parameters, inputs)
+
+        def write(outputs: Path) -> None:
+            measured = part.measure()
+            write_json(outputs / _SCORE, measured.model_dump(mode="json"))
+            logger.info("  %s: judged", part.name)
+
+        artifact = make_once(Request("score", _SCORE_VERSION, key, parameters, inputs), write)
+        return part.result.model_validate(artifact.read_json(_SCORE))
+
+
+@torch.no_grad()
+def fraction_of_zeros(model: nn.Module) -> float | None:
+    """The fraction of zeros over the weights of the prunable layers; ``None`` where a model has no such layers."""
+    try:
+        weights = [layer.module.weight for layer in prunable_layers(model)]
+    except InputError:  # it can still be judged
+        return None
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    return zeros / sum(weight.numel() for weight in weights)
+
+
+def flat_scores(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
+    """The finite numbers of an evaluation under names such as ``perplexity`` and ``boolq/acc``."""
+    flat = {name: as_number(evaluation.get(name)) for name in ("perplexity", "sparsity")}
+    for task, scores in (evaluation.get("tasks") or {}).items():
+        for measure, score in scores.items():
+            if isinstance(score, dict):  # a task that failed holds the reason instead
+                flat[f"{task}/{measure}"] = as_number(score["value"])
+    return {name: value for name, value in flat.items() if value is not None and math.isfinite(value)}
+
+
+def forget_failures(judged: Iterable[Artifact]) -> None:
+    """Let evaluations in which a task failed be made again at the next run; once their results are laid out.
+
+    The scores that did not fail stay.
+    """
+    for artifact in judged:
+        tasks = artifact.read_json(EVALUATION)["tasks"]
+        if any("error" in scores for scores in tasks.values()):
+            forget(artifact)
+
+
+evaluate_stage = Stage(
+    name="evaluate",
+    version=VERSION,
+    parameters=("window_length", "windows", "limit", "fewshot", "batch_size", "max_length", "seed", "dtype"),
+    inputs=_inputs,
+    write=_write,
+    scores=lambda judged: flat_scores(judged.read_json(EVALUATION)),
+    on_gpu=EvaluateStage,
+)

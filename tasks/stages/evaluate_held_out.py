@@ -1,0 +1,56 @@
+"""Judge a model on the token blocks that were held back, ``judgement.json``."""
+
+from pathlib import Path
+
+from optishear.evaluation.perplexity import perplexity
+from optishear.parameters import ModelParameters
+from optishear.pruning.apply import apply_recipe
+from optishear.recipes.recipe import Recipe
+from tasks.engine.model_cache import shared_model, take_model
+from tasks.engine.stage import Stage
+from tasks.stages.held_out import JUDGED, load_judged
+from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.store.artifacts import Artifact
+from tasks.store.json_file import write_json
+from tasks.store.keys import digest, model_digest
+
+JUDGEMENT = "judgement.json"
+
+
+def load_perplexity(artifact: Artifact) -> float:
+    """The perplexity on the blocks."""
+    return float(artifact.read_json(JUDGEMENT)["perplexity"])
+
+
+def _inputs(
+    parameters: ModelParameters, blocks: Artifact, recipe: Recipe | None = None, statistics: Artifact | None = None
+) -> dict[str, str]:
+    inputs = {"model": model_digest(parameters), "blocks": blocks.digest(JUDGED)}
+    if recipe is not None and statistics is not None:
+        inputs["recipe"] = digest(recipe.model_dump(mode="json"))
+        inputs["statistics"] = statistics.digest(STATISTICS)
+    return inputs
+
+
+def _write(
+    outputs: Path,
+    parameters: ModelParameters,
+    blocks: Artifact,
+    recipe: Recipe | None = None,
+    statistics: Artifact | None = None,
+) -> None:
+    """Without a recipe, the dense model is judged."""
+    tokens = load_judged(blocks).tokens
+    if recipe is None or statistics is None:
+        with shared_model(parameters) as dense:
+            found = perplexity(dense.model, tokens)
+    else:
+        pruned = take_model(parameters).model
+        apply_recipe(pruned, recipe, load_statistics(statistics), progress=True)
+        found = perplexity(pruned, tokens)
+    write_json(outputs / JUDGEMENT, {"perplexity": found})
+
+
+judge_stage = Stage(
+    name="judge", version=1, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
+)

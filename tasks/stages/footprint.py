@@ -1,0 +1,81 @@
+"""The stage beside the evaluation: what a checkpoint takes on disk and in memory and how fast it decodes."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from prefect.runtime import flow_run
+
+from optishear.errors import InputError
+from optishear.formats.stored import open_checkpoint
+from optishear.inference.fast_layers import use_sparse_layers
+from optishear.inference.footprint import device_name, measure_footprint
+from optishear.models.folder import checkpoint_folder
+from optishear.models.load import resolve_device
+from optishear.parameters import EvaluateStage
+from optishear.pruning.export import size_in
+from tasks.engine.model_cache import shared_model, take_model
+from tasks.engine.placement import GPU_POOL, uses_deployments
+from tasks.engine.stage import Stage
+from tasks.store.json_file import write_json
+from tasks.store.keys import model_digest
+from tasks.store.model_sources import find_model
+
+NAME = "footprint"
+FOOTPRINT = "footprint.json"
+
+
+def _inputs(parameters: EvaluateStage) -> dict[str, str]:
+    return {"model": model_digest(parameters), "device": _measured_on(parameters)}
+
+
+def _measured_on(parameters: EvaluateStage) -> str:
+    """The device, since another one's bytes and speed say nothing about this one's: ``cpu``, or the name of the GPU.
+
+    For a stage on the pool it is the pool and the parameter, and the GPUs behind these are taken for alike. The key is
+    made twice, by the flow and by the worker, and must be the same, but the flow does not see the worker's GPU. The
+    worker's parameters say that it is where it should be, so what tells it is that it runs the stage's own flow.
+    """
+    if parameters.device.partition(":")[0] == "cpu":
+        return "cpu"
+    if uses_deployments(parameters) or flow_run.flow_name == f"{NAME}-stage":
+        return f"{parameters.device} on the pool {GPU_POOL}"
+    return device_name(resolve_device(parameters.device))
+
+
+def _write(outputs: Path, parameters: EvaluateStage) -> None:
+    """By format; ``bitmask`` only where something of the model is packed."""
+    checkpoint = open_checkpoint(checkpoint_folder(find_model(parameters.model)))
+    sizes = {"dense": size_in(checkpoint, "dense"), "bitmask": size_in(checkpoint, "bitmask")}
+    found: dict[str, Any] = {}
+    with shared_model(parameters) as loaded:
+        found["dense"] = measure_footprint(loaded.model, sizes["dense"]).model_dump()
+    del loaded
+    if sizes["bitmask"] < sizes["dense"]:
+        model = take_model(parameters).model
+        with suppress(InputError):  # no layers that could be replaced, yet packed on disk
+            use_sparse_layers(model)
+        found["bitmask"] = measure_footprint(model, sizes["bitmask"]).model_dump()
+    write_json(outputs / FOOTPRINT, found)
+
+
+def flat_footprint(footprint: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Its numbers under names such as ``bitmask/disk_bytes``."""
+    return {
+        f"{format}/{name}": value
+        for format, found in footprint.items()
+        for name, value in found.items()
+        if name != "device"
+    }
+
+
+footprint_stage = Stage(
+    name=NAME,
+    version=2,
+    parameters=("dtype",),
+    inputs=_inputs,
+    write=_write,
+    scores=lambda found: flat_footprint(found.read_json(FOOTPRINT)),
+    on_gpu=EvaluateStage,
+)

@@ -1,0 +1,83 @@
+"""Stage 4: apply a recipe and save the pruned checkpoint, ``model/``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optishear.models.layers import prunable_layers
+from optishear.models.load import LoadedModel
+from optishear.parameters import ModelParameters
+from optishear.pruning.apply import PruningSummary, apply_recipe
+from optishear.pruning.card import model_card
+from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
+from optishear.recipes.recipe import Recipe
+from tasks.engine.model_cache import take_model
+from tasks.engine.stage import Stage
+from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.store.artifacts import Artifact
+from tasks.store.json_file import write_json
+from tasks.store.keys import digest, model_digest
+
+CHECKPOINT = "model"
+SUMMARY = "summary.json"
+
+
+def _inputs(parameters: ModelParameters, recipe: Recipe, statistics: Artifact) -> dict[str, str]:
+    return {
+        "model": model_digest(parameters),
+        "recipe": digest(recipe.model_dump(mode="json")),
+        "statistics": statistics.digest(STATISTICS),
+    }
+
+
+def _write(outputs: Path, parameters: ModelParameters, recipe: Recipe, statistics: Artifact) -> None:
+    loaded = take_model(parameters)
+    save_pruned(outputs, loaded, recipe, apply_recipe(loaded.model, recipe, load_statistics(statistics), progress=True))
+
+
+def save_pruned(
+    outputs: Path,
+    loaded: LoadedModel,
+    recipe: Recipe,
+    summary: PruningSummary,
+    reconstruction: str = "",
+    mask_rule: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a pruned model's checkpoint and its summary.
+
+    Args:
+        outputs: folder of the stage's files.
+        loaded: the model, pruned.
+        recipe: what it was pruned by.
+        summary: its zeros.
+        reconstruction: what was done to the weights beside the masks, in words.
+        mask_rule: which weights went, where the recipe's own masks were not kept.
+        more: further content of the summary.
+    """
+    layers = [layer.name for layer in prunable_layers(loaded.model)]
+    card = model_card(
+        loaded.source,
+        recipe,
+        achieved_sparsity=summary.achieved_sparsity,
+        layers=summary.layers,
+        reconstruction=reconstruction,
+        mask_rule=mask_rule,
+    )
+    folder = outputs / CHECKPOINT
+    save_checkpoint(folder, loaded.model, loaded.tokenizer, recipe, card)
+    # Measured on what was written rather than on what was meant.
+    achieved = measured_sparsity(folder, layers)
+    words = {"reconstruction_in_words": reconstruction, "mask_rule": mask_rule}
+    write_json(outputs / SUMMARY, {"achieved_sparsity": achieved, "layers": summary.layers, **words, **(more or {})})
+
+
+prune_stage = Stage(
+    name="prune",
+    version=3,
+    parameters=("dtype",),
+    inputs=_inputs,
+    write=_write,
+    scores=lambda pruned: {"achieved_sparsity": pruned.read_json(SUMMARY)["achieved_sparsity"]},
+    on_gpu=ModelParameters,
+)

@@ -1,0 +1,80 @@
+"""Stage 4b: make the kept weights better, and save the checkpoint in place of the masked one, ``model/``."""
+
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from optishear.parameters import Pipeline, PruneStage, ReconstructionParameters, TransferStage
+from optishear.recipes.recipe import Recipe
+from optishear.reconstruction.reconstruct import ReconstructionSummary, reconstruct
+from optishear.reconstruction.words import in_words, mask_rule
+from tasks.engine.model_cache import take_model
+from tasks.engine.stage import Stage
+from tasks.stages.calibrate import CALIBRATION, load_calibration
+from tasks.stages.prune import SUMMARY, save_pruned
+from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.store.artifacts import Artifact
+from tasks.store.keys import digest, model_digest
+
+_Parameters = PruneStage | Pipeline | TransferStage
+
+
+def _inputs(parameters: _Parameters, recipe: Recipe, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
+    return {
+        "model": model_digest(parameters),
+        "recipe": digest(recipe.model_dump(mode="json")),
+        "calibration": calibration.digest(CALIBRATION),
+        "statistics": statistics.digest(STATISTICS),
+    }
+
+
+def _write(outputs: Path, parameters: _Parameters, recipe: Recipe, calibration: Artifact, statistics: Artifact) -> None:
+    loaded = take_model(parameters)
+    made = reconstruct(
+        loaded.model, recipe, load_statistics(statistics), load_calibration(calibration), parameters, progress=True
+    )
+    save_pruned(
+        outputs,
+        loaded,
+        recipe,
+        made.pruning,
+        reconstruction=in_words(parameters, made),
+        mask_rule=mask_rule(parameters),
+        more=_summary(made),
+    )
+
+
+def _summary(made: ReconstructionSummary) -> dict[str, Any]:
+    return {
+        "reconstruction": {
+            "layer_errors": made.layer_errors,
+            "mean_layer_error": fmean(made.layer_errors.values()),
+            "converged_rows": fmean(made.converged.values()) if made.converged else None,
+            "block_errors": [list(each) for each in made.block_errors],
+            "distillation": asdict(made.distillation) if made.distillation else None,
+        }
+    }
+
+
+def _scores(made: Artifact) -> dict[str, float | None]:
+    summary = made.read_json(SUMMARY)
+    distillation = summary["reconstruction"]["distillation"] or {}
+    return {
+        "achieved_sparsity": summary["achieved_sparsity"],
+        "mean_layer_error": summary["reconstruction"]["mean_layer_error"],
+        "converged_rows": summary["reconstruction"]["converged_rows"],
+        "held_out_kl_before_distillation": distillation.get("before"),
+        "held_out_kl_after_distillation": distillation.get("after"),
+    }
+
+
+reconstruct_stage = Stage(
+    name="reconstruct",
+    version=3,
+    parameters=("dtype", *ReconstructionParameters.model_fields),
+    inputs=_inputs,
+    write=_write,
+    on_gpu=PruneStage,
+    scores=_scores,
+)

@@ -1,0 +1,83 @@
+"""Stage 7: what a person reads, ``report.html``, the comparison, the figures and the checkpoint's card."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from optishear.evaluation.comparison import comparison_table
+from optishear.files import write_text
+from optishear.parameters import ModelParameters
+from optishear.pruning.card import model_card
+from optishear.recipes.recipe import Recipe
+from optishear.report.export import png
+from optishear.report.figures import run_figures
+from optishear.report.html import write_report
+from optishear.report.tables import score_markdown
+from tasks.engine.stage import Stage
+from tasks.stages.diagnose import load_diagnosis
+from tasks.stages.prune import SUMMARY
+from tasks.stages.search import TRIALS
+from tasks.store.artifacts import Artifact
+from tasks.store.keys import digest
+from tasks.store.model_sources import find_model
+
+REPORT = "report.html"
+COMPARISON = "comparison.parquet"
+COMPARISON_TEXT = "comparison.md"
+CARD = "card.md"
+FIGURES = "figures"
+
+
+def _inputs(
+    parameters: ModelParameters,
+    metrics: Mapping[str, Any],
+    recipe: Recipe,
+    pruned: Artifact,
+    diagnosed: Artifact,
+    found: Artifact | None = None,
+) -> dict[str, str]:
+    return {
+        "metrics": digest(metrics),
+        "recipe": digest(recipe.model_dump(mode="json")),
+        "pruned": pruned.key,
+        "diagnosis": diagnosed.key,
+        "trials": found.digest(TRIALS) if found else "",
+    }
+
+
+def _write(
+    outputs: Path,
+    parameters: ModelParameters,
+    metrics: Mapping[str, Any],
+    recipe: Recipe,
+    pruned: Artifact,
+    diagnosed: Artifact,
+    found: Artifact | None = None,
+) -> None:
+    trials = pq.read_table(found.path(TRIALS)) if found else pa.table({})
+    figures = run_figures(metrics, recipe, trials, load_diagnosis(diagnosed))
+    write_report(outputs / REPORT, metrics, recipe, figures)
+    pq.write_table(comparison_table(dict(metrics)), outputs / COMPARISON)
+    table = score_markdown(metrics)
+    write_text(outputs / COMPARISON_TEXT, table)
+    summary = pruned.read_json(SUMMARY)
+    card = model_card(
+        find_model(parameters.model),
+        recipe,
+        achieved_sparsity=summary["achieved_sparsity"],
+        layers=summary["layers"],
+        comparison=table,
+        reconstruction=summary["reconstruction_in_words"],
+        mask_rule=summary["mask_rule"],
+    )
+    write_text(outputs / CARD, card)
+    (outputs / FIGURES).mkdir()
+    for figure in figures:
+        (outputs / FIGURES / f"{figure.name}.png").write_bytes(png(figure.drawing))
+
+
+# What it shows is all in its inputs.
+report_stage = Stage(name="report", version=3, parameters=(), inputs=_inputs, write=_write)

@@ -1,0 +1,120 @@
+"""Stage 3: search the recipe, ``trials.parquet``, ``recipe.yaml`` and ``front/``."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from optishear.calibration.calibrate import calibrate
+from optishear.calibration.text import text_digest
+from optishear.home import journals_folder
+from optishear.parameters import SearchParameters, SearchStage
+from optishear.pattern import parse_pattern
+from optishear.recipes.recipe import Recipe
+from optishear.searching.search import SearchResult, run_search
+from optishear.searching.trials import Trial
+from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
+from tasks.engine.model_cache import shared_model
+from tasks.engine.progress import show_progress
+from tasks.engine.stage import Stage
+from tasks.stages.calibrate import CALIBRATION, load_calibration
+from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.store.artifacts import Artifact
+from tasks.store.keys import digest, model_digest
+from tasks.store.provenance import provenance, public_source
+from tasks.tracking.search_metrics import search_metrics
+
+TRIALS = "trials.parquet"
+RECIPE = "recipe.yaml"
+FRONT = "front"
+# Of the recipe that comes of the same inputs, and of what a measurement means in the journal.
+VERSION = 5
+_JOURNAL_VERSION = 4
+
+
+def load_recipe(artifact: Artifact) -> Recipe:
+    """The recipe that the search chose."""
+    return Recipe.load(artifact.path(RECIPE))
+
+
+def search_inputs(parameters: SearchStage, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
+    """Digests of what a search reads."""
+    return {
+        "model": model_digest(parameters),
+        "calibration": calibration.digest(CALIBRATION),
+        "statistics": statistics.digest(STATISTICS),
+        **{f"search calibration {name}": text_digest(source) for name, source in _named(parameters).items()},
+    }
+
+
+def _named(parameters: SearchStage) -> dict[str, str]:
+    """The further calibration sets: source by name."""
+    return dict(item.split("=", 1) for item in parameters.search_calibrations)
+
+
+def _write(outputs: Path, parameters: SearchStage, calibration: Artifact, statistics: Artifact) -> None:
+    with shared_model(parameters) as loaded, search_metrics() as log_best:
+        calibrations = {"": load_calibration(calibration)}
+        for name, source in _named(parameters).items():
+            calibrations[name] = calibrate(
+                loaded.model,
+                loaded.tokenizer,
+                calibration=source,
+                sequences=parameters.search_sequences,
+                sequence_length=parameters.sequence_length,
+                seed=parameters.seed,
+            )
+        show = show_progress(parameters.trials)
+
+        def tell(trials: list[Trial]) -> None:
+            show(trials)
+            log_best(trials)
+
+        # With less memory it goes on where the journal ends.
+        result = with_smaller_batches(
+            SEQUENCES_PER_PASS,
+            lambda batch_size: run_search(
+                loaded.model,
+                calibrations,
+                load_statistics(statistics),
+                parameters,
+                parse_pattern(parameters.sparsity),
+                seed=parameters.seed,
+                journal=journal_of(search_inputs(parameters, calibration, statistics), parameters.dtype),
+                origin={**provenance(parameters), "calibration": public_source(parameters.calibration)},
+                on_generation=tell,
+                batch_size=batch_size,
+            ),
+        )
+    write_result(outputs, result)
+
+
+def write_result(outputs: Path, result: SearchResult) -> None:
+    """Write what a search found to a folder."""
+    pq.write_table(result.trials, outputs / TRIALS)
+    result.recipe.save(outputs / RECIPE)
+    (outputs / FRONT).mkdir()
+    for index, recipe in enumerate(result.front, start=1):
+        recipe.save(outputs / FRONT / f"{index:02d}.yaml")
+
+
+def journal_of(inputs: dict[str, str], dtype: str) -> Path:
+    """The journal of all searches on the same inputs.
+
+    It outlives a kill, and what one search measured serves the next, at another sparsity or with another budget.
+    """
+    return journals_folder() / f"{digest({**inputs, 'dtype': dtype, 'version': _JOURNAL_VERSION})}.jsonl"
+
+
+# Paths of further calibration sets are left out, since their content is among the inputs, and so is what only
+# bounds the memory.
+MATTER = tuple(sorted(set(SearchParameters.model_fields) - {"search_calibrations", "memory_budget"}))
+
+search_stage = Stage(
+    name="search",
+    version=VERSION,
+    parameters=(*MATTER, "sparsity", "seed", "dtype"),
+    inputs=search_inputs,
+    write=_write,
+    scores=lambda found: load_recipe(found).objectives,
+    on_gpu=SearchStage,
+)

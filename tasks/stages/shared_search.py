@@ -1,0 +1,97 @@
+"""Stage 3 over several models: one recipe for all, ``trials.parquet``, ``recipe.yaml`` and ``front/``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from optishear.parameters import SearchStage
+from optishear.pattern import parse_pattern
+from optishear.searching.shared import Member, search_shared
+from optishear.searching.trials import Trial
+from tasks.engine.model_cache import take_model
+from tasks.engine.progress import show_progress
+from tasks.engine.stage import Stage
+from tasks.stages.calibrate import CALIBRATION, load_calibration
+from tasks.stages.search import MATTER, VERSION, journal_of, load_recipe, search_inputs, write_result
+from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.store.artifacts import Reference
+from tasks.store.keys import model_digest
+from tasks.store.model_sources import find_model
+from tasks.store.provenance import code_version, public_source
+from tasks.tracking.search_metrics import search_metrics
+
+_SHARED_VERSION = 1
+
+
+class MemberArtifacts(BaseModel):
+    """What was made of one of the models before.
+
+    Attributes:
+        parameters: of a search on this model alone.
+        calibration: its token blocks.
+        statistics: what it was observed to do on them.
+    """
+
+    parameters: SearchStage
+    calibration: Reference
+    statistics: Reference
+
+
+def _inputs(parameters: SearchStage, members: Mapping[str, MemberArtifacts]) -> dict[str, str]:
+    inputs = {}
+    for name, member in members.items():
+        inputs[f"model {name}"] = model_digest(member.parameters)
+        inputs[f"calibration {name}"] = member.calibration.artifact().digest(CALIBRATION)
+        inputs[f"statistics {name}"] = member.statistics.artifact().digest(STATISTICS)
+    return inputs
+
+
+def _write(outputs: Path, parameters: SearchStage, members: Mapping[str, MemberArtifacts]) -> None:
+    show = show_progress(parameters.trials)
+    loaded = [
+        Member(
+            name=name,
+            model=take_model(member.parameters).model,
+            calibration=load_calibration(member.calibration.artifact()),
+            statistics=load_statistics(member.statistics.artifact()),
+            # What a model's own search has measured need not be measured again.
+            journal=journal_of(
+                search_inputs(member.parameters, member.calibration.artifact(), member.statistics.artifact()),
+                parameters.dtype,
+            ),
+        )
+        for name, member in members.items()
+    ]
+    origin: dict[str, object] = {
+        "model": ", ".join(find_model(member.parameters.model).public_name for member in members.values()),
+        "optishear_version": code_version(),
+        "calibration": public_source(parameters.calibration),
+    }
+    with search_metrics() as log_best:
+
+        def tell(trials: list[Trial]) -> None:
+            show(trials)
+            log_best(trials)
+
+        result = search_shared(
+            loaded,
+            parameters,
+            parse_pattern(parameters.sparsity),
+            seed=parameters.seed,
+            origin=origin,
+            on_generation=tell,
+        )
+    write_result(outputs, result)
+
+
+shared_search_stage = Stage(
+    name="shared-search",
+    # Of the search's and of its own, neither of which ever falls, so that the sum is new whenever one of them is.
+    version=VERSION + _SHARED_VERSION,
+    parameters=(*MATTER, "sparsity", "seed", "dtype"),
+    inputs=_inputs,
+    write=_write,
+    scores=lambda found: load_recipe(found).objectives,
+    on_gpu=SearchStage,
+)

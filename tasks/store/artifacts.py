@@ -1,0 +1,190 @@
+"""The artifact store: what a stage made lies in a folder named by the content of what it was made from.
+
+``HOME/artifacts/STAGE/KEY/`` holds a stage's files and ``record.json``, which says what they were made from and
+what their bytes were. A folder is written aside and renamed, so it is whole or not there.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict
+
+from optishear.errors import InputError
+from optishear.files import sha256_of_file, write_aside
+from optishear.home import home_folder
+from tasks.store.cost import measured
+
+RECORD = "record.json"
+
+
+class StoredFile(BaseModel):
+    """One file of an artifact: its bytes' SHA-256, size in bytes, and time of modification in nanoseconds."""
+
+    sha256: str
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, path: Path) -> "StoredFile":
+        """Describe a file as it is now."""
+        status = path.stat()
+        return cls(sha256=sha256_of_file(path), size=status.st_size, modified=status.st_mtime_ns)
+
+    def describes(self, path: Path) -> bool:
+        """Whether the file is still the one described; its bytes are only read where its time has changed."""
+        try:
+            status = path.stat()
+            if status.st_size != self.size:
+                return False
+            return status.st_mtime_ns == self.modified or sha256_of_file(path) == self.sha256
+        except OSError:
+            return False
+
+
+class Reference(BaseModel):
+    """What travels between machines that share the store: a stage's name and a key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    key: str
+
+    def artifact(self) -> "Artifact":
+        """The artifact that is meant.
+
+        Raises:
+            InputError: if the store here does not hold it.
+        """
+        artifact = find(self.stage, self.key)
+        if artifact is None:
+            raise InputError(
+                f"The artifact {self.key!r} is not in {str(artifacts_folder())!r}; "
+                "let all workers have one OPTISHEAR_HOME."
+            )
+        return artifact
+
+
+class Artifact(BaseModel):
+    """What a stage made, described in few enough words to travel through Prefect.
+
+    Attributes:
+        stage: the stage's name.
+        version: the stage's version.
+        key: what the folder is named by.
+        folder: where the files lie.
+        parameters: the parameters that matter to the content.
+        inputs: digests of what the stage read.
+        outputs: the files, by path within the folder.
+        seconds: wall-clock time it took.
+        peak_memory_bytes: highest resident memory of the process meanwhile, plus the GPU's peak where one was used.
+        created: when, in UTC.
+        cached: whether this run found it made already.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    version: int
+    key: str
+    folder: Path
+    parameters: dict[str, Any]
+    inputs: dict[str, str]
+    outputs: dict[str, StoredFile]
+    seconds: float
+    peak_memory_bytes: int
+    created: datetime
+    cached: bool = False
+
+    @property
+    def reference(self) -> Reference:
+        """What to hand to another machine."""
+        return Reference(stage=self.stage, key=self.key)
+
+    def path(self, name: str) -> Path:
+        """Where a file or folder of the artifact lies."""
+        return self.folder / name
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a file of the artifact."""
+        return self.outputs[name].sha256
+
+    def read_json(self, name: str) -> Any:
+        """The content of a JSON file of the artifact."""
+        return json.loads(self.path(name).read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a stage is asked to make; the key follows from it."""
+
+    stage: str
+    version: int
+    key: str
+    parameters: dict[str, Any]
+    inputs: dict[str, str]
+
+
+def artifacts_folder() -> Path:
+    """Where all artifacts lie."""
+    return home_folder() / "artifacts"
+
+
+def find(stage: str, key: str) -> Artifact | None:
+    """The artifact of a key, or ``None`` where it is missing or damaged."""
+    folder = artifacts_folder() / stage / key
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        artifact = Artifact.model_validate({**record, "folder": folder})
+    except (OSError, ValueError, TypeError):  # gone, no JSON, or no record
+        return None
+    whole = all(file.describes(folder / name) for name, file in artifact.outputs.items())
+    return artifact if whole else None
+
+
+def forget(artifact: Artifact) -> None:
+    """Remove an artifact, so that it is made again when it is next asked for."""
+    shutil.rmtree(artifact.folder)
+
+
+def make_once(request: Request, write: Callable[[Path], None]) -> Artifact:
+    """The artifact of a request: found, or made by ``write`` and kept.
+
+    Of several processes that want one key at a time, one makes it and the others wait for it; the operating
+    system frees the lock of a process that is killed.
+    """
+    folder = artifacts_folder() / request.stage / request.key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{request.key}.lock")):
+        found = find(request.stage, request.key)
+        if found is not None:
+            return found
+        with write_aside(folder) as aside:
+            aside.mkdir()
+            with measured() as cost:
+                write(aside)
+            artifact = Artifact(
+                stage=request.stage,
+                version=request.version,
+                key=request.key,
+                folder=folder,
+                parameters=request.parameters,
+                inputs=request.inputs,
+                outputs={
+                    str(path.relative_to(aside)): StoredFile.of(path)
+                    for path in sorted(aside.rglob("*"))
+                    if path.is_file()
+                },
+                seconds=round(cost.seconds, 3),
+                peak_memory_bytes=cost.peak_memory_bytes,
+                created=datetime.now(UTC),
+            )
+            (aside / RECORD).write_text(
+                artifact.model_dump_json(exclude={"folder", "cached"}, indent=1), encoding="utf-8"
+            )
+    return artifact

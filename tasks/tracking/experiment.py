@@ -1,0 +1,125 @@
+"""MLflow: where runs are registered, and what a run is known by."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import urlsplit, urlunsplit
+
+from mlflow.tracking import MlflowClient
+
+from optishear.calibration.text import text_digest
+from optishear.errors import InputError, first_line
+from optishear.files import ensure_writable
+from optishear.home import home_folder
+from optishear.parameters import (
+    CrossModelStage,
+    EvaluateStage,
+    PlacementParameters,
+    RegistryParameters,
+    SearchStage,
+    SweepStage,
+    TrackingParameters,
+    TransferStage,
+    TransplantStage,
+)
+from tasks.store.keys import digest, folder_digest
+from tasks.store.model_sources import find_model, models_by_name
+
+# Where and on what a run ran and where its result is registered, which is no part of what it made. A tracking address
+# may hold a password, too.
+PLACES = {
+    *("device", "output", "memory_budget", "parallel_cells"),
+    *TrackingParameters.model_fields,
+    *RegistryParameters.model_fields,
+    *PlacementParameters.model_fields,
+}
+_TEXTS = {"calibration", "evaluation_text", "recipe", "suite"}
+
+TrackedParameters = SearchStage | EvaluateStage | TransferStage | TransplantStage | SweepStage
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """An experiment on a tracking server or database.
+
+    Attributes:
+        uri: the server or database.
+        experiment_id: the experiment's.
+        given_uri: the parameter ``tracking_uri``; ``None`` where the environment says it, which may be another one in
+            another process.
+    """
+
+    uri: str
+    experiment_id: str
+    given_uri: str | None = None
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """A client of it."""
+        return MlflowClient(tracking_uri=self.uri)
+
+
+def tracking_uri(given: str | None) -> str:
+    """The parameter ``tracking_uri``, else ``MLFLOW_TRACKING_URI``, else SQLite in the home folder."""
+    uri = given or os.environ.get("MLFLOW_TRACKING_URI")
+    return uri or f"sqlite:///{home_folder().absolute() / 'mlflow.db'}"
+
+
+def run_key(kind: str, parameters: TrackedParameters) -> str:
+    """What a run is to make, by content: the same on another device, at another path, in another experiment."""
+    sources = {"model": find_model(parameters.model).fingerprint}
+    values = parameters.model_dump(mode="json", exclude=PLACES)
+    for name in _TEXTS & set(values):
+        sources[name] = text_digest(values.pop(name) or "")
+    for item in values.pop("search_calibrations", []):
+        name, source = item.split("=", 1)
+        sources[f"search calibration {name}"] = text_digest(source)
+    for item in values.pop("other_calibrations", []):
+        name, source = item.split("=", 1)
+        sources[f"other calibration {name}"] = text_digest(source)
+    if isinstance(parameters, CrossModelStage):
+        named = models_by_name(parameters)
+        sources |= {f"model {name}": find_model(model).fingerprint for name, model in named.items()}
+        values.pop("other_models")
+    sources["include_path"] = folder_digest(getattr(parameters, "include_path", None))
+    left = {name: value for name, value in values.items() if name not in ("model", "include_path")}
+    return digest({"kind": kind, "sources": sources, "parameters": left})
+
+
+def run_name(kind: str, parameters: TrackedParameters) -> str:
+    """What to call a run in the list: its flow, model and sparsity."""
+    model = find_model(parameters.model).public_name.removeprefix("package:")
+    return " ".join(filter(None, [kind, model, getattr(parameters, "sparsity", "")]))
+
+
+def public_uri(uri: str) -> str:
+    """The address without a password in it, for messages."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def connect(parameters: TrackingParameters) -> Tracking:
+    """Find or make the experiment.
+
+    Raises:
+        InputError: if the tracking server or database cannot be used.
+    """
+    uri = tracking_uri(parameters.tracking_uri)
+    ensure_writable(home_folder())
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name(parameters.experiment)
+        if experiment is not None and experiment.lifecycle_stage == "active":
+            return Tracking(uri, experiment.experiment_id, parameters.tracking_uri)
+        # A server knows where it keeps files; a database alone would have them in the working folder.
+        folder = None if uri.startswith("http") else str(home_folder().absolute() / "mlartifacts")
+        experiment_id = client.create_experiment(parameters.experiment, artifact_location=folder)
+        return Tracking(uri, experiment_id, parameters.tracking_uri)
+    except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors share no base class
+        raise InputError(
+            f"The MLflow experiment {parameters.experiment!r} at {public_uri(uri)!r} cannot be used "
+            f"({first_line(error)}); "
+            "check tracking_uri and experiment."
+        ) from error

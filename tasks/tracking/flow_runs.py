@@ -1,0 +1,98 @@
+"""How MLflow runs begin and end, and how a run that is repeated finds itself again."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from optishear.errors import first_line
+from tasks.tracking.experiment import TrackedParameters, Tracking, connect, run_key, run_name
+from tasks.tracking.mlflow_run import TrackedRun
+
+KEY_TAG = "optishear.key"
+FAILURE_TAG = "optishear.failure"
+logger = logging.getLogger("optishear.stages")
+_running: ContextVar[TrackedRun | None] = ContextVar("running", default=None)
+
+
+@contextmanager
+def tracked_run(kind: str, parameters: TrackedParameters) -> Iterator[TrackedRun]:
+    """The run of these parameters: continued where there is one, else begun. It ends finished, or failed with a reason.
+
+    Args:
+        kind: the flow's name.
+        parameters: of the flow.
+
+    Raises:
+        InputError: if the tracking server or database cannot be used.
+    """
+    tracking = connect(parameters)
+    run = find_or_begin(tracking, run_name(kind, parameters), run_key(kind, parameters))
+    try:
+        with running(run):
+            yield run
+    except BaseException as error:
+        with unless_unreachable("the failure of the run"):
+            fail(run, error)
+        raise
+    with unless_unreachable("the end of the run"):
+        finish(run)
+
+
+def find_or_begin(tracking: Tracking, name: str, key: str, parent: str = "") -> TrackedRun:
+    """The run of a key, running again; begun where there is none.
+
+    Args:
+        tracking: where.
+        name: of a new run.
+        key: what it is to make.
+        parent: the run that it belongs to; empty for a run of its own.
+    """
+    tags = {KEY_TAG: key, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})}
+    same = " AND ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
+    found = tracking.client.search_runs([tracking.experiment_id], filter_string=same, max_results=1)
+    if found:
+        run_id = found[0].info.run_id
+        tracking.client.update_run(run_id, status="RUNNING")
+    else:
+        run_id = tracking.client.create_run(tracking.experiment_id, run_name=name, tags=tags).info.run_id
+    return TrackedRun(tracking, run_id)
+
+
+def fail(run: TrackedRun, error: BaseException) -> None:
+    """End the run with a reason."""
+    run.log_tags({FAILURE_TAG: f"{type(error).__name__}: {error}"[:5000]})
+    run.client.set_terminated(run.run_id, "FAILED")
+
+
+def finish(run: TrackedRun) -> None:
+    """End the run well, and forget an earlier failure."""
+    if FAILURE_TAG in run.read().data.tags:
+        run.client.delete_tag(run.run_id, FAILURE_TAG)
+    run.client.set_terminated(run.run_id, "FINISHED")
+
+
+@contextmanager
+def unless_unreachable(what: str) -> Iterator[None]:
+    """Go on where MLflow cannot be reached for a moment: a night's work must not end for that."""
+    try:
+        yield
+    except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors share no base class
+        logger.warning("MLflow was not told %s: %s", what, first_line(error))
+
+
+@contextmanager
+def running(run: TrackedRun | None) -> Iterator[None]:
+    """Let the body's stages be children of the run."""
+    token = _running.set(run)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def running_run() -> TrackedRun | None:
+    """The run that is going on; ``None`` where nothing is tracked."""
+    return _running.get()

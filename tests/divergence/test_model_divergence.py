@@ -1,0 +1,95 @@
+"""Reconstruction errors equal a direct computation on whole logits."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Gemma2Config
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.divergence.model_divergence import ModelDivergence
+from optishear.models.features import split_at_head
+from optishear.models.layers import prunable_layers
+from optishear.searching import reconstruction
+from tiny import random_calibration, tiny_model
+
+TOKENS = random_calibration(5, 24).tokens
+
+
+@torch.no_grad()
+def logits(model: PreTrainedModel) -> torch.Tensor:
+    whole: torch.Tensor = model(TOKENS, use_cache=False).logits.double().flatten(0, 1)
+    return whole
+
+
+@torch.no_grad()
+def damage(model: PreTrainedModel) -> None:
+    for layer in prunable_layers(model):
+        layer.module.weight[:, ::2] = 0
+
+
+def soft_capped() -> PreTrainedModel:
+    config = Gemma2Config(
+        vocab_size=128, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, final_logit_softcapping=3.0, max_position_embeddings=64,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
+    return model
+
+
+@pytest.mark.parametrize("kept_logits", [200, 20])
+def test_equal_to_whole_logits(family: str, kept_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconstruction, "KEPT_LOGITS", kept_logits)
+    monkeypatch.setattr(reconstruction, "TOKENS_PER_CHUNK", 13)
+    model = tiny_model(family)
+    error = ModelDivergence(model, TOKENS, ("kl", "frobenius"), batch_size=2)
+    dense = logits(model)
+    assert error.measure() == {"kl": pytest.approx(0, abs=1e-6), "frobenius": 0.0}
+    damage(model)
+    pruned = logits(model)
+    measured = error.measure()
+    assert measured["frobenius"] == pytest.approx(float((dense - pruned).norm()), rel=1e-4)
+    log_p, log_q = dense.log_softmax(-1), pruned.log_softmax(-1)
+    exact = float((log_p.exp() * (log_p - log_q)).sum(-1).mean())
+    if kept_logits > 128:
+        assert measured["kl"] == pytest.approx(exact, rel=1e-4)
+    else:
+        # Merging the tail into one outcome can only lower the divergence.
+        kept = log_p.topk(kept_logits).indices
+        p, q = log_p.exp().gather(-1, kept), log_q.exp().gather(-1, kept)
+        tail_p, tail_q = 1 - p.sum(-1), 1 - q.sum(-1)
+        merged = float(((p * (p / q).log()).sum(-1) + tail_p * (tail_p / tail_q).log()).mean())
+        assert measured["kl"] == pytest.approx(merged, rel=1e-4)
+        assert measured["kl"] < exact
+
+
+def test_fewer_sequences_are_the_first_ones() -> None:
+    model = tiny_model()
+    error = ModelDivergence(model, TOKENS, ("kl", "frobenius"), batch_size=2)
+    alone = ModelDivergence(model, TOKENS[:3], ("kl", "frobenius"), batch_size=3)
+    damage(model)
+    measured, expected = error.measure(3), alone.measure()
+    assert measured == {name: pytest.approx(value, rel=1e-5) for name, value in expected.items()}
+
+
+def test_logits_that_are_not_linear_in_the_features_are_compared_whole() -> None:
+    model = soft_capped()
+    assert split_at_head(model).head is None
+    assert split_at_head(tiny_model()).head is not None
+    error = ModelDivergence(model, TOKENS, ("kl", "frobenius"))
+    dense = logits(model)
+    damage(model)
+    pruned = logits(model)
+    assert error.measure()["frobenius"] == pytest.approx(float((dense - pruned).norm()), rel=1e-4)
+
+
+def test_frobenius_comes_for_free_with_a_linear_head_only() -> None:
+    assert ModelDivergence(tiny_model(), TOKENS, ("kl",)).divergences == ("kl", "frobenius")
+    assert ModelDivergence(soft_capped(), TOKENS, ("kl",)).divergences == ("kl",)
+
+
+def test_a_broken_model_is_infinitely_far_away() -> None:
+    model = tiny_model()
+    error = ModelDivergence(model, TOKENS, ("kl", "frobenius"))
+    with torch.no_grad():
+        prunable_layers(model)[0].module.weight.fill_(torch.nan)
+    assert error.measure() == {"kl": float("inf"), "frobenius": float("inf")}

@@ -1,0 +1,46 @@
+"""What ``optishear deploy`` says where it cannot work, and the workers that it names."""
+
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.command_line.deploy import worker_commands
+from flows.command_line.main import main
+
+
+def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error: ")]
+    return line
+
+
+def test_without_a_server_one_sentence_says_how_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        told = error_of(["deploy", "--gpus", "1"], capsys)
+    assert told.startswith("Error: No Prefect server is set; start one with prefect server start")
+
+
+def test_a_server_that_does_not_answer_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.command_line.deploy._SECONDS_TO_START", 0.0)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        told = error_of(["deploy", "--gpus", "1"], capsys)
+    assert told.startswith("Error: The Prefect server http://127.0.0.1:9/api does not answer")
+
+
+def test_elsewhere_than_in_the_repository_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "There is no 'prefect.yaml' here" in error_of(["deploy"], capsys)
+
+
+def test_one_worker_for_each_gpu() -> None:
+    cpu, first, second = worker_commands("http://h/api", 2)
+    assert cpu == "PREFECT_API_URL=http://h/api prefect worker start --pool cpu --name cpu"
+    assert first.endswith("CUDA_VISIBLE_DEVICES=0 prefect worker start --pool gpu --name gpu-0 --limit 1")
+    assert second.endswith("CUDA_VISIBLE_DEVICES=1 prefect worker start --pool gpu --name gpu-1 --limit 1")

@@ -1,0 +1,497 @@
+"""The command line, end to end on a tiny random Llama."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.modeling_utils import PreTrainedModel
+
+from flows.command_line.main import main
+from optishear.inference.footprint import memory_bytes
+from optishear.inference.kernel import best_kernel
+from optishear.recipes.recipe import Recipe
+
+pytestmark = [pytest.mark.usefixtures("prefect_server")]
+
+CONTRACT = [
+    "calibration.parquet",
+    "comparison.parquet",
+    "diagnosis",
+    "front",
+    "metrics.json",
+    "model",
+    "recipe.yaml",
+    "report.html",
+    "statistics.parquet",
+    "trials.parquet",
+]
+
+
+@pytest.fixture
+def settings(home: Path, model_folder: Path, text_file: Path, tmp_path: Path) -> dict[str, Any]:
+    """Parameters of a pipeline that takes seconds."""
+    return {
+        "model": str(model_folder),
+        "calibration": str(text_file),
+        "evaluation_text": str(text_file),
+        "sequences": 4,
+        "sequence_length": 32,
+        "search_sequences": 2,
+        "rounds": 2,
+        "trials": 24,
+        "population": 4,
+        "window_length": 64,
+        "windows": 4,
+        "device": "cpu",
+        "output": str(tmp_path / "output"),
+    }
+
+
+def halve(model_folder: Path) -> None:
+    """Prune every other input of every layer."""
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "proj" in name:
+                parameter[:, ::2] = 0
+    model.save_pretrained(model_folder)
+
+
+def zeros(model: PreTrainedModel) -> float:
+    weights = [parameter for name, parameter in model.named_parameters() if "proj" in name]
+    return float(sum((weight == 0).sum() for weight in weights)) / sum(weight.numel() for weight in weights)
+
+
+def test_run_lays_out_the_contract_and_repeats_without_computing(
+    command: Callable[..., None],
+    settings: dict[str, Any],
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "output"
+    command("run", "--sparsity", "0.5")
+    assert sorted(path.name for path in output.iterdir()) == CONTRACT
+
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["model"] == settings["model"]
+    assert metrics["sparsity"] == "0.5"
+    assert list(metrics["stages"]) == [
+        "calibrate",
+        "statistics",
+        "search",
+        "prune",
+        "diagnose",
+        "evaluate",
+        "footprint",
+    ]
+    for cost in metrics["stages"].values():
+        assert cost["seconds"] > 0
+        assert cost["peak_memory_bytes"] > 2**20
+        assert cost["cached"] is False
+    for name in ("dense", "wanda", "pruned"):
+        assert metrics[name]["perplexity"] > 1
+        assert metrics[name]["settings"]["window_length"] == 64
+    assert metrics["dense"]["sparsity"] == 0
+    assert list(metrics["dense"]["footprint"]) == ["dense"]
+    footprint = metrics["pruned"]["footprint"]
+    assert footprint["dense"]["disk_bytes"] == (output / "model" / "model.safetensors").stat().st_size
+    ratio = {name: footprint["bitmask"][name] / footprint["dense"][name] for name in ("disk_bytes", "memory_bytes")}
+    assert 0.5 < ratio["disk_bytes"] < 0.9
+    # Without a kernel for this processor, or a compiler, all layers are dense in memory.
+    assert 0.5 < ratio["memory_bytes"] < 0.9 if best_kernel() else ratio["memory_bytes"] == 1
+    assert footprint["bitmask"]["tokens_per_second"] > 0
+    assert metrics["wanda"]["sparsity"] == pytest.approx(0.5, abs=0.001)
+    assert metrics["pruned"]["sparsity"] == metrics["achieved_sparsity"] == pytest.approx(0.5, abs=0.001)
+    assert metrics["search"]["objectives"]["kl"] <= metrics["search"]["wanda_objectives"]["kl"]
+
+    # Plain transformers loads the checkpoint, and it is as sparse as it says.
+    pruned = AutoModelForCausalLM.from_pretrained(output / "model")
+    tokenizer = AutoTokenizer.from_pretrained(output / "model")
+    assert zeros(pruned) == pytest.approx(metrics["achieved_sparsity"])
+    assert pruned.generate(torch.tensor([tokenizer.encode("the")]), max_new_tokens=3).shape[1] > 3
+    recipe = Recipe.load(output / "recipe.yaml")
+    assert Recipe.load(output / "model" / "recipe.yaml") == recipe
+    trials = pq.read_table(output / "trials.parquet").to_pylist()
+    assert sum(trial["chosen"] for trial in trials) == 1
+    assert {trial["name"] for trial in trials} >= {"magnitude", "wanda", "ria"}
+    assert set(pq.read_table(output / "comparison.parquet").column("model").to_pylist()) == {"dense", "wanda", "pruned"}
+    assert "perplexity" in (output / "model" / "README.md").read_text()
+
+    shown = capsys.readouterr().out
+    for word in ("perplexity", "wanda", str(output / "report.html"), "mlflow ui --backend-store-uri", "Prefect"):
+        assert word.lower() in shown.lower()
+
+    diagnosed = {path.stem: pq.read_table(path).num_rows for path in (output / "diagnosis").iterdir()}
+    assert diagnosed["alignment"] == diagnosed["layer_errors"] == 2 * 14
+    assert diagnosed["block_errors"] == 2 * 2
+    assert metrics["diagnosis"]["layer_error"].keys() == {"wanda", "pruned"}
+
+    # The second run: the same recipe, and nothing computed.
+    first = {path: path.read_bytes() for path in output.rglob("*") if path.is_file() and path.name != "metrics.json"}
+    command("run", "--sparsity", "0.5", "--device", "cpu:0")  # the same by another name
+    again = json.loads((output / "metrics.json").read_text())
+    assert all(cost["cached"] for cost in again["stages"].values())
+    assert {path: path.read_bytes() for path in first} == first
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("optishear").experiment_id])
+    (run,) = [each for each in runs if "mlflow.parentRunId" not in each.data.tags]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["sparsity"] == "0.5"
+    assert run.data.params["sequence_length"] == "32"
+    assert run.data.metrics["pruned/perplexity"] == metrics["pruned"]["perplexity"]
+    assert run.data.metrics["diagnosis/layer_error/pruned"] == metrics["diagnosis"]["layer_error"]["pruned"]
+    assert run.data.metrics["achieved_sparsity"] == metrics["achieved_sparsity"]
+    assert run.data.tags["checkpoint"] == str(output / "model")
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "comparison.json",
+        "comparison.parquet",
+        "diagnosis",
+        "figures",
+        "metrics.json",
+        "recipe.yaml",
+        "report.html",
+        "trials.parquet",
+    }
+    assert len(client.get_metric_history(run.info.run_id, "seconds/search")) == 1
+    inputs = {each.tags[0].value: each.dataset for each in run.inputs.dataset_inputs}
+    assert {context: dataset.name for context, dataset in inputs.items()} == {
+        "calibration": "text.txt", "evaluation": "text.txt",
+    }  # fmt: skip
+    assert all(len(dataset.digest) == 32 for dataset in inputs.values())
+
+    # The model is a version, without a copy, and the champion, since there was none.
+    registered = metrics["registered"]
+    assert registered == again["registered"]
+    assert (registered["name"], registered["version"], registered["champion"]) == ("tiny-llama-0.5", "1", True)
+    assert registered["reason"] in shown
+    assert run.data.tags["promotion"] == registered["reason"]
+    (version,) = client.search_model_versions("name = 'tiny-llama-0.5'")
+    assert version.run_id == run.info.run_id
+    assert float(version.tags["perplexity"]) == metrics["pruned"]["perplexity"]
+    assert version.tags["base_model"] == "tiny-llama"
+    assert version.tags["pattern"] == "unstructured"
+    assert version.tags["sparsity"] == "0.5"
+    checkpoint = Path(version.source.removeprefix("file://"))
+    assert (checkpoint / "model.safetensors").samefile(output / "model" / "model.safetensors")
+    children = {each.info.run_name: each for each in runs if each is not run}
+    assert set(children) == {
+        "calibrate", "statistics", "search", "evaluate dense", "evaluate wanda", "prune", "evaluate pruned", "diagnose",
+        "report", "footprint dense", "footprint pruned",
+    }  # fmt: skip
+    assert len(runs) == 1 + len(children)
+    for child in children.values():
+        assert child.data.tags["mlflow.parentRunId"] == run.info.run_id
+        assert child.data.tags["cached"] == "true"
+        assert child.data.metrics["seconds"] > 0
+    assert children["evaluate pruned"].data.metrics["perplexity"] == metrics["pruned"]["perplexity"]
+    assert children["search"].data.params["trials"] == "24"
+    best = client.get_metric_history(children["search"].info.run_id, "best/kl/2_sequences")
+    trials = pq.read_table(output / "trials.parquet").to_pylist()
+    assert min(point.value for point in best) == min(trial["kl"] for trial in trials if trial["sequences"] == 2)
+    assert len({point.step for point in best}) == len(best)
+
+
+def test_compare_searches_with_each_algorithm_and_seed(
+    command: Callable[..., None], settings: dict[str, Any], home: Path, tmp_path: Path
+) -> None:
+    for name in ("evaluation_text", "window_length", "windows", "rounds"):
+        settings.pop(name)
+    command("compare", "--algorithms", "nsga3,random", "--seeds", "0,1", trials=6)
+    compared = pq.read_table(tmp_path / "output" / "algorithms.parquet").to_pylist()
+    searches = {(row["algorithm"], row["seed"]) for row in compared}
+    assert searches == {("nsga3", 0), ("nsga3", 1), ("random", 0), ("random", 1)}
+    for algorithm, seed in searches:
+        best = [row["best"] for row in compared if (row["algorithm"], row["seed"]) == (algorithm, seed)]
+        assert best == sorted(best, reverse=True)
+        assert len(best) == 6
+    assert (tmp_path / "output" / "algorithms.png").read_bytes().startswith(b"\x89PNG")
+    assert "After 6 trials" in (tmp_path / "output" / "algorithms.html").read_text()
+    client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("optishear").experiment_id])
+    (run,) = [each for each in runs if "mlflow.parentRunId" not in each.data.tags]
+    assert "nsga3/seed_1/kl" in run.data.metrics
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "algorithms.html", "algorithms.parquet", "figures",
+    }  # fmt: skip
+
+
+def cached(output: Path) -> dict[str, bool]:
+    stages = json.loads((output / "metrics.json").read_text())["stages"]
+    return {name: cost["cached"] for name, cost in stages.items()}
+
+
+def test_a_change_computes_what_follows_from_it(command: Callable[..., None], home: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    command("run", "--sparsity", "2:4")
+    model = AutoModelForCausalLM.from_pretrained(output / "model")
+    groups = model.model.layers[0].mlp.down_proj.weight.reshape(-1, 4)
+    assert ((groups == 0).sum(dim=1) == 2).all()
+
+    command("run", "--sparsity", "2:4", "--windows", "2")
+    assert cached(output) == {
+        "calibrate": True,
+        "statistics": True,
+        "search": True,
+        "prune": True,
+        "diagnose": True,
+        "evaluate": False,
+        "footprint": True,
+    }
+    (artifact,) = (home / "artifacts" / "statistics").glob("[!.]*")
+    (artifact / "statistics.parquet").unlink()
+    command("run", "--sparsity", "2:4", "--windows", "2", "--no-footprint")
+    assert "footprint" not in json.loads((output / "metrics.json").read_text())["pruned"]
+    assert cached(output) == {
+        "calibrate": True,
+        "statistics": False,
+        "search": True,
+        "prune": True,
+        "diagnose": True,
+        "evaluate": True,
+    }
+
+
+def test_reconstruction_is_a_stage_after_the_masks(
+    command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "output"
+    flags = ["--sparsity", "2:4", "--reconstruction", "admm", "--distillation-steps", "3"]
+    command("run", *flags, trials=4)
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert set(metrics["stages"]) >= {"prune", "reconstruct"}
+    assert metrics["achieved_sparsity"] == metrics["pruned"]["sparsity"] == metrics["masked"]["sparsity"] == 0.5
+    assert metrics["pruned"]["perplexity"] != metrics["masked"]["perplexity"]
+    assert 0 < metrics["reconstruction"]["mean_layer_error"] < 1
+    assert metrics["reconstruction"]["distillation"]["steps"] == 3
+    assert set(metrics["diagnosis"]["layer_error"]) == {"wanda", "masked", "pruned"}
+    model = AutoModelForCausalLM.from_pretrained(output / "model")
+    assert ((model.model.layers[0].mlp.down_proj.weight.reshape(-1, 4) == 0).sum(dim=1) == 2).all()
+    for name in ("report.html", "model/README.md"):
+        assert "ADMM and conjugate gradients" in (output / name).read_text()
+    command("run", *flags, trials=4)
+    assert all(cached(output).values())
+    command("run", *flags, "--distillation-steps", "0", trials=4)
+    assert not cached(output)["reconstruct"]
+    assert cached(output)["prune"]
+
+
+def test_each_stage_is_a_command(
+    command: Callable[..., None], settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def names(folder: str) -> set[str]:
+        return {path.name for path in (tmp_path / folder).iterdir()}
+
+    flags = [
+        "--model", settings["model"], "--calibration", settings["calibration"],
+        "--sequences", "4", "--sequence-length", "32",
+    ]  # fmt: skip
+    main(["calibrate", *flags, "--output", str(tmp_path / "calibrated")])
+    assert names("calibrated") == {"calibration.parquet"}
+    main(["statistics", *flags, "--output", str(tmp_path / "observed")])
+    assert names("observed") == {"calibration.parquet", "statistics.parquet"}
+    search = ["--trials", "12", "--population", "4", "--rounds", "1", "--search-sequences", "2"]
+    main(["search", *flags, *search, "--sparsity", "0.4", "--output", str(tmp_path / "found")])
+    assert names("found") == {"calibration.parquet", "statistics.parquet", "trials.parquet", "recipe.yaml", "front"}
+    recipe = tmp_path / "found" / "recipe.yaml"
+    assert Recipe.load(recipe).sparsity == "0.4"
+    main(["prune", *flags, "--recipe", str(recipe), "--output", str(tmp_path / "pruned")])
+    assert names("pruned") == {"calibration.parquet", "statistics.parquet", "recipe.yaml", "model"}
+    judge = ["--evaluation-text", settings["evaluation_text"], "--window-length", "64", "--windows", "2"]
+    again = ["--recipe", str(recipe), "--reconstruction", "sparsegpt", "--output", str(tmp_path / "rebuilt")]
+    main(["prune", *flags, *again])
+    assert names("rebuilt") == names("pruned")
+    assert "SparseGPT" in (tmp_path / "rebuilt" / "model" / "README.md").read_text()
+    main(["evaluate", *judge, "--model", str(tmp_path / "pruned" / "model"), "--output", str(tmp_path / "judged")])
+    evaluation = json.loads((tmp_path / "judged" / "metrics.json").read_text())["evaluation"]
+    assert evaluation["sparsity"] == pytest.approx(0.4, abs=0.002)
+    main(["transfer", *flags, *judge, "--recipe", str(recipe), "--output", str(tmp_path / "transferred")])
+    assert names("transferred") == {*CONTRACT} - {"trials.parquet", "front"}
+    transferred = json.loads((tmp_path / "transferred" / "metrics.json").read_text())
+    assert transferred["pruned"]["perplexity"] == evaluation["perplexity"]
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    path = tmp_path / "empty.txt"
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": "{tmp}/nowhere.gguf"}, "nowhere.gguf"),
+        ({"model": "nobody/no-such-model"}, "nobody/no-such-model"),
+        ({"sparsity": "1.0"}, "The sparsity '1.0'"),
+        ({"sparsity": "-0.1"}, "The sparsity '-0.1'"),
+        ({"sparsity": "4:2"}, "N:M needs 0 < N < M"),
+        ({"sparsity": "2:5"}, "The pattern 2:5 does not divide the 32 inputs of model.layers.0"),
+        ({"calibration": "{tmp}/empty.txt"}, "empty.txt"),
+        ({"calibration": "{tmp}/missing.txt"}, "missing.txt"),
+        ({"sequences": 100000}, "100000"),
+        ({"evaluation_text": "{tmp}/missing.txt"}, "missing.txt"),
+        ({"tasks": ["no_such_task"]}, "no_such_task"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"output": "{tmp}/empty.txt/output"}, "cannot be written"),
+        ({"tracking_uri": "nowhere://"}, "cannot be used"),
+        ({"champion_max_task_drop": 1}, "no tasks are judged; give tasks or a suite"),
+        ({"reconstruction": "admm", "reconstruction_sequences": 999}, "reconstruction_sequences is 999, but there are"),
+        ({"reconstructed_finalists": 2}, "but nothing is reconstructed afterwards; set reconstruction"),
+        ({"reconstructed_finalists": 2, "reconstruction": "admm", "sequences": 2}, "none are left to fit on"),
+        ({"trails": 3}, "There is no parameter 'trails'"),
+    ],
+    ids=lambda value: next(iter(value)) + str(next(iter(value.values())))[-16:] if isinstance(value, dict) else "",
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    changes: dict[str, Any],
+    sentence: str,
+    command: Callable[..., None],
+    empty: Path,
+    home: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    placed = {
+        key: value.replace("{tmp}", str(tmp_path)) if isinstance(value, str) else value
+        for key, value in changes.items()
+    }
+    with pytest.raises(SystemExit) as caught:
+        command("run", **placed)
+    assert caught.value.code == 2
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("Error:")]
+    assert len(told) == 1
+    assert sentence in told[0]
+    assert told[0].endswith((".", "?"))
+    assert not (tmp_path / "output").exists()
+    assert not list(home.glob("artifacts/*/[!.]*"))
+
+
+def test_a_model_without_prunable_layers_is_one_sentence(
+    command: Callable[..., None], tmp_path: Path, tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    # GPT-2 multiplies by Conv1D layers, which are no linear layers.
+    folder = tmp_path / "gpt2"
+    GPT2LMHeadModel(GPT2Config(vocab_size=128, n_embd=32, n_layer=1, n_head=2)).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    with pytest.raises(SystemExit) as caught:
+        command("run", model=str(folder))
+    assert caught.value.code == 2
+    assert "has no prunable layers" in capsys.readouterr().err
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_recipe_file_brings_its_own_sparsity(
+    command: Callable[..., None], settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from optishear.recipes.recipe import named_recipe
+
+    named_recipe("wanda", 0.3).save(tmp_path / "recipe.yaml")
+    with pytest.raises(SystemExit):
+        main(
+            ["prune", "--model", settings["model"], "--recipe", str(tmp_path / "recipe.yaml"), "--sparsity", "0.5",
+             "--output", settings["output"]]
+        )  # fmt: skip
+    assert "is for the sparsity 0.3, not 0.5" in capsys.readouterr().err
+
+
+def test_export_packs_and_goes_back(
+    home: Path, model_folder: Path, text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    halve(model_folder)
+    packed, dense = tmp_path / "packed", tmp_path / "dense"
+    for _ in range(2):  # the second time over what the first has laid out
+        main(["export", "--model", str(model_folder), "--format", "bitmask", "--output", str(packed)])
+    assert "Exported as bitmask: 60.5 kB of weights." in capsys.readouterr().out
+    main(["export", "--model", str(packed / "model"), "--format", "dense", "--output", str(dense)])
+    assert [path.name for path in dense.iterdir()] == ["model"]
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert (dense / "model" / name).read_bytes() == (model_folder / name).read_bytes()
+    assert (packed / "model" / "bitmask.safetensors").stat().st_size < (
+        model_folder / "model.safetensors"
+    ).stat().st_size
+
+    # Every command takes it as it takes the dense one.
+    judged = []
+    for folder in (model_folder, packed / "model"):
+        main(
+            ["evaluate", "--model", str(folder), "--evaluation-text", str(text_file), "--window-length", "64",
+             "--windows", "2", "--output", str(tmp_path / "judged")]
+        )  # fmt: skip
+        judged.append(json.loads((tmp_path / "judged" / "metrics.json").read_text())["evaluation"])
+    assert judged[0]["footprint"].keys() == judged[1]["footprint"].keys() == {"dense", "bitmask"}
+    for each in judged:
+        footprint = each.pop("footprint")
+        assert footprint["bitmask"]["disk_bytes"] == (packed / "model" / "bitmask.safetensors").stat().st_size
+        assert footprint["dense"]["disk_bytes"] == (model_folder / "model.safetensors").stat().st_size
+    assert judged[0] == judged[1]
+    assert judged[0]["sparsity"] == 0.5
+
+
+GENERATED = re.compile(r"^(\d+) tokens, [\d.]+ tokens/s, ([\d.]+) kB of weights in memory, (\d+) sparse layers$", re.M)
+
+
+def generated(capsys: pytest.CaptureFixture[str], folder: Path, *flags: str) -> tuple[str, int, float, int]:
+    """The text that a model writes, its tokens, the kilobytes of weights in memory, and the sparse layers."""
+    main(
+        ["generate", "--model", str(folder), "--prompt", "the rest", "--new-tokens", "12", "--device", "cpu", *flags]
+    )  # fmt: skip
+    said = capsys.readouterr()
+    told = GENERATED.search(said.err)
+    assert told is not None
+    return said.out, int(told[1]), float(told[2]), int(told[3])
+
+
+def test_generate_continues_a_text_and_says_what_that_took(
+    model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, tokens, kilobytes, sparse = generated(capsys, model_folder)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    prompt = tokenizer("the rest", return_tensors="pt").input_ids
+    expected = model.generate(prompt, max_new_tokens=12, do_sample=False)[0, prompt.shape[1] :]
+    assert text == "the rest" + tokenizer.decode(expected, skip_special_tokens=True) + "\n"
+    assert tokens == len(expected)
+    assert kilobytes == pytest.approx(memory_bytes(model) / 1000, abs=0.1)
+    assert sparse == 0
+
+
+def test_generate_writes_the_same_text_on_packed_layers(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if best_kernel() is None:
+        pytest.skip("no sparse kernel for this processor, or no compiler")
+    halve(model_folder)
+    main(["export", "--model", str(model_folder), "--format", "bitmask", "--output", str(tmp_path / "packed")])
+    capsys.readouterr()
+
+    expected = generated(capsys, model_folder, "--no-sparse-layers")
+    assert expected[1] > 2
+    assert expected[3] == 0
+    for folder in (model_folder, tmp_path / "packed" / "model"):
+        text, tokens, kilobytes, sparse = generated(capsys, folder)
+        assert (text, tokens) == expected[:2]
+        assert kilobytes < 0.75 * expected[2]
+        assert sparse == 14
+
+
+def test_an_export_never_replaces_what_it_reads(
+    model_folder: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "output").mkdir()
+    model_folder.rename(tmp_path / "output" / "model")
+    with pytest.raises(SystemExit) as caught:
+        main(["export", "--model", str(tmp_path / "output" / "model"), "--output", str(tmp_path / "output")])
+    assert caught.value.code == 2
+    assert "would be replaced by its own export" in capsys.readouterr().err
+    assert (tmp_path / "output" / "model" / "model.safetensors").is_file()

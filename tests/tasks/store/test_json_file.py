@@ -1,0 +1,12 @@
+"""JSON that every reader understands."""
+
+import json
+from pathlib import Path
+
+from tasks.store.json_file import write_json
+
+
+def test_numbers_that_are_not_finite_become_text(tmp_path: Path) -> None:
+    write_json(tmp_path / "metrics.json", {"a": [1.5, float("nan")], "b": {"c": float("inf")}, "d": None})
+    text = (tmp_path / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=lambda name: 1 / 0) == {"a": [1.5, "nan"], "b": {"c": "inf"}, "d": None}

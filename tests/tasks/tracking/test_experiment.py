@@ -1,0 +1,131 @@
+"""A run that is repeated finds itself again in MLflow, and logs nothing twice."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from optishear.errors import InputError
+from optishear.parameters import Pipeline, TrackingParameters
+from tasks.registration.results import flat_metrics
+from tasks.tracking.experiment import connect, public_uri, run_key, tracking_uri
+from tasks.tracking.flow_runs import FAILURE_TAG, tracked_run
+
+
+def test_a_repeated_run_is_one_run(tracked_parameters: Pipeline, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    for seconds in (12.5, 12.5):
+        report.write_text("page")
+        with tracked_run("pipeline", tracked_parameters) as run:
+            run.log_parameters({"sparsity": "0.5", "tasks": ["boolq"], "limit": None})
+            run.log_metrics({"seconds/search": seconds, "pruned/acc,none": 0.5, "missing": None})
+            run.log_file(report)
+    client = run.client
+    (only,) = client.search_runs([run.tracking.experiment_id])
+    assert only.info.status == "FINISHED"
+    assert only.info.run_name == "pipeline model 0.5"
+    assert only.data.params == {"sparsity": "0.5", "tasks": "['boolq']"}
+    assert only.data.metrics == {"seconds/search": 12.5, "pruned/acc_none": 0.5}
+    assert len(client.get_metric_history(only.info.run_id, "seconds/search")) == 1
+    assert [file.path for file in client.list_artifacts(only.info.run_id)] == ["report.html"]
+
+
+def test_another_value_of_a_param_keeps_the_first(tracked_parameters: Pipeline) -> None:
+    for batch_size in (8, 4):
+        with tracked_run("pipeline", tracked_parameters) as run:
+            run.log_parameters({"batch_size": batch_size})
+    assert run.read().data.params == {"batch_size": "8"}
+
+
+def test_a_changed_value_is_another_step(tracked_parameters: Pipeline) -> None:
+    for seconds in (12.5, 12.5, 13.0, 13.0, 12.5):
+        with tracked_run("pipeline", tracked_parameters) as run:
+            run.log_metrics({"seconds": seconds, "broken": float("inf")})
+    history = run.client.get_metric_history(run.run_id, "seconds")
+    assert [(each.step, each.value) for each in history] == [(0, 12.5), (1, 13.0), (2, 12.5)]
+    assert "broken" not in run.read().data.metrics
+
+
+def test_points_are_logged_once_for_each_step(tracked_parameters: Pipeline) -> None:
+    with tracked_run("search", tracked_parameters) as run:
+        run.log_points([("best,kl", 8, 0.5), ("best,kl", 16, 0.4)])
+        run.log_points([("best,kl", 8, 0.5), ("best,kl", 16, 0.4), ("best,kl", 24, 0.3), ("best,kl", 24, 0.3)])
+    history = run.client.get_metric_history(run.run_id, "best_kl")
+    assert [(each.step, each.value) for each in history] == [(8, 0.5), (16, 0.4), (24, 0.3)]
+
+
+def test_a_table_is_replaced(tracked_parameters: Pipeline, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    table = pa.table({"model": ["dense", "pruned"], "perplexity": [20.5, float("inf")]})
+    for _ in range(2):
+        with tracked_run("pipeline", tracked_parameters) as run:
+            run.log_table(table, "comparison.json")
+    loaded = run.client.load_table(run.tracking.experiment_id, "comparison.json", [run.run_id])
+    assert loaded.to_dict("list") == {"model": ["dense", "pruned"], "perplexity": [20.5, float("inf")]}
+
+
+def test_a_failure_is_told_and_forgotten_after_success(tracked_parameters: Pipeline) -> None:
+    with pytest.raises(RuntimeError), tracked_run("pipeline", tracked_parameters) as run:
+        raise RuntimeError("out of disk")
+    failed = run.read()
+    assert failed.info.status == "FAILED"
+    assert failed.data.tags[FAILURE_TAG] == "RuntimeError: out of disk"
+    with tracked_run("pipeline", tracked_parameters) as again:
+        pass
+    assert again.run_id == run.run_id
+    finished = run.read()
+    assert finished.info.status == "FINISHED"
+    assert FAILURE_TAG not in finished.data.tags
+
+
+def test_a_run_is_known_by_what_it_makes(tracked_parameters: Pipeline, model: Path) -> None:
+    key = run_key("pipeline", tracked_parameters)
+    moved = model.rename(model.with_name("moved"))
+    same = tracked_parameters.model_copy(
+        update={"model": str(moved), "device": "cpu", "output": Path("x"), "experiment": "e"}
+    )
+    assert run_key("pipeline", same) == key
+    assert run_key("search", same) != key
+    assert run_key("pipeline", same.model_copy(update={"seed": 1})) != key
+    (moved / "model.safetensors").write_bytes(b"others!")
+    assert run_key("pipeline", same) != key
+
+
+def test_the_parameter_comes_before_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri(None) == f"sqlite:///{home / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert tracking_uri(None) == "http://127.0.0.1:5000"
+    assert tracking_uri("sqlite:///x.db") == "sqlite:///x.db"
+
+
+def test_an_unusable_server_is_one_sentence() -> None:
+    with pytest.raises(
+        InputError, match=r"'nowhere://x:\*\*\*@y' cannot be used .*; check tracking_uri and experiment\.$"
+    ):
+        connect(TrackingParameters(tracking_uri="nowhere://x:secret@y"))
+
+
+def test_no_password_is_shown() -> None:
+    assert public_uri("postgresql://me:secret@db:5432/mlflow") == "postgresql://me:***@db:5432/mlflow"
+    assert public_uri("sqlite:////tmp/mlflow.db") == "sqlite:////tmp/mlflow.db"
+
+
+def test_metrics_have_flat_names() -> None:
+    metrics = {
+        "achieved_sparsity": 0.5,
+        "pruned": {"perplexity": 30.5, "sparsity": 0.5, "tasks": {"boolq": {"acc": {"value": 0.6, "stderr": 0.1}}}},
+        "wanda": {"perplexity": "inf", "tasks": {}},
+        "stages": {"search": {"seconds": 9.0, "peak_memory_bytes": 10, "cached": False}},
+        "search": {"objectives": {"kl": 0.1}, "wanda_objectives": {"kl": 0.2}},
+    }
+    assert flat_metrics(metrics) == {
+        "achieved_sparsity": 0.5,
+        "pruned/perplexity": 30.5,
+        "pruned/sparsity": 0.5,
+        "pruned/boolq/acc": 0.6,
+        "seconds/search": 9.0,
+        "peak_memory_bytes/search": 10,
+        "search/objectives/kl": 0.1,
+        "search/wanda_objectives/kl": 0.2,
+    }
