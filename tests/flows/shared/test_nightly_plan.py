@@ -7,7 +7,7 @@ import pytest
 from flows.shared.nightly_plan import read_plan
 from optishear.errors import InputError
 
-SHIPPED = Path(__file__).parents[2] / "configurations" / "nightly.yaml"
+SHIPPED = Path(__file__).parents[3] / "configurations" / "nightly.yaml"
 
 
 def write(folder: Path, text: str) -> Path:

@@ -158,7 +158,7 @@ def test_a_reference_that_leads_nowhere_is_one_sentence(artifact: Artifact) -> N
 def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None:
     import inspect
 
-    from flows import stages
+    from flows import gpu_stages as stages
 
     handed = {
         statistics_stage: (ModelParameters, {"calibration"}),
@@ -183,9 +183,9 @@ def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None
 
 
 def test_each_stage_on_the_gpu_has_a_deployment_on_its_pool() -> None:
-    plan = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())
+    plan = yaml.safe_load((Path(__file__).parents[3] / "prefect.yaml").read_text())
     pools = {each["entrypoint"]: (each["name"], each["work_pool"]["name"]) for each in plan["deployments"]}
-    from flows import stages
+    from flows import gpu_stages as stages
 
     flows = {name: found for name, found in vars(stages).items() if isinstance(found, Flow)}
     assert len(flows) == 11

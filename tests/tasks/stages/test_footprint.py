@@ -45,7 +45,7 @@ def test_auto_is_the_device_that_is_there(parameters: EvaluateStage, gpus: list[
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_a_worker_makes_what_the_flow_waits_for(model_folder: Path, device: str) -> None:
-    from flows import stages
+    from flows import gpu_stages as stages
 
     asked = EvaluateStage(model=str(model_folder), device=device, placement="deployments")
     waited_for = footprint_stage.request(asked).key
