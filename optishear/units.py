@@ -33,17 +33,19 @@ def parse_bytes(text: str) -> int:
 
 
 def format_bytes(size: float, space: str = " ") -> str:
-    """Bytes for a person, in binary units.
+    """Bytes for a person, in binary units, to three significant digits.
 
     Args:
         size: bytes.
         space: between number and unit.
     """
-    for unit in ("B", "KiB", "MiB", "GiB"):
+    unit = "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
         if size < 1024:
-            return f"{size:.0f}{space}{unit}" if unit == "B" else f"{size:.1f}{space}{unit}"
-        size /= 1024
-    return f"{size:.1f}{space}TiB"
+            break
+        size, unit = size / 1024, larger
+    decimals = 0 if unit == "B" or size >= 100 else 1 if size >= 10 else 2
+    return f"{size:.{decimals}f}{space}{unit}"
 
 
 def _quantity(text: str, units: Mapping[str, int]) -> float | None:

@@ -37,10 +37,10 @@ def test_what_is_no_size(text: str) -> None:
     [
         (0, "0 B"),
         (1023, "1023 B"),
-        (1536, "1.5 KiB"),
-        (2**20, "1.0 MiB"),
-        (3 * 2**30, "3.0 GiB"),
-        (2**50, "1024.0 TiB"),
+        (1536, "1.50 KiB"),
+        (2**20, "1.00 MiB"),
+        (3 * 2**30, "3.00 GiB"),
+        (2**50, "1024 TiB"),
     ],
 )
 def test_sizes_for_a_person(size: int, text: str) -> None:

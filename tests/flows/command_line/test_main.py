@@ -412,7 +412,7 @@ def test_export_packs_and_goes_back(
     packed, dense = tmp_path / "packed", tmp_path / "dense"
     for _ in range(2):  # the second time over what the first has laid out
         main(["export", "--model", str(model_folder), "--format", "bitmask", "--output", str(packed)])
-    assert "Exported as bitmask: 60.5 kB of weights." in capsys.readouterr().out
+    assert "Exported as bitmask: 59.1 KiB of weights." in capsys.readouterr().out
     main(["export", "--model", str(packed / "model"), "--format", "dense", "--output", str(dense)])
     assert [path.name for path in dense.iterdir()] == ["model"]
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
@@ -438,11 +438,11 @@ def test_export_packs_and_goes_back(
     assert judged[0]["sparsity"] == 0.5
 
 
-GENERATED = re.compile(r"^(\d+) tokens, [\d.]+ tokens/s, ([\d.]+) kB of weights in memory, (\d+) sparse layers$", re.M)
+GENERATED = re.compile(r"^(\d+) tokens, [\d.]+ tokens/s, ([\d.]+) KiB of weights in memory, (\d+) sparse layers$", re.M)
 
 
 def generated(capsys: pytest.CaptureFixture[str], folder: Path, *flags: str) -> tuple[str, int, float, int]:
-    """The text that a model writes, its tokens, the kilobytes of weights in memory, and the sparse layers."""
+    """The text that a model writes, its tokens, the KiB of weights in memory, and the sparse layers."""
     main(
         ["generate", "--model", str(folder), "--prompt", "the rest", "--new-tokens", "12", "--device", "cpu", *flags]
     )  # fmt: skip
@@ -455,14 +455,14 @@ def generated(capsys: pytest.CaptureFixture[str], folder: Path, *flags: str) -> 
 def test_generate_continues_a_text_and_says_what_that_took(
     model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text, tokens, kilobytes, sparse = generated(capsys, model_folder)
+    text, tokens, kibibytes, sparse = generated(capsys, model_folder)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     model = AutoModelForCausalLM.from_pretrained(model_folder)
     prompt = tokenizer("the rest", return_tensors="pt").input_ids
     expected = model.generate(prompt, max_new_tokens=12, do_sample=False)[0, prompt.shape[1] :]
     assert text == "the rest" + tokenizer.decode(expected, skip_special_tokens=True) + "\n"
     assert tokens == len(expected)
-    assert kilobytes == pytest.approx(memory_bytes(model) / 1000, abs=0.1)
+    assert kibibytes == pytest.approx(memory_bytes(model) / 1024, rel=0.01)
     assert sparse == 0
 
 
@@ -479,9 +479,9 @@ def test_generate_writes_the_same_text_on_packed_layers(
     assert expected[1] > 2
     assert expected[3] == 0
     for folder in (model_folder, tmp_path / "packed" / "model"):
-        text, tokens, kilobytes, sparse = generated(capsys, folder)
+        text, tokens, kibibytes, sparse = generated(capsys, folder)
         assert (text, tokens) == expected[:2]
-        assert kilobytes < 0.75 * expected[2]
+        assert kibibytes < 0.75 * expected[2]
         assert sparse == 14
 
 

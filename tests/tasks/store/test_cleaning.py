@@ -68,7 +68,7 @@ def test_the_old_and_the_oldest_of_too_much_go(
 
 def test_commands(full_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["cache", "list"])
-    assert "4 kept, 1.6 kB" in capsys.readouterr().out
+    assert "4 kept, 1.61 KiB" in capsys.readouterr().out
     main(["cache", "prune", "--keep", "1kB", "--dry-run"])
     assert "3 would be removed, 650 B" in capsys.readouterr().out
     main(["cache", "prune", "--keep", "1kB"])
