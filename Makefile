@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-servers check evidence clean
+.PHONY: demo test test-servers coverage check evidence clean
 
 demo: $(VENV)/demo
 	$(BIN)/optishear run --config configurations/demo.yaml
@@ -15,6 +15,10 @@ test: $(VENV)/dev
 # Real Prefect and MLflow servers, workers and PostgreSQL, in a process of their own: five minutes on two idle cores.
 test-servers: $(VENV)/dev
 	$(BIN)/python -m pytest -m servers
+
+# Branch coverage of the tests without servers: a table, and coverage-html/index.html.
+coverage: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not servers" --cov --cov-report=term --cov-report=html
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .
