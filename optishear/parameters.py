@@ -35,7 +35,9 @@ class ModelParameters(Parameters):
         "in a pip package.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Working precision; auto keeps the checkpoint's own."
+        "auto",
+        description="Working precision; auto is bfloat16 where the device has instructions for it, else float32. The "
+        "pruned checkpoint is stored in the dense one's own dtype.",
     )
     device: str = Field("auto", description="auto (a GPU where there is one), cpu, cuda or cuda:N.")
     trust_remote_code: bool = Field(False, description="Run model code from the checkpoint; off unless you ask.")

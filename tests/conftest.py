@@ -3,19 +3,22 @@
 import importlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from transformers import PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.models import precision
 from task_folder import TaskFolder
 from tiny import FAMILIES, make_tokenizer, tiny_model
 
 # Tests neither see nor change what the user keeps.
 _HOME = tempfile.TemporaryDirectory(prefix="optishear-tests-")
 os.environ["OPTISHEAR_HOME"] = _HOME.name
+# The tests compute in float32 on every processor; those of the precision say for which processor they are.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +33,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def task_folder(tmp_path: Path) -> TaskFolder:
     """An empty folder for task files, beside its data."""
     return TaskFolder(tmp_path / "tasks")
+
+
+@pytest.fixture
+def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets the test run on a processor of its choice, as far as the choice of the precision goes."""
+
+    def choose(*, native: bool, bfloat16_time: float, name: str = "a processor") -> None:
+        chosen = precision.Processor(name, "AVX-512 BF16" if native else "AVX2", native)
+        monkeypatch.setattr(precision, "processor_of", lambda _: chosen)
+        monkeypatch.setattr(precision, "bfloat16_time", lambda _: bfloat16_time)
+
+    monkeypatch.setattr(precision, "_decisions", {})
+    for once in (precision.announce, precision.warn_if_emulated):
+        once.cache_clear()
+    return choose
 
 
 @pytest.fixture(params=sorted(FAMILIES))

@@ -15,16 +15,12 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from optishear.errors import InputError, first_line
 from optishear.formats.stored import open_checkpoint, stored_format
+from optishear.models.folder import checkpoint_folder
 from optishear.models.gguf import convert_gguf
+from optishear.models.precision import Precision, announce, check_dtype, choose_precision, warn_if_emulated
 from optishear.models.quiet import quiet_transformers
 from optishear.models.source import ModelSource, resolve_model
-
-DTYPES: dict[str, torch.dtype | str] = {
-    "auto": "auto",
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+from optishear.models.stored_dtype import remember_origin
 
 
 @dataclass(frozen=True)
@@ -36,11 +32,13 @@ class LoadedModel:
             has its own setting).
         tokenizer: its tokenizer.
         source: where it came from.
+        precision: what it is computed in, and why.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     source: ModelSource
+    precision: Precision
 
 
 def load_model(
@@ -50,7 +48,8 @@ def load_model(
 
     Args:
         model: a hub id, a folder, a ``.gguf`` file (converted on its first use) or ``package:NAME``.
-        dtype: auto (the checkpoint's own), float32, bfloat16 or float16.
+        dtype: what to compute in: auto (what is fast on the device), float32, bfloat16 or float16. It is not what
+            ``save_checkpoint`` writes, which is the dtype that the checkpoint is stored in.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         trust_remote_code: run model code that comes with the checkpoint.
 
@@ -58,8 +57,7 @@ def load_model(
         InputError: if the model, the dtype or the device cannot be used; as much as possible before the weights
             are read.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"The dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
+    check_dtype(dtype)
     target = resolve_device(device)
     source = resolve_model(model)
     if source.gguf is not None:
@@ -70,10 +68,14 @@ def load_model(
     with quiet_transformers():
         config = _causal_config(source, options)
         tokenizer = _tokenizer(source, options)
-        loaded = _weights(source, config, dtype, options)
+        precision = choose_precision(dtype, target)
+        announce(precision)
+        warn_if_emulated(precision.dtype, target)
+        loaded = _weights(source, config, precision.torch_dtype, options)
+    remember_origin(loaded, lambda: checkpoint_folder(source), lambda wider: _weights(source, config, wider, options))
     loaded.requires_grad_(False).train(False).to(target)
     loaded.config.get_text_config().use_cache = False
-    return LoadedModel(loaded, tokenizer, source)
+    return LoadedModel(loaded, tokenizer, source, precision)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -141,10 +143,12 @@ def _tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokeni
     return tokenizer
 
 
-def _weights(source: ModelSource, config: PreTrainedConfig, dtype: str, options: dict[str, Any]) -> PreTrainedModel:
+def _weights(
+    source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype, options: dict[str, Any]
+) -> PreTrainedModel:
     try:
         # Told below with the name of the weight, rather than raised without.
-        wanted = {"dtype": DTYPES[dtype], "ignore_mismatched_sizes": True, "output_loading_info": True}
+        wanted = {"dtype": dtype, "ignore_mismatched_sizes": True, "output_loading_info": True}
         if stored_format(source.location) == "bitmask":
             loaded: Any = _packed_weights(source, config, wanted, options)
         else:

@@ -6,12 +6,17 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from optishear.models.quiet import quiet_transformers
+from optishear.models.stored_dtype import in_stored_dtypes
 
 
 def write_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write config, safetensors, generation config and tokenizer into ``folder``.
 
-    Weights keep their dtype, and tied ones are written once.
+    Weights of a model that ``load_model`` loaded are written in the dtype of the checkpoint that they were loaded from,
+    whatever the working precision; those of another model in their own. Tied ones are written once.
+
+    Raises:
+        InputError: if a weight is too large for the dtype of the checkpoint.
     """
     config = model.config.get_text_config()
     use_cache = getattr(config, "use_cache", None)
@@ -19,7 +24,7 @@ def write_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: PreTrained
         # It is off for our forward passes alone; who loads the checkpoint will want to generate.
         config.use_cache = True
     try:
-        with quiet_transformers():
+        with quiet_transformers(), in_stored_dtypes(model):
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     finally:

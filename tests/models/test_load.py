@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,17 @@ def test_the_model_only_looks_forward(model_folder: Path) -> None:
     assert model(torch.tensor([[1, 2]])).past_key_values is None
 
 
-@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
-def test_auto_keeps_the_dtype_of_the_checkpoint(model_folder: Path, stored: torch.dtype) -> None:
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_is_what_is_fast_on_the_device_whatever_the_checkpoint_has(
+    model_folder: Path, processor: Callable[..., None], stored: torch.dtype, native: bool, dtype: torch.dtype
+) -> None:
     AutoModelForCausalLM.from_pretrained(model_folder, dtype=stored).save_pretrained(model_folder)
+    processor(native=native, bfloat16_time=0.5 if native else 8.0)
 
-    assert load_model(str(model_folder), device="cpu").model.dtype == stored
+    loaded = load_model(str(model_folder), device="cpu")
+
+    assert loaded.model.dtype == loaded.precision.torch_dtype == dtype
 
 
 def test_a_dtype_that_is_asked_for(model_folder: Path) -> None:
