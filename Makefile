@@ -26,7 +26,7 @@ check: $(VENV)/dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# docs/evidence.md and every command behind it, on the texts of ../shared; it takes hours, and goes on where it was.
+# docs/evidence.md and every command behind it; it takes hours and resumes. Downloads its texts where ../shared is missing.
 evidence: $(VENV)/evidence
 	$(BIN)/python benchmarks/evidence.py
 

@@ -1,15 +1,15 @@
-"""The evidence page: the project's own commands on SmolLM2-135M, and docs/evidence.md over what they measured.
+"""The evidence page: the project's own commands on SmolLM2-135M-Instruct, and docs/evidence.md with their results.
 
     python benchmarks/evidence.py [--sections sweep paper transplant ...] [--work evidence-output] [--write-only]
 
-`make evidence` installs what it needs first: the packages of SmolLM2 and of Gemma 3 270M, and Optuna.
+`make evidence` first installs what it needs: the packages of SmolLM2-135M-Instruct and of Gemma 3 270M, and Optuna.
 
 Each section is one command of the project, whose results go to a folder of ``--work``; its stages are cached, so a run
-that was stopped goes on, and a section that is there already takes seconds and keeps its date. Numbers are kept as CSV
-and JSON and pictures as SVG under ``docs/evidence``, with the command, the machine and the date. A section that has no
-results in ``--work`` stays as ``docs/evidence`` has it, and is left out of the page where that has none. The texts are
-those of ``../shared/data`` and the papers' tasks those of ``../shared/lm_eval_tasks`` (or of OPTISHEAR_SHARED);
-perplexity is on WikiText-2's test text.
+that was stopped resumes, and a finished section takes seconds and keeps its date. Numbers are kept as CSV and JSON and
+pictures as SVG under ``docs/evidence``, with the command, the machine and the date. A section without results in
+``--work`` stays as it is in ``docs/evidence``; where it is in neither, the page leaves it out. The texts and the
+papers' tasks are those of ``../shared`` (or of OPTISHEAR_SHARED). Without that folder they are downloaded from the
+Hugging Face Hub (``texts.py``). Perplexity is on WikiText-2's test text.
 """
 
 import argparse
@@ -19,10 +19,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from common import MODEL, data_folder
+from common import MODEL
 from evidence_page import write_evidence
 from evidence_run import ROOT, run_section
 from evidence_sections import SECTIONS, Section
+from texts import SHARED, shared_folder
 
 from optishear.errors import InputError
 
@@ -52,7 +53,10 @@ def main() -> None:
     sections = [] if arguments.write_only else [SECTIONS[name] for name in arguments.sections]
     try:
         check_packages(sections)
-        private = {str(data_folder().parent): "../shared", str(work): "evidence-output", str(ROOT): "."}
+        private = {str(work): "evidence-output", str(ROOT): "."}
+        shared = shared_folder()
+        if shared is not None:
+            private[str(shared)] = SHARED
         failed = [section.name for section in sections if not run_section(section, work)]
         titles = {name: section.title for name, section in SECTIONS.items()}
         written = write_evidence(arguments.docs, titles, work, private)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import MODEL, data_folder, gsm8k_file, mmlu_file, wikitext_file
+from common import MODEL
+from texts import c4_file, gsm8k_file, mmlu_file, shared_folder, wikitext_file
 
 # A token costs 1.6 times as much in float32.
 MODEL_FLAGS = ["--model", MODEL, "--dtype", "bfloat16"]
@@ -36,11 +37,11 @@ class Section:
 
 
 def texts(work: Path) -> dict[str, str]:
-    """Texts by name; written to files where the data are in another form."""
+    """Texts by name, as files: those of ``shared``, or made below ``work``."""
     folder = work / "texts"
     folder.mkdir(parents=True, exist_ok=True)
     return {
-        "c4": str(data_folder() / "calibration" / "c4_sample.jsonl"),
+        "c4": str(c4_file(folder)),
         "wikitext": str(wikitext_file(folder, "valid")),
         "gsm8k": str(gsm8k_file(folder)),
         "mmlu": str(mmlu_file(folder)),
@@ -69,12 +70,14 @@ def finalists(work: Path) -> list[str]:
 
 
 def paper(work: Path) -> list[str]:
-    tasks = data_folder().parent / "lm_eval_tasks"
+    shared = shared_folder()
+    # Without task files of its own, lm-eval downloads the data.
+    tasks = ["--include-path", str(shared / "lm_eval_tasks")] if shared is not None else []
     recipe = work / "sweep" / "0.5" / "recipe.yaml"
     # WikiText's articles are most of the work: a token costs twice as much in one of 5,000 tokens, the whole of it in
     # one context, as in windows of 1,024.
     return [
-        "transfer", *judged(work), "--recipe", str(recipe), "--suite", "paper", "--include-path", str(tasks),
+        "transfer", *judged(work), "--recipe", str(recipe), "--suite", "paper", *tasks,
         "--limit", "40", "--max-length", "1024",
     ]  # fmt: skip
 

@@ -1,15 +1,14 @@
 """What reconstruction is worth: perplexity against SparseGPT's, in the same run, with the time of both.
 
     python benchmarks/quality.py [--sparsities 0.5 0.6 2:4 4:8] [--sequences 32] [--set name=value ...]
-    python benchmarks/quality.py --search 0.6 --budget 5m      # makes the stored recipe for 0.6 anew
+    python benchmarks/quality.py --search 0.6 --budget 5m      # recomputes the stored recipe for 0.6
 
-SmolLM2-135M; calibration on the published 32 sequences of 512 tokens of WikiText-2 validation text, judged on the
-first 16 windows of 1,024 tokens of its test text. SparseGPT is this project's, with the published settings. Ours is
-ADMM, then distillation on the same tokens, from the metric |W|·x, or from a recipe of ``benchmarks/results/quality``
+SmolLM2-135M-Instruct; calibration on the published 32 sequences of 512 tokens of WikiText-2 validation text, evaluated
+on the first 16 windows of 1,024 tokens of its test text. SparseGPT is this project's, with the published settings. Ours
+is ADMM, then distillation on the same tokens, from the metric |W|·x, or from a recipe of ``benchmarks/results/quality``
 where one is stored for the sparsity (layer ratios, searched on the same calibration tokens; the search's time is not
 counted). Times are those of pruning, without loading and judging: seconds on the clock, and of all cores together,
-which other work on the machine disturbs less. The last line is JSON.
-"""
+which other work on the machine disturbs less. The last line is JSON."""
 
 import json
 import os
@@ -20,7 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import data_folder, model_and_tokenizer, parser, wikitext_file, wikitext_windows
+from common import data_folder, model_and_tokenizer, parser, wikitext_windows
+from texts import wikitext_file
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 

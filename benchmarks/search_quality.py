@@ -5,10 +5,10 @@
 Without ``--budget`` each sparsity has its own (``BUDGETS``); where it is longer than three minutes, the best candidate
 after three is judged too (``after_3m``).
 
-SmolLM2-135M; calibration on the C4 sample (32 sequences of 512 tokens, another draw for each seed); the search never
-sees the test text; all recipes, Wanda, RIA and magnitude with the same calibration are judged on the first 16 windows
-of 1,024 tokens of the WikiText-2 test text. Masks only, no weight is updated. Recipes and figures are kept in
-``benchmarks/results/search_quality``. The last line is JSON; ``ratio_to_wanda`` is the median over the seeds.
+SmolLM2-135M-Instruct; calibration on the C4 sample (32 sequences of 512 tokens, another draw for each seed). The search
+never sees the test text. All recipes, Wanda, RIA and magnitude use the same calibration and are evaluated on the first
+16 windows of 1,024 tokens of the WikiText-2 test text. Masks only, no weight is updated. Recipes and figures are kept
+in ``benchmarks/results/search_quality``. The last line is JSON; ``ratio_to_wanda`` is the median over the seeds.
 """
 
 import json

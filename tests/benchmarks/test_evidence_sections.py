@@ -21,7 +21,7 @@ from optishear.parameters import CrossTaskStage, Parameters, Pipeline, SweepStag
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     names = ("c4", "wikitext", "gsm8k", "mmlu", "test")
     monkeypatch.setattr(evidence_sections, "texts", lambda work: {name: f"{name}.jsonl" for name in names})
-    monkeypatch.setattr(evidence_sections, "data_folder", lambda: tmp_path / "shared" / "data")
+    monkeypatch.setattr(evidence_sections, "shared_folder", lambda: tmp_path / "shared")
     (tmp_path / "tiny-llama").mkdir()
     return tmp_path
 
