@@ -3,14 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-servers coverage check evidence clean
+.PHONY: demo test test-fast test-servers coverage check evidence clean
 
 demo: $(VENV)/demo
 	$(BIN)/optishear run --config configurations/demo.yaml
 
-test: $(VENV)/dev
-	$(BIN)/python -m pytest -m "not slow and not servers"
+test:
+	$(MAKE) test-fast
 	$(MAKE) test-servers
+
+# All tests without servers.
+test-fast: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not servers"
 
 # Real Prefect and MLflow servers, workers and PostgreSQL, in a process of their own: five minutes on two idle cores.
 test-servers: $(VENV)/dev
