@@ -70,7 +70,10 @@ def distinct_meta_metrics() -> dict[MetricKey, MetaMetric]:
 
 
 def metric_key(metric: MetaMetric | PowerMetric) -> MetricKey:
-    """A key that is equal for metrics that give equal masks."""
+    """A key that is equal for metrics that give equal masks, whichever space they are of."""
     if isinstance(metric, MetaMetric):
         return canonical_key(metric)
+    # Without the sums, or with those of the rows alone, which are constant in a row, |W| x^a is left.
+    if not metric.sums_exponent or not metric.column_share:
+        return ("power", metric.activation_exponent) if metric.activation_exponent else ("magnitude",)
     return ("exponents", metric.activation_exponent, metric.sums_exponent, metric.column_share)

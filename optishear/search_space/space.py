@@ -187,6 +187,35 @@ class Space:
         )
 
 
+def search_space(
+    stage: str,
+    parameters: SearchParameters,
+    layers: list[PrunableLayer],
+    pattern: Pattern,
+    fixed_metrics: dict[str, AnyMetric],
+) -> Space:
+    """The space of a stage.
+
+    Args:
+        stage: ``sweep`` and ``metric`` have no ratios; ``joint`` has both.
+        parameters: what is searched, and how finely.
+        layers: the model's prunable layers.
+        pattern: the target.
+        fixed_metrics: the metrics of the stages ``descent`` and ``ratios``; empty where they are searched.
+    """
+    return Space(
+        layers=layers,
+        pattern=pattern,
+        metric_scopes=() if fixed_metrics else metric_scopes(parameters, layers),
+        metric_space=parameters.metric_space,
+        fixed_metrics=fixed_metrics,
+        ratio_groups=[] if stage in ("sweep", "metric") else ratio_groups(parameters, layers, pattern),
+        step=parameters.ratio_step,
+        levels=parameters.ratio_levels,
+        exact=parameters.sparsity_budget == "exact",
+    )
+
+
 def metric_scopes(parameters: SearchParameters, layers: list[PrunableLayer]) -> tuple[str, ...]:
     """What has a metric of its own."""
     if parameters.metric_scope == "model":

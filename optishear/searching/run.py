@@ -12,7 +12,7 @@ from optishear.models.layers import PrunableLayer
 from optishear.parameters import SearchParameters
 from optishear.pattern import Pattern
 from optishear.search_space.candidate import AnyMetric, Candidate, make_candidate
-from optishear.search_space.space import Genome, Space, metric_scopes, ratio_groups
+from optishear.search_space.space import Genome, Space, ratio_groups, search_space
 from optishear.searching.algorithms.registry import algorithm_for
 from optishear.searching.choice import choose
 from optishear.searching.descent import RatioDescent
@@ -67,17 +67,7 @@ class SearchRun:
         found: list[Genome] = []
         for stage in stages:
             metrics = self._best_metrics() if stage in ("descent", "ratios") else {}
-            space = Space(
-                layers=self._layers,
-                pattern=self._pattern,
-                metric_scopes=() if metrics else metric_scopes(self._parameters, self._layers),
-                metric_space=self._parameters.metric_space,
-                fixed_metrics=metrics,
-                ratio_groups=[] if stage in ("sweep", "metric") else groups,
-                step=self._parameters.ratio_step,
-                levels=self._parameters.ratio_levels,
-                exact=self._parameters.sparsity_budget == "exact",
-            )
+            space = search_space(stage, self._parameters, self._layers, self._pattern, metrics)
             known = [metrics] if metrics else [{"all": metric} for metric in NAMED.values()]
             start = [*found, *(genome for genome in map(space.encode, known) if genome is not None)]
             for plan in (each for each in rounds if each.stage == stage):
