@@ -169,7 +169,9 @@ class Space:
     def _encode_metric(self, metric: AnyMetric) -> list[float] | None:
         if self.metric_space == "power":
             if isinstance(metric, PowerMetric):
-                return [metric.activation_exponent, metric.sums_exponent, metric.column_share]
+                genes = [metric.activation_exponent, metric.sums_exponent, metric.column_share]
+                within = all(0 <= gene <= upper for gene, upper in zip(genes, POWER_UPPER, strict=True))
+                return genes if within else None
             return [1.0, 0.0, 0.5] if metric == MetaMetric() else None
         if isinstance(metric, MetaMetric):
             return [
