@@ -56,10 +56,10 @@ class GenomeCrossover(Crossover):  # type: ignore[misc]
 
 
 class GenomeMutation(Mutation):  # type: ignore[misc]
-    """Choices are drawn anew, real genes are moved (polynomial), levels are switched.
+    """Choices are drawn again, real genes are moved (polynomial), levels are switched.
 
     A level switch (EvoPress, arXiv 2410.14649) raises one level and lowers another, so that the total stays;
-    without a fixed total, single levels are moved. One or two switches are made at a time, and about one metric
+    without a fixed total, single levels are moved too. One or two switches are made at a time, and about one metric
     gene changes for each genome that has any.
     """
 
@@ -85,22 +85,20 @@ class GenomeMutation(Mutation):  # type: ignore[misc]
 
 
 def mutate_levels(space: Space, genome: Population, random_state: Any) -> None:
-    """Switch one or two pairs of levels of a genome in place; single levels where the total is free.
+    """Switch one or two pairs of levels of a genome in place; without an exact budget, half of the moves are single.
 
-    A switch moves by one to ``LARGEST_SWITCH`` levels, so that fine levels do not make the steps fine.
+    A move is by one to ``LARGEST_SWITCH`` levels, so that fine levels do not make the steps fine.
     """
     levels = np.flatnonzero(space.is_level)
     top = space.levels - 1
     for _ in range(int(random_state.integers(1, 3))):
-        up, down = random_state.choice(levels, 2, replace=len(levels) < 2)
-        height = int(random_state.integers(1, LARGEST_SWITCH + 1))
-        height = int(min(height, top - genome[up], genome[down]))
-        if up == down or height < 1:
-            continue
-        only_one = not space.exact and random_state.random() < 0.5
-        if not only_one or random_state.random() < 0.5:
+        if not space.exact and (len(levels) == 1 or random_state.random() < 0.5):
+            level = random_state.choice(levels)
+            height = int(random_state.integers(1, LARGEST_SWITCH + 1)) * random_state.choice([-1, 1])
+            genome[level] = min(max(genome[level] + height, 0), top)
+        elif len(levels) > 1:
+            up, down = random_state.choice(levels, 2, replace=False)
+            height = int(random_state.integers(1, LARGEST_SWITCH + 1))
+            height = int(min(height, top - genome[up], genome[down]))
             genome[up] += height
-        else:
-            genome[down] -= height
-        if not only_one:
             genome[down] -= height
