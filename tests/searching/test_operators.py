@@ -11,6 +11,7 @@ from optishear.searching.algorithms.operators import (
     GenomeCrossover,
     GenomeMutation,
     GenomeProblem,
+    StartSampling,
     mutate_levels,
 )
 from search_space.spaces import genomes, make_space, spaces
@@ -86,6 +87,20 @@ def test_crossover_makes_genomes_of_the_space_and_leaves_the_parents(
     # Whole genes are exchanged, none is lost and none is made up.
     whole = ~space.is_real
     assert np.array_equal(np.sort(children, axis=0)[:, :, whole], np.sort(pairs, axis=0)[:, :, whole])
+
+
+@properties
+@given(drawn=populations(3), count=st.integers(1, 6), seed=seeds)
+def test_a_start_population_is_the_given_genomes_and_drawn_ones(
+    drawn: tuple[Space, np.ndarray], count: int, seed: int
+) -> None:
+    space, given_ = drawn
+    population = StartSampling(list(given_))._do(
+        GenomeProblem(space, 1), count, random_state=np.random.default_rng(seed)
+    )
+    assert len(population) == max(count, len(given_))
+    assert np.array_equal(population[: len(given_)], given_)
+    check_genomes(space, population)
 
 
 @pytest.mark.parametrize("groups", ["decoder_layer", "linear"])

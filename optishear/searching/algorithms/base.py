@@ -13,7 +13,8 @@ class Algorithm(Protocol):
 
     An algorithm sees genomes and objective vectors, never a model. It must be deterministic for its seed: a
     search that was killed is continued by asking and telling again from the start, with every value that was
-    already measured taken from the journal.
+    already measured taken from the journal. It may ask for a genome again, and for genomes of one candidate: the
+    search measures no candidate twice and ends where an algorithm brings nothing new for long.
 
     Attributes:
         expected: how many genomes it will ask for, where it ends by itself; ``None`` where it goes on for ever.
@@ -38,9 +39,9 @@ class AlgorithmFactory(Protocol):
 
         Args:
             space: the genes.
-            start: genomes to evaluate first, the most promising first.
+            start: genomes to evaluate first, all of them, the most promising first; may be empty.
             objectives: number of objectives.
-            population: genomes per ``ask``.
+            population: genomes per ``ask`` after the first, at least 4.
             seed: decides every random choice.
         """
         ...

@@ -26,7 +26,7 @@ class GenomeProblem(Problem):  # type: ignore[misc]
 
 
 class StartSampling(Sampling):  # type: ignore[misc]
-    """Given genomes first, then genomes drawn evenly over the space."""
+    """All given genomes first, then genomes drawn evenly over the space, up to the population."""
 
     def __init__(self, start: list[Population]) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class StartSampling(Sampling):  # type: ignore[misc]
 
     def _do(self, problem: GenomeProblem, n_samples: int, *args: Any, random_state: Any, **kwargs: Any) -> Population:
         drawn = [problem.space.random(random_state) for _ in range(n_samples - len(self.start))]
-        return np.array([*self.start, *drawn])[:n_samples]
+        return np.array([*self.start, *drawn])
 
 
 class GenomeCrossover(Crossover):  # type: ignore[misc]
