@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from optishear.errors import InputError
+from optishear.metrics.canonical import distinct_meta_metrics
 from optishear.metrics.metric import NAMED
 from optishear.search_space.space import Genome, Space
 from optishear.searching.algorithms.base import Algorithm, AlgorithmFactory
@@ -198,6 +199,13 @@ def test_a_generation_repeats_neither_itself_nor_the_best_so_far(name: str, spac
         assert not best or min(best)[1] not in generation
         values = quality(SPACES[space], [np.array(row) for row in generation], 1)[:, 0]
         best += zip(values.tolist(), generation, strict=True)
+
+
+@pytest.mark.parametrize("population", [SMALLEST_POPULATION, 50])
+def test_exhaustive_asks_for_every_metric_once(population: int) -> None:
+    asked = undisturbed("exhaustive", "meta", population=population, generations=1000)
+    keys = [SPACES["meta"].decode(np.array(row)).key for generation in asked for row in generation]
+    assert len(keys) == len(set(keys)) == len(distinct_meta_metrics())
 
 
 @pytest.mark.parametrize("space", ["power by kind", "ratios", "paper"])

@@ -47,7 +47,7 @@ def sobol(space: Space, start: list[Genome], objectives: int, population: int, s
 
 
 def exhaustive(space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Drawn:
-    """All distinct metrics of the meta space.
+    """All distinct metrics of the meta space, each once.
 
     Raises:
         InputError: if the space has more to choose than one meta metric.
@@ -58,4 +58,7 @@ def exhaustive(space: Space, start: list[Genome], objectives: int, population: i
             "it needs metric_space meta, metric_scope model and order sequential."
         )
     encoded = [space.encode({"all": metric}) for metric in distinct_meta_metrics().values()]
-    return Drawn(space, [*start, *(genome for genome in encoded if genome is not None)], population, None)
+    by_key: dict[str, Genome] = {}
+    for genome in [*start, *(genome for genome in encoded if genome is not None)]:
+        by_key.setdefault(space.decode(genome).key, genome)
+    return Drawn(space, list(by_key.values()), population, None)
