@@ -201,6 +201,12 @@ def test_a_generation_repeats_neither_itself_nor_the_best_so_far(name: str, spac
         best += zip(values.tolist(), generation, strict=True)
 
 
+@pytest.mark.parametrize("objectives", [3, 5])
+def test_nsga3_has_a_direction_for_every_objective_however_small_its_population(objectives: int) -> None:
+    asked = undisturbed("nsga3", "paper", objectives)
+    assert {len(generation) for generation in asked} == {max(SMALLEST_POPULATION, objectives)}
+
+
 @pytest.mark.parametrize("population", [SMALLEST_POPULATION, 50])
 def test_exhaustive_asks_for_every_metric_once(population: int) -> None:
     asked = undisturbed("exhaustive", "meta", population=population, generations=1000)

@@ -1,5 +1,6 @@
 """NSGA-III and NSGA-II, by pymoo, asked and told generation by generation."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,13 @@ class Evolutionary:
 
 
 def nsga3(space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Evolutionary:
-    """NSGA-III (Deb and Jain 2014): survival by nearness to evenly spread reference directions."""
-    directions = (
-        get_reference_directions("energy", objectives, population, seed=seed)
-        if objectives > 2
-        else (get_reference_directions("das-dennis", objectives, n_partitions=population - 1 if objectives == 2 else 1))
-    )
-    return Evolutionary(NSGA3(directions, population, **_operators(start)), space, objectives, seed)
+    """NSGA-III (Deb and Jain 2014): survival by nearness to evenly spread reference directions.
+
+    A population smaller than the number of objectives is raised to it, for a direction along each.
+    """
+    directions = _directions(objectives, population)
+    size = max(population, objectives)
+    return Evolutionary(NSGA3(directions, size, **_operators(start)), space, objectives, seed)
 
 
 def nsga2(space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Evolutionary:
@@ -56,3 +57,16 @@ def nsga2(space: Space, start: list[Genome], objectives: int, population: int, s
 
 def _operators(start: list[Genome]) -> dict[str, Any]:
     return {"sampling": StartSampling(start), "crossover": GenomeCrossover(), "mutation": GenomeMutation()}
+
+
+@lru_cache(maxsize=8)
+def _directions(objectives: int, population: int) -> NDArray[np.float64]:
+    """Reference directions [directions, objectives], each with the sum 1: as many as the population from two on."""
+    if objectives == 1:
+        return np.ones((1, 1))
+    directions: NDArray[np.float64] = (
+        get_reference_directions("das-dennis", objectives, n_partitions=population - 1)
+        if objectives == 2
+        else get_reference_directions("energy", objectives, max(population, objectives), seed=0)
+    )
+    return directions
