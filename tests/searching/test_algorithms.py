@@ -201,6 +201,13 @@ def test_a_generation_repeats_neither_itself_nor_the_best_so_far(name: str, spac
         best += zip(values.tolist(), generation, strict=True)
 
 
+@pytest.mark.parametrize("name", ["nsga3", "nsga2"])
+def test_a_population_that_is_closed_under_its_operators_is_joined_by_others(name: str) -> None:
+    space = make_space("ratios", ratio_scope="decoder_layer", ratio_levels=3)
+    asked = ask_and_tell(make(name, space, start_genomes(space)), lambda _, each: quality(space, each, 1), 6)
+    assert len(asked) == 6
+
+
 @pytest.mark.parametrize("objectives", [3, 5])
 def test_nsga3_has_a_direction_for_every_objective_however_small_its_population(objectives: int) -> None:
     asked = undisturbed("nsga3", "paper", objectives)

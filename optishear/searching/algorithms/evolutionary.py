@@ -30,7 +30,13 @@ class Evolutionary:
     def ask(self) -> list[Genome]:
         """The next generation's offspring; the start population at first."""
         self._asked = self._algorithm.ask()
-        return [] if self._asked is None else list(self._asked.get("X"))
+        if self._asked is None:
+            # A small population of few levels may be closed under its operators while most genomes are untried.
+            self._algorithm.termination.force_termination = False
+            problem, generator = self._algorithm.problem, self._algorithm.random_state
+            drawn = StartSampling([]).do(problem, self._algorithm.pop_size, random_state=generator)
+            self._asked = self._algorithm.eliminate_duplicates.do(drawn, self._algorithm.pop)
+        return list(self._asked.get("X"))
 
     def tell(self, genomes: list[Genome], objectives: NDArray[np.float64]) -> None:
         """Select the survivors."""
