@@ -3,11 +3,12 @@
 import pytest
 import torch
 
+from optishear.divergence import model_divergence
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import prunable_layers
 from optishear.pattern import parse_pattern
-from optishear.searching import reconstruction, sensitivity
+from optishear.searching import sensitivity
 from optishear.searching.descent import CLIP, STEP_WIDTH, RatioDescent
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.sensitivity import marginal_costs
@@ -22,8 +23,8 @@ TOKENS = random_calibration(6, 32).tokens
 def test_costs_are_the_gradient_by_definition(
     tokens_per_backward: int, memory_budget: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconstruction, "TOKENS_PER_BACKWARD", tokens_per_backward)
-    monkeypatch.setattr(reconstruction, "TOKENS_PER_CHUNK", 20)
+    monkeypatch.setattr(model_divergence, "TOKENS_PER_BACKWARD", tokens_per_backward)
+    monkeypatch.setattr(model_divergence, "TOKENS_PER_CHUNK", 20)
     monkeypatch.setattr(sensitivity, "BAND", 0.1)
     model = tiny_model()
     layers = prunable_layers(model)
