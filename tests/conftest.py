@@ -1,18 +1,22 @@
 """Fixtures that tests of several parts ask for."""
 
+from __future__ import annotations
+
 import importlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from transformers import PreTrainedTokenizerFast
-from transformers.modeling_utils import PreTrainedModel
+from filelock import FileLock
 
-from optishear.models import precision
 from task_folder import TaskFolder
-from tiny import FAMILIES, make_tokenizer, tiny_model
+
+if TYPE_CHECKING:  # The process that only hands out the tests to others does not wait for PyTorch.
+    from transformers import PreTrainedTokenizerFast
+    from transformers.modeling_utils import PreTrainedModel
 
 # Tests neither see nor change what the user keeps.
 _HOME = tempfile.TemporaryDirectory(prefix="optishear-tests-")
@@ -39,6 +43,8 @@ def task_folder(tmp_path: Path) -> TaskFolder:
 def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Lets the test run on a processor of its choice, as far as the choice of the precision goes."""
 
+    from optishear.models import precision
+
     def choose(*, native: bool, bfloat16_time: float, name: str = "a processor") -> None:
         chosen = precision.Processor(name, "AVX-512 BF16" if native else "AVX2", native)
         monkeypatch.setattr(precision, "processor_of", lambda _: chosen)
@@ -50,28 +56,35 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return choose
 
 
-@pytest.fixture(params=sorted(FAMILIES))
-def family(request: pytest.FixtureRequest) -> str:
-    """Every family in turn."""
-    name: str = request.param
-    return name
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every family in turn, where a test asks for ``family``."""
+    if "family" in metafunc.fixturenames:
+        from tiny import FAMILIES
+
+        metafunc.parametrize("family", sorted(FAMILIES))
 
 
 @pytest.fixture
 def family_model(family: str) -> PreTrainedModel:
     """A tiny random model of every family in turn."""
+    from tiny import tiny_model
+
     return tiny_model(family)
 
 
 @pytest.fixture
 def tiny_llama() -> PreTrainedModel:
     """A tiny random Llama."""
+    from tiny import tiny_model
+
     return tiny_model("llama")
 
 
 @pytest.fixture
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer for the tiny models."""
+    from tiny import make_tokenizer
+
     return make_tokenizer()
 
 
@@ -82,6 +95,22 @@ def model_folder(tmp_path: Path, tiny_llama: PreTrainedModel, tiny_tokenizer: Pr
     tiny_llama.save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def new_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without a run, for tests to copy: to set one up takes seconds."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one for all processes
+        folder = folder.parent
+    path = folder / "new-mlflow.db"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            tracking = importlib.import_module("mlflow.tracking")
+            unfinished = path.with_suffix(".partial")
+            tracking.MlflowClient(tracking_uri=f"sqlite:///{unfinished}").search_experiments()
+            unfinished.rename(path)
+    return path
 
 
 @pytest.fixture(scope="session")

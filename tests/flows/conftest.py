@@ -1,6 +1,7 @@
 """A text for the flows, the command line over some settings, and the log as it was."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ def logging_as_it_was() -> Iterator[None]:
     handlers, propagate = logger.handlers[:], logger.propagate
     yield
     logger.handlers, logger.propagate = handlers, propagate
+
+
+@pytest.fixture(autouse=True)
+def tracking_database(home: Path, new_mlflow_database: Path) -> Path:
+    """The home folder's MLflow database, which the first run would make in seconds."""
+    home.mkdir()
+    return Path(shutil.copyfile(new_mlflow_database, home / "mlflow.db"))
 
 
 @pytest.fixture

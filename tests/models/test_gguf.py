@@ -78,7 +78,7 @@ def test_two_processes_at_once_both_end_well(file: Path, home: Path) -> None:
         subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0]
     assert outputs == ["torch.float32\n"] * 2

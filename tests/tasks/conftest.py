@@ -1,5 +1,6 @@
 """An MLflow database, and parameters of a flow that is tracked in it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ from optishear.parameters import Pipeline
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One database for all tests, as making one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+def database(tmp_path_factory: pytest.TempPathFactory, new_mlflow_database: Path) -> str:
+    """One database for all tests."""
+    return f"sqlite:///{shutil.copyfile(new_mlflow_database, tmp_path_factory.mktemp('mlflow') / 'mlflow.db')}"
 
 
 @pytest.fixture

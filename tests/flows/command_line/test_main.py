@@ -73,9 +73,11 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     command: Callable[..., None],
     settings: dict[str, Any],
     home: Path,
+    tracking_database: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    tracking_database.unlink()  # the first run makes one
     output = tmp_path / "output"
     command("run", "--sparsity", "0.5")
     assert sorted(path.name for path in output.iterdir()) == CONTRACT
