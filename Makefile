@@ -1,4 +1,4 @@
-# One command to see the main job run, one to see the tests pass. Both make their own virtual environment.
+# `make demo` runs OptiShear, `make test` its tests. Both create the virtual environment .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

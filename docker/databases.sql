@@ -1,3 +1,3 @@
--- Runs once, when the database's volume is empty.
+-- Runs once, when the volume of the database is empty.
 CREATE DATABASE prefect;
 CREATE DATABASE mlflow;
