@@ -11,12 +11,12 @@ class Pattern:
     """A sparsity pattern.
 
     Attributes:
-        sparsity: fraction of the prunable weights set to zero, in [0, 1).
+        fraction: of the prunable weights set to zero, in [0, 1).
         kept: N of N:M, the weights kept in each group; ``None`` for unstructured sparsity.
         group: M of N:M, the size of a group of consecutive inputs; ``None`` for unstructured sparsity.
     """
 
-    sparsity: float
+    fraction: float
     kept: int | None = None
     group: int | None = None
 
@@ -26,7 +26,7 @@ class Pattern:
         return self.group is not None
 
     def __str__(self) -> str:
-        return f"{self.kept}:{self.group}" if self.is_structured else f"{self.sparsity:g}"
+        return f"{self.kept}:{self.group}" if self.is_structured else f"{self.fraction:g}"
 
 
 def parse_pattern(text: str | float) -> Pattern:
@@ -43,13 +43,13 @@ def parse_pattern(text: str | float) -> Pattern:
             raise InputError(
                 f"The sparsity {written!r} keeps {kept} of every {group} weights; N:M needs 0 < N < M, for example 2:4."
             )
-        return Pattern(sparsity=1 - kept / group, kept=kept, group=group)
+        return Pattern(fraction=1 - kept / group, kept=kept, group=group)
     try:
-        sparsity = float(written)
+        fraction = float(written)
     except ValueError:
-        sparsity = -1.0
-    if not 0 <= sparsity < 1:
+        fraction = -1.0
+    if not 0 <= fraction < 1:
         raise InputError(
             f"The sparsity {written!r} is neither a fraction in [0, 1), such as 0.5, nor an N:M pattern, such as 2:4."
         )
-    return Pattern(sparsity=sparsity)
+    return Pattern(fraction=fraction)

@@ -20,7 +20,7 @@ PrunedWeight = Callable[[PrunableLayer], Tensor]
 
 def masked_by(recipe: Recipe, layers: list[PrunableLayer], statistics: Statistics) -> PrunedWeight:
     """The weights as ``optishear.pruning.apply.apply_recipe`` would leave them, a layer at a time."""
-    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.sparsity)
+    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.fraction)
     count_of = {layer.name: count for layer, count in zip(layers, counts, strict=True)}
 
     @torch.no_grad()

@@ -21,7 +21,7 @@ def sweep_table(sparsities: Mapping[str, Mapping[str, Any]]) -> pa.Table:
     tables = []
     for sparsity, metrics in sparsities.items():
         table = comparison_table(dict(metrics))
-        for name, value in (("target", parse_pattern(sparsity).sparsity), ("sparsity", sparsity)):
+        for name, value in (("target", parse_pattern(sparsity).fraction), ("sparsity", sparsity)):
             table = table.add_column(0, name, pa.array([value] * table.num_rows, type=pa.scalar(value).type))
         tables.append(table)
     return pa.concat_tables(tables)

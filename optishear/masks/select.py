@@ -26,7 +26,7 @@ def keep_mask(scores: Tensor, pattern: Pattern, pruned_per_row: int | None = Non
     if pattern.group is not None and pattern.kept is not None:
         return group_mask(scores, pattern.kept, pattern.group)
     if pruned_per_row is None:
-        pruned_per_row = round(pattern.sparsity * scores.shape[1])
+        pruned_per_row = round(pattern.fraction * scores.shape[1])
     return row_mask(scores, pruned_per_row)
 
 

@@ -43,7 +43,7 @@ def apply_recipe(
     layers = prunable_layers(model)
     check_pattern(recipe.pattern, layers)
     check_statistics(recipe, layers, statistics)
-    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.sparsity)
+    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.fraction)
     zeros: dict[str, float] = {}
     total = 0
     for layer, count in zip(tqdm(layers, desc="prune", unit="layer", disable=not progress), counts, strict=True):

@@ -101,7 +101,7 @@ def _pruned(recipe: Recipe, achieved_sparsity: float, layers: Mapping[str, float
     if pattern.is_structured:
         shape = f"{pattern}: of every {pattern.group} consecutive inputs of a row, {pattern.kept} are kept"
     else:
-        shape = f"unstructured, {pattern.sparsity:.0%} as the target"
+        shape = f"unstructured, {pattern.fraction:.0%} as the target"
     lines = [
         f"- Layers: the {len(layers)} linear layers inside the decoder blocks; embeddings, norms and the output head "
         "are dense.",

@@ -70,7 +70,7 @@ def layer_ratios(recipe: Recipe, layers: list[PrunableLayer]) -> list[float]:
     """
     pattern = recipe.pattern
     if not recipe.sparsity_ratios:
-        return [pattern.sparsity] * len(layers)
+        return [pattern.fraction] * len(layers)
     if pattern.is_structured:
         raise InputError(f"The recipe {recipe.name!r} has sparsity ratios, but the pattern {pattern} fixes them.")
     depth = max(layer.decoder_layer for layer in layers) + 1
@@ -78,7 +78,7 @@ def layer_ratios(recipe: Recipe, layers: list[PrunableLayer]) -> list[float]:
     average = [sum(curve[index] for curve in curves.values()) / len(curves) for index in range(depth)]
     wished = [curves.get(block_path(layer), average)[layer.decoder_layer] for layer in layers]
     weights = torch.tensor([layer.module.weight.numel() for layer in layers], dtype=torch.float64)
-    return exact_ratios(torch.tensor(wished, dtype=torch.float64), weights, pattern.sparsity).tolist()
+    return exact_ratios(torch.tensor(wished, dtype=torch.float64), weights, pattern.fraction).tolist()
 
 
 def resample(values: list[float], depth: int) -> list[float]:

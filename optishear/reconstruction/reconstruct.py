@@ -84,7 +84,7 @@ def reconstruct(
     check_pattern(recipe.pattern, layers)
     if statistics is not None:
         check_statistics(recipe, layers, statistics)
-    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.sparsity)
+    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.fraction)
     with _frozen(model):
         return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, layer_errors, progress)
 
@@ -183,7 +183,7 @@ def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statisti
     mask = None
     if statistics is not None:
         mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.pattern, count)
-    sparsity = recipe.pattern.sparsity if recipe.pattern.is_structured else count / layer.module.in_features
+    sparsity = recipe.pattern.fraction if recipe.pattern.is_structured else count / layer.module.in_features
     return LayerTask(layer, mask, recipe.pattern, sparsity)
 
 

@@ -74,7 +74,7 @@ def sparsegpt(
         # A group is chosen by up-to-date weights, so it must not cross into the next block.
         block_size = max(block_size // group, 1) * group
     upper = inverse_factor(moment) if factor is None else factor
-    share = pattern.sparsity if sparsity is None else sparsity
+    share = pattern.fraction if sparsity is None else sparsity
     updated = weight.clone()
     updated[:, moment.diagonal() == 0] = 0
     chosen = torch.ones_like(weight, dtype=torch.bool) if mask is None else mask.clone()

@@ -29,7 +29,7 @@ def ratios(recipe: Recipe) -> str:
     what = "decoder layer" if len(recipe.sparsity_ratios) == 1 else "linear layer"
     return (
         f"The share of weights that each {what} loses, from {percent(min(values))} to {percent(max(values))}, "
-        f"around the target of {percent(recipe.pattern.sparsity)}."
+        f"around the target of {percent(recipe.pattern.fraction)}."
     )
 
 

@@ -104,11 +104,11 @@ def _rounded(share: float) -> str:
 
 def _on_sparsity(metrics: Mapping[str, Any], pattern: Pattern) -> str:
     achieved = as_number(metrics.get("achieved_sparsity"))
-    if achieved is None or not math.isfinite(achieved) or abs(achieved - pattern.sparsity) < 0.002:
+    if achieved is None or not math.isfinite(achieved) or abs(achieved - pattern.fraction) < 0.002:
         return ""
-    favours = "favours" if achieved < pattern.sparsity else "is hard on"
+    favours = "favours" if achieved < pattern.fraction else "is hard on"
     return (
-        f"The searched recipe prunes {percent(achieved)}, not the {percent(pattern.sparsity)} asked for, "
+        f"The searched recipe prunes {percent(achieved)}, not the {percent(pattern.fraction)} asked for, "
         f"so the comparison {favours} it."
     )
 

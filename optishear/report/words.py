@@ -17,8 +17,8 @@ def percent(fraction: float, digits: int = 1) -> str:
 def sparsity_words(pattern: Pattern) -> str:
     """``50 % pruned`` or ``2:4 pruned (50 %)``."""
     if pattern.is_structured:
-        return f"{pattern} pruned ({percent(pattern.sparsity)})"
-    return f"{percent(pattern.sparsity)} pruned"
+        return f"{pattern} pruned ({percent(pattern.fraction)})"
+    return f"{percent(pattern.fraction)} pruned"
 
 
 def number(value: float | None, missing: str = "not measured") -> str:

@@ -65,17 +65,17 @@ def make_candidate(
     by_path: dict[str, list[float]] = {}
     if ratios is not None:
         if exact:
-            ratios = exact_ratios(torch.tensor(ratios, dtype=torch.float64), sizes, pattern.sparsity).tolist()
+            ratios = exact_ratios(torch.tensor(ratios, dtype=torch.float64), sizes, pattern.fraction).tolist()
         by_path = _by_path(layers, ratios)
-    uniform = [pattern.sparsity] * len(layers)
-    counts = pruned_per_row(ratios or uniform, layers, pattern.sparsity if exact else None)
+    uniform = [pattern.fraction] * len(layers)
+    counts = pruned_per_row(ratios or uniform, layers, pattern.fraction if exact else None)
     pruned = sum(count * layer.module.out_features for count, layer in zip(counts, layers, strict=True))
     return Candidate(
         metrics=metrics,
         sparsity_ratios=by_path,
         layer_metrics=[metric_of(metrics, layer) for layer in layers],
         pruned_per_row=counts,
-        achieved_sparsity=pattern.sparsity if pattern.is_structured else pruned / float(sizes.sum()),
+        achieved_sparsity=pattern.fraction if pattern.is_structured else pruned / float(sizes.sum()),
     )
 
 

@@ -92,7 +92,7 @@ class Space:
             metrics = {} if self.metric_scopes in (("all",), KINDS) else {"all": WANDA}
             metrics |= {s: self._decode_metric(part) for s, part in zip(self.metric_scopes, parts, strict=True)}
         offsets = (genome[self.metric_genes :] - (self.levels - 1) / 2) * self.step
-        return self.candidate(metrics, [self.pattern.sparsity + float(offset) for offset in offsets], self.exact)
+        return self.candidate(metrics, [self.pattern.fraction + float(offset) for offset in offsets], self.exact)
 
     def candidate(self, metrics: dict[str, AnyMetric], group_ratios: list[float], exact: bool) -> Candidate:
         """The candidate of metrics and of the wished ratio of each group; none where ratios are not searched."""
@@ -103,12 +103,12 @@ class Space:
 
     def start_ratios(self) -> Tensor:
         """Every group at the target, [groups] float64."""
-        return torch.full((self.size - self.metric_genes,), self.pattern.sparsity, dtype=torch.float64)
+        return torch.full((self.size - self.metric_genes,), self.pattern.fraction, dtype=torch.float64)
 
     def ratio_bounds(self) -> tuple[float, float]:
         """The smallest and the largest ratio that the levels reach."""
         reach = (self.levels - 1) / 2 * self.step
-        return max(0.0, self.pattern.sparsity - reach), min(MAXIMUM_RATIO, self.pattern.sparsity + reach)
+        return max(0.0, self.pattern.fraction - reach), min(MAXIMUM_RATIO, self.pattern.fraction + reach)
 
     def group_sizes(self) -> Tensor:
         """Number of weights of each ratio group, [groups] float64."""
@@ -129,7 +129,7 @@ class Space:
         fractions = [
             count / layer.module.in_features for count, layer in zip(candidate.pruned_per_row, self.layers, strict=True)
         ]
-        offsets = (self.group_means(fractions).numpy() - self.pattern.sparsity) / self.step
+        offsets = (self.group_means(fractions).numpy() - self.pattern.fraction) / self.step
         return np.clip(np.round(offsets) + (self.levels - 1) / 2, 0, self.levels - 1)
 
     def encode(self, metrics: dict[str, AnyMetric]) -> Genome | None:

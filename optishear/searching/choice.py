@@ -85,4 +85,4 @@ def _best(trials: list[Trial], ratios: dict[int, float]) -> Trial:
 
 def on_target(trials: list[Trial], pattern: Pattern) -> list[Trial]:
     """The trials that may be chosen: those that meet the target sparsity."""
-    return [t for t in trials if abs(t.candidate.achieved_sparsity - pattern.sparsity) <= SPARSITY_TOLERANCE]
+    return [t for t in trials if abs(t.candidate.achieved_sparsity - pattern.fraction) <= SPARSITY_TOLERANCE]

@@ -63,7 +63,7 @@ class CandidateEvaluator:
         self._weights = weights
         self._errors = errors
         self._journal = journal
-        self._target = pattern.sparsity
+        self._target = pattern.fraction
         # The same numbers of weights fall in another order in groups than in rows.
         self._grouping = str(pattern) if pattern.is_structured else "rows"
 

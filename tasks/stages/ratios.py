@@ -36,7 +36,7 @@ def _write(
 ) -> None:
     with shared_model(parameters) as loaded:
         layers = prunable_layers(loaded.model)
-        ratios = allocate(method, layers, load_statistics(statistics), parse_pattern(sparsity).sparsity)
+        ratios = allocate(method, layers, load_statistics(statistics), parse_pattern(sparsity).fraction)
     write_json(outputs / RATIOS, ratios)
 
 

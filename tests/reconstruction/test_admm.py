@@ -44,7 +44,7 @@ def test_a_support_that_moves_keeps_the_pattern_and_lowers_the_error(sparsity: s
             mask,
             iterations=40,
             refinements=30,
-            select=lambda values: largest(values, pattern, pattern.sparsity),
+            select=lambda values: largest(values, pattern, pattern.fraction),
         )
         assert moved.sum() == mask.sum()
         if pattern.group is not None:

@@ -20,7 +20,7 @@ def task(sparsity: str, with_mask: bool = True, dtype: torch.dtype = torch.float
     module.weight.data = random_layer().weight.to(dtype)
     pattern = parse_pattern(sparsity)
     mask = keep_mask(module.weight.data.float().abs(), pattern) if with_mask else None
-    return LayerTask(PrunableLayer("block.mlp", module, 0, "mlp_in"), mask, pattern, pattern.sparsity)
+    return LayerTask(PrunableLayer("block.mlp", module, 0, "mlp_in"), mask, pattern, pattern.fraction)
 
 
 def moment() -> Tensor:

@@ -30,7 +30,7 @@ def step_by_step(weight: Tensor, moment: Tensor, pattern: Pattern, mask: Tensor 
         elif mask is None and pattern.group is None and column % block_size == 0:
             columns = slice(column, column + block_size)
             saliency = weight[:, columns] ** 2 / first[columns]
-            threshold = saliency.flatten().sort().values[int(saliency.numel() * pattern.sparsity)]
+            threshold = saliency.flatten().sort().values[int(saliency.numel() * pattern.fraction)]
             keep[:, columns] = saliency > threshold
         for row in range(rows):
             if not keep[row, column]:

@@ -71,7 +71,7 @@ def test_one_recipe_meets_the_target_in_every_model_and_its_worst_ratio_to_wanda
     # What was measured in the search is what the recipe does to each model.
     for each in members:
         summary = apply_recipe(each.model, result.recipe, each.statistics)
-        assert summary.achieved_sparsity == pytest.approx(parse_pattern(sparsity).sparsity, abs=0.002)
+        assert summary.achieved_sparsity == pytest.approx(parse_pattern(sparsity).fraction, abs=0.002)
         assert errors[each.name].measure()["kl"] == pytest.approx(chosen[f"kl/{each.name}"], rel=1e-4)
 
 
