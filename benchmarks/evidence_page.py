@@ -14,7 +14,6 @@ from evidence_record import RUN, Record, load_record, load_said
 
 from optishear.errors import InputError
 from optishear.files import write_aside, write_text
-from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import Recipe
 from optishear.report.verdict import verdict
 from optishear.report.words import duration, sparsity_words
@@ -84,7 +83,7 @@ def _write_section(title: str, record: Record, folder: Path, data: Path, private
 def _verdict(results: Path) -> tuple[str, str]:
     """The sparsity of a pruned model, and what came out."""
     metrics = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
-    pattern = parse_pattern(Recipe.load(results / "recipe.yaml").sparsity)
+    pattern = Recipe.load(results / "recipe.yaml").sparsity
     told = verdict(metrics, pattern)
     return sparsity_words(pattern), " ".join([told.sentence, *told.remarks])
 

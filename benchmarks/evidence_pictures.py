@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from optishear.diagnosis.diagnosis import Diagnosis
 from optishear.files import write_text
+from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import Recipe
 from optishear.report.algorithms import algorithms
 from optishear.report.export import themed_svg
@@ -37,7 +38,7 @@ def command_pictures(folder: Path, data: Path) -> list[str]:
         paragraphs += _draw(drawing, "The algorithms, trial by trial", caption, data / "algorithms.svg", data)
     if (folder / "sweep.parquet").exists():
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        cells = [SweepCell(sparsity, made) for sparsity, made in metrics["sparsities"].items()]
+        cells = [SweepCell(parse_pattern(sparsity), made) for sparsity, made in metrics["sparsities"].items()]
         caption = (
             "How the perplexity grows with the share of weights that are zero, for Wanda and for the searched recipes. "
             "Hollow points are N:M patterns; the dashed line is the dense model."

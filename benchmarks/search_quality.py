@@ -100,7 +100,7 @@ def main() -> None:
                 "searched": round(searched, 3),
                 "ratio_to_wanda": round(searched / named["wanda"], 4),
             }
-            if early and parse_duration(budget) > EARLY_SECONDS:
+            if early and parse_duration(budget).seconds > EARLY_SECONDS:
                 row["after_3m"] = round(judged(early[0]), 3)
             print(json.dumps(row), flush=True)
             rows.append(row)

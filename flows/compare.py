@@ -51,7 +51,7 @@ def compare(parameters: CompareStage) -> str:
             compared = compare_searches(searches, objective)
             values = parameters.model_dump(mode="json", exclude=PLACES)
             _lay_out(output, compared, objective, values)
-            text = "\n\n".join([*compared_words(compared, objective, parameters.budget), compared_markdown(compared)])
+            text = "\n\n".join([*compared_words(compared, objective, values["budget"]), compared_markdown(compared)])
             last = {(row["algorithm"], row["seed"]): row["best"] for row in compared.to_pylist()}
             register(
                 run,

@@ -7,6 +7,7 @@ artifact in the store that both share.
 from prefect import flow
 
 from optishear.parameters import EvaluateStage, ModelParameters, PruneStage, SearchStage
+from optishear.pattern import Pattern
 from optishear.ratios.allocate import RatioMethod
 from optishear.recipes.recipe import Recipe
 from tasks.stages.diagnose import diagnose_stage
@@ -63,7 +64,7 @@ def ratios(
     parameters: ModelParameters,
     statistics: Reference,
     method: RatioMethod,
-    sparsity: str,
+    sparsity: Pattern,
     run: RunReference | None = None,
 ) -> Reference:
     """Layer ratios by a published method."""

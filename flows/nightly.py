@@ -10,6 +10,7 @@ from flows.shared.checks import check
 from flows.shared.nightly_plan import PlannedRun, read_plan
 from optishear.parameters import NightlyStage, Pipeline
 from tasks.engine.deployments import UnfinishedRunError, absolute_files, failure, finish_deployment
+from tasks.engine.parameter_groups import part
 from tasks.engine.placement import uses_deployments
 from tasks.store.keys import digest
 
@@ -56,7 +57,8 @@ def deployed_pipeline(name: str, parameters: dict[str, Any]) -> str:
 
 
 def _values(run: PlannedRun) -> dict[str, Any]:
-    return {**run.parameters.model_dump(mode="json"), **absolute_files(run.parameters, Pipeline)}
+    elsewhere = part(run.parameters, Pipeline, **absolute_files(run.parameters, Pipeline))
+    return elsewhere.model_dump(mode="json")
 
 
 def _in_process(run: PlannedRun) -> Pipeline:

@@ -18,6 +18,7 @@ from optishear.errors import IncompleteError, first_line
 from optishear.evaluation.sweep import sweep_table
 from optishear.files import write_aside
 from optishear.parameters import Pipeline, SweepStage
+from optishear.pattern import Pattern
 from optishear.report.export import png
 from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.sweep import SweepCell, sweep_markdown, sweep_verdict
@@ -46,11 +47,16 @@ def sweep(parameters: SweepStage) -> str:
         with tracked_run("sweep", parameters) as run:
             cells = [_cell(sparsity, one) for sparsity, one in pipelines_of(parameters).items()]
             made = {cell.sparsity: cell.metrics for cell in cells if cell.metrics is not None}
-            failed = {cell.sparsity: cell.failure for cell in cells if cell.metrics is None}
+            failed = {str(cell.sparsity): cell.failure for cell in cells if cell.metrics is None}
             if not made:
                 raise IncompleteError(f"Every sparsity failed, the first because of: {next(iter(failed.values()))}.")
             values = parameters.model_dump(mode="json", exclude=PLACES)
-            metrics = {"model": values["model"], "sparsities": made, "failures": failed, "parameters": values}
+            metrics = {
+                "model": values["model"],
+                "sparsities": {str(sparsity): each for sparsity, each in made.items()},
+                "failures": failed,
+                "parameters": values,
+            }
             write_json(output / METRICS, metrics)
             with write_aside(output / TABLE) as aside:
                 pq.write_table(sweep_table(made), aside)
@@ -74,7 +80,7 @@ def sweep(parameters: SweepStage) -> str:
     return f"{sweep_verdict(cells).sentence}\n\n{table}\n{where(output, places, run)}"
 
 
-def _cell(sparsity: str, parameters: Pipeline) -> SweepCell:
+def _cell(sparsity: Pattern, parameters: Pipeline) -> SweepCell:
     """What ``run`` makes at one sparsity, or why it could not."""
     try:
         pipeline(parameters)

@@ -13,8 +13,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from optishear.errors import InputError, first_line
-from optishear.pattern import parse_pattern
-from optishear.units import parse_duration
+from optishear.named_source import NamedModel, NamedSource
+from optishear.pattern import Pattern
+from optishear.units import Duration
 
 Positive = Annotated[int, Field(ge=1)]
 Group = TypeVar("Group", bound="Parameters")
@@ -59,17 +60,11 @@ class CalibrationParameters(Parameters):
 class SparsityParameters(Parameters):
     """How much to prune, and in which pattern."""
 
-    sparsity: str = Field("0.5", description="A fraction such as 0.5 (within each row), or N:M such as 2:4.")
-
-    @field_validator("sparsity", mode="before")
-    @classmethod
-    def _valid_pattern(cls, value: Any) -> str:
-        if isinstance(value, int) and value >= 60:
-            n, m = divmod(value, 60)
-            raise InputError(
-                f"The sparsity {value} is what YAML makes of {n}:{m} without quotes, a time; write '{n}:{m}'."
-            )
-        return str(parse_pattern(value))
+    sparsity: Pattern = Field(
+        "0.5",
+        validate_default=True,
+        description="A fraction such as 0.5 (within each row), or N:M such as 2:4.",
+    )
 
 
 Algorithm = Literal["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"]
@@ -84,7 +79,7 @@ class SearchParameters(Parameters):
         "to meta and metric_scope to model where they are not given.",
     )
     trials: Positive | None = Field(None, description="Stop after this many candidates; 300 where no budget is given.")
-    budget: str | None = Field(None, description="Stop after this much search time: 90s, 10m or 2h.")
+    budget: Duration | None = Field(None, description="Stop after this much search time: 90s, 10m or 2h.")
     population: Annotated[int, Field(ge=4)] = Field(24, description="Candidates per generation.")
     search_sequences: Positive = Field(
         4, description="Calibration sequences a candidate is judged on in the last round."
@@ -98,7 +93,7 @@ class SearchParameters(Parameters):
         description="Reconstruction errors to minimise: kl (of the next-token distributions), frobenius "
         "(of the logits).",
     )
-    search_calibrations: list[str] = Field(
+    search_calibrations: list[NamedSource] = Field(
         [],
         description="More calibration sets, as NAME=SOURCE, each with objectives of its own beside the main one.",
     )
@@ -156,18 +151,6 @@ class SearchParameters(Parameters):
         if value % 2 == 0:
             raise ValueError("must be odd, so that the target itself is a level")
         return value
-
-    @field_validator("budget")
-    @classmethod
-    def _valid_budget(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_duration(value)
-        return value
-
-    @field_validator("search_calibrations")
-    @classmethod
-    def _named(cls, value: list[str]) -> list[str]:
-        return named_sources(value)
 
 
 class EvaluationParameters(Parameters):
@@ -453,22 +436,23 @@ class SweepStage(
 ):
     """What the pipeline does, at several sparsities."""
 
-    sparsities: list[str] = Field(
-        ["0.5", "0.6", "0.7", "2:4"], min_length=1, description="Fractions such as 0.5, or N:M such as 2:4."
+    sparsities: list[Pattern] = Field(
+        ["0.5", "0.6", "0.7", "2:4"],
+        min_length=1,
+        validate_default=True,
+        description="Fractions such as 0.5, or N:M such as 2:4.",
     )
 
-    @field_validator("sparsities", mode="before")
+    @field_validator("sparsities")
     @classmethod
-    def _valid_patterns(cls, values: Any) -> Any:
-        if not isinstance(values, list | tuple):
-            return values
-        return list(dict.fromkeys(str(parse_pattern(value)) for value in values))
+    def _each_once(cls, values: list[Pattern]) -> list[Pattern]:
+        return list(dict.fromkeys(values))
 
 
 class CrossModelStage(EvaluationParameters, SearchStage, MatrixParameters):
     """Apply the recipe found on each of several models to every other one."""
 
-    other_models: list[str] = Field(
+    other_models: list[NamedModel] = Field(
         [],
         description="More models beside the first, as for model, or NAME=MODEL for a name of its own in the tables.",
     )
@@ -482,30 +466,12 @@ class CrossModelStage(EvaluationParameters, SearchStage, MatrixParameters):
 class CrossTaskStage(SearchStage, MatrixParameters):
     """Apply the recipe found on each of several calibration texts, and judge it on every other text."""
 
-    other_calibrations: list[str] = Field(
+    other_calibrations: list[NamedSource] = Field(
         [], description="More texts beside the first, as NAME=SOURCE, each to search on and to judge on."
     )
     judged_sequences: Positive = Field(
         32, description="Sequences of each text, beside those calibrated on, that recipes are judged on."
     )
-
-    @field_validator("other_calibrations")
-    @classmethod
-    def _named_texts(cls, value: list[str]) -> list[str]:
-        return named_sources(value)
-
-
-def named_sources(items: list[str]) -> list[str]:
-    """The items, all of which are NAME=SOURCE.
-
-    Raises:
-        ValueError: naming the first that is not.
-    """
-    for item in items:
-        name, separator, source = item.partition("=")
-        if not (separator and name and source):
-            raise ValueError(f"{item!r} is not NAME=SOURCE, such as math=gsm8k.jsonl")
-    return items
 
 
 class NightlyStage(PlacementParameters):
@@ -548,11 +514,13 @@ def read_mapping(file: Path) -> dict[str, Any]:
 
 def _one_sentence(error: ValidationError, group: type[Parameters]) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "parameters"
+    key = ".".join(part for part in first["loc"] if isinstance(part, str)) or "parameters"
     if first["type"] == "extra_forbidden":
         return f"There is no parameter {key!r}; the known ones are {', '.join(sorted(group.model_fields))}."
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
         return str(cause)
     reason = str(cause) if cause else first["msg"][0].lower() + first["msg"][1:]
-    return f"The parameter {key} cannot be {first['input']!r}: {reason}."
+    # A number in its place is the position in a list.
+    verb = "hold" if any(isinstance(part, int) for part in first["loc"]) else "be"
+    return f"The parameter {key} cannot {verb} {first['input']!r}: {reason}."

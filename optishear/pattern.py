@@ -2,8 +2,13 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
 from optishear.errors import InputError
+from optishear.text_value import text_schema
 
 
 @dataclass(frozen=True)
@@ -26,15 +31,27 @@ class Pattern:
         return self.group is not None
 
     def __str__(self) -> str:
-        return f"{self.kept}:{self.group}" if self.is_structured else f"{self.fraction:g}"
+        # The shortest text that is read back as the same number.
+        return f"{self.kept}:{self.group}" if self.is_structured else repr(self.fraction).removesuffix(".0")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return text_schema(cls, parse_pattern)
 
 
-def parse_pattern(text: str | float) -> Pattern:
+def parse_pattern(text: Pattern | str | float) -> Pattern:
     """Read a sparsity such as ``0.5`` (unstructured, within each row) or ``2:4`` (2 of every 4 kept).
+
+    A pattern is given back as it is.
 
     Raises:
         InputError: if it is neither, or out of range.
     """
+    if isinstance(text, Pattern):
+        return text
+    if isinstance(text, int) and text >= 60:
+        n, m = divmod(text, 60)
+        raise InputError(f"The sparsity {text} is what YAML makes of {n}:{m} without quotes, a time; write '{n}:{m}'.")
     written = str(text).strip()
     structured = re.fullmatch(r"(\d+):(\d+)", written)
     if structured:
@@ -52,4 +69,4 @@ def parse_pattern(text: str | float) -> Pattern:
         raise InputError(
             f"The sparsity {written!r} is neither a fraction in [0, 1), such as 0.5, nor an N:M pattern, such as 2:4."
         )
-    return Pattern(fraction=fraction)
+    return Pattern(fraction=abs(fraction))  # -0.0 is zero

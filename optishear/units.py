@@ -2,22 +2,54 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+from optishear.text_value import text_schema
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BYTES |= {f"{unit}I": 2 ** (10 * power) for power, unit in enumerate("KMGT", 1)}
 
 
-def parse_duration(text: str) -> float:
-    """Seconds of a duration such as ``90s``, ``10m``, ``2h``, ``30d`` or ``8w``.
+@dataclass(frozen=True)
+class Duration:
+    """A time to take.
+
+    Attributes:
+        text: as it was written, ``10m``.
+        seconds: more than zero.
+    """
+
+    text: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return self.text
+
+    def times(self, count: int) -> "Duration":
+        """So many times this duration."""
+        seconds = count * self.seconds
+        return Duration(f"{seconds}s", seconds)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return text_schema(cls, parse_duration)
+
+
+def parse_duration(text: Any) -> Duration:
+    """Read a duration such as ``90s``, ``10m``, ``2h``, ``30d`` or ``8w``.
 
     Raises:
-        ValueError: if the text is none, or is zero.
+        ValueError: if it is none, or is zero.
     """
-    seconds = _quantity(text, _SECONDS)
+    seconds = _quantity(text, _SECONDS) if isinstance(text, str) else None
     if not seconds:
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 2h")
-    return seconds
+    return Duration(text.strip(), seconds)
 
 
 def parse_bytes(text: str) -> int:

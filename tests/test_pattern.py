@@ -15,11 +15,24 @@ from optishear.pattern import Pattern, parse_pattern
         ("2:4", Pattern(0.5, 2, 4)),
         ("1:4", Pattern(0.75, 1, 4)),
         (" 4:8 ", Pattern(0.5, 4, 8)),
+        ("1e-5", Pattern(1e-05)),
+        (1 / 3, Pattern(1 / 3)),
+        (Pattern(0.5, 2, 4), Pattern(0.5, 2, 4)),
     ],
 )
 def test_read(written: str | float, pattern: Pattern) -> None:
     assert parse_pattern(written) == pattern
     assert parse_pattern(str(pattern)) == pattern
+
+
+@pytest.mark.parametrize(("written", "text"), [(0.50, "0.5"), ("0.70", "0.7"), (0, "0"), ("-0", "0"), ("2:4", "2:4")])
+def test_text(written: str | float, text: str) -> None:
+    assert str(parse_pattern(written)) == text
+
+
+def test_a_time_of_yaml_is_recognised() -> None:
+    with pytest.raises(InputError, match=r"The sparsity 124 is what YAML makes of 2:4 without quotes.*; write '2:4'"):
+        parse_pattern(124)
 
 
 @pytest.mark.parametrize("written", ["1", "1.5", "-0.1", "nan", "half", "", "4:2", "0:4", "4:4", "2:", "50%"])

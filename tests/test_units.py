@@ -2,14 +2,14 @@
 
 import pytest
 
-from optishear.units import format_bytes, parse_bytes, parse_duration
+from optishear.units import Duration, format_bytes, parse_bytes, parse_duration
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86400), ("2w", 1209600), (" 3s ", 3)]
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
+    assert parse_duration(text) == Duration(text.strip(), seconds)
 
 
 @pytest.mark.parametrize("text", ["", "10", "m", "0s", "-1h", "infs", "nanm", "1e9h", "10 years", "1H", "1m\n2m", "٣m"])

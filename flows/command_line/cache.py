@@ -45,7 +45,7 @@ def prune(older_than: str | None, keep: str | None, dry_run: bool) -> None:
     if older_than is None and keep is None:
         raise InputError("Nothing says what to remove; give --older-than AGE, --keep SIZE, or both.")
     try:
-        seconds = None if older_than is None else parse_duration(older_than)
+        seconds = None if older_than is None else parse_duration(older_than).seconds
         size = None if keep is None else parse_bytes(keep)
     except ValueError as error:
         raise InputError(f"{error}.") from None

@@ -9,7 +9,10 @@ import click
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from optishear.named_source import NamedModel, NamedSource
 from optishear.parameters import Parameters
+from optishear.pattern import Pattern
+from optishear.units import Duration
 
 _HEADINGS = [
     "Model",
@@ -29,6 +32,18 @@ _HEADINGS = [
     "Placement",
     "General",
 ]
+
+
+_METAVARS = {
+    int: "INTEGER",
+    float: "NUMBER",
+    str: "TEXT",
+    Path: "PATH",
+    Pattern: "FRACTION|N:M",
+    Duration: "DURATION",
+    NamedSource: "NAME=SOURCE",
+    NamedModel: "[NAME=]MODEL",
+}
 
 
 class GroupCommand(click.Command):
@@ -130,4 +145,4 @@ def _metavar(kind: Any) -> str:
         return "|".join(map(str, get_args(kind)))
     if get_origin(kind) is Union:
         return "VALUE"
-    return {int: "INTEGER", float: "NUMBER", str: "TEXT"}.get(kind, "PATH")
+    return _METAVARS[kind]

@@ -116,8 +116,7 @@ def texts_by_name(parameters: CrossTaskStage) -> dict[str, str]:
         InputError: if there are fewer than two, or two of one name.
     """
     first = parameters.calibration
-    others = (item.partition("=") for item in parameters.other_calibrations)
-    named = [(public_source(first), first), *((name, source) for name, _, source in others)]
+    named = [(public_source(first), first), *((each.name, each.source) for each in parameters.other_calibrations)]
     texts = dict(named)
     if len(texts) < len(named):
         raise InputError(f"Two of the texts {', '.join(name for name, _ in named)} have one name; rename one.")
@@ -136,7 +135,7 @@ def _check_matrix(parameters: EvaluationParameters) -> None:
 def _check_transplant(parameters: TransplantStage) -> None:
     """Whether the recipe has ratios that can be carried to another metric."""
     recipe = find_recipe(parameters.recipe, "0.5")
-    if recipe.pattern.is_structured:
+    if recipe.sparsity.is_structured:
         raise InputError(
             f"The recipe {parameters.recipe!r} is for {recipe.sparsity}, which fixes the sparsity of every layer; "
             "give one for a fraction, such as 0.5."
@@ -165,13 +164,13 @@ def _check_search(parameters: SearchStage) -> None:
             f"reconstructed_finalists is {parameters.reconstructed_finalists}, but nothing is reconstructed "
             "afterwards; set reconstruction, or leave it out."
         )
-    for item in parameters.search_calibrations:
-        check_calibration(item.split("=", 1)[1])
+    for each in parameters.search_calibrations:
+        check_calibration(each.source)
 
 
 def _check_recipe(parameters: RecipeParameters) -> None:
     """A recipe file brings its own sparsity; another one beside it would be ignored without a word."""
-    given = getattr(parameters, "sparsity", "0.5")
+    given = getattr(parameters, "sparsity", parse_pattern("0.5"))
     recipe = find_recipe(parameters.recipe, given)
     if "sparsity" in parameters.model_fields_set and recipe.sparsity != given:
         raise InputError(
@@ -207,10 +206,10 @@ def _check_model(parameters: ModelParameters) -> None:
         layers = prunable_layers(model)
         if isinstance(parameters, RecipeParameters) and isinstance(parameters, SparsityParameters):
             recipe = find_recipe(parameters.recipe, parameters.sparsity)
-            check_pattern(recipe.pattern, layers)
+            check_pattern(recipe.sparsity, layers)
             layer_ratios(recipe, layers)
         elif isinstance(parameters, SparsityParameters):
-            check_pattern(parse_pattern(parameters.sparsity), layers)
+            check_pattern(parameters.sparsity, layers)
 
 
 def _without_weights(source: ModelSource, trust_remote_code: bool) -> PreTrainedModel | None:

@@ -15,7 +15,7 @@ from optishear.evidence.evidence import Evidence
 from optishear.evidence.matrix import Cell, Scores
 from optishear.files import write_aside, write_text
 from optishear.parameters import ModelParameters, Parameters
-from optishear.pattern import parse_pattern
+from optishear.pattern import Pattern
 from optishear.recipes.recipe import Recipe
 from optishear.report.evidence import write_page
 from optishear.report.export import png, themed_svg
@@ -53,10 +53,10 @@ def task_scores(cells: Cells) -> Scores:
     return Scores(scores, failures)
 
 
-def subject_of(parameters: ModelParameters, sparsity: str, models: str = "") -> str:
+def subject_of(parameters: ModelParameters, sparsity: Pattern, models: str = "") -> str:
     """What the matrix is about, for headings: the model, or ``models`` in place of it, and the sparsity."""
     name = models or find_model(parameters.model).public_name.removeprefix("package:")
-    return f"{name}, {sparsity_words(parse_pattern(sparsity))}"
+    return f"{name}, {sparsity_words(sparsity)}"
 
 
 def save_recipes(output: Path, recipes: Mapping[str, Recipe]) -> None:

@@ -20,13 +20,13 @@ PrunedWeight = Callable[[PrunableLayer], Tensor]
 
 def masked_by(recipe: Recipe, layers: list[PrunableLayer], statistics: Statistics) -> PrunedWeight:
     """The weights as ``optishear.pruning.apply.apply_recipe`` would leave them, a layer at a time."""
-    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.fraction)
+    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
     count_of = {layer.name: count for layer, count in zip(layers, counts, strict=True)}
 
     @torch.no_grad()
     def pruned(layer: PrunableLayer) -> Tensor:
         score = layer_scores(recipe.metric_of(layer), layer, statistics)
-        mask = keep_mask(score, recipe.pattern, count_of[layer.name])
+        mask = keep_mask(score, recipe.sparsity, count_of[layer.name])
         return layer.module.weight.masked_fill(~mask, 0)
 
     return pruned

@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 
 from optishear.evaluation.comparison import comparison_table
-from optishear.pattern import parse_pattern
+from optishear.pattern import Pattern
 
 
-def sweep_table(sparsities: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+def sweep_table(sparsities: Mapping[Pattern, Mapping[str, Any]]) -> pa.Table:
     """The rows of each sparsity's ``comparison_table``.
 
     Args:
@@ -21,7 +21,7 @@ def sweep_table(sparsities: Mapping[str, Mapping[str, Any]]) -> pa.Table:
     tables = []
     for sparsity, metrics in sparsities.items():
         table = comparison_table(dict(metrics))
-        for name, value in (("target", parse_pattern(sparsity).fraction), ("sparsity", sparsity)):
+        for name, value in (("target", sparsity.fraction), ("sparsity", str(sparsity))):
             table = table.add_column(0, name, pa.array([value] * table.num_rows, type=pa.scalar(value).type))
         tables.append(table)
     return pa.concat_tables(tables)

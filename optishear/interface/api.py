@@ -9,7 +9,7 @@ from optishear.calibration.calibrate import calibrate
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.errors import InputError
 from optishear.parameters import CalibrationParameters, ReconstructionParameters, SearchParameters, read_parameters
-from optishear.pattern import parse_pattern
+from optishear.pattern import Pattern, parse_pattern
 from optishear.pruning.apply import PruningSummary, apply_recipe
 from optishear.recipes.recipe import Recipe, find_recipe
 from optishear.reconstruction.reconstruct import reconstruct
@@ -21,7 +21,7 @@ from optishear.statistics.statistics import Statistics
 def search(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    sparsity: str | float = "0.5",
+    sparsity: Pattern | str | float = "0.5",
     calibration: str | CalibrationSet = "self",
     statistics: Statistics | None = None,
     seed: int = 0,
@@ -60,7 +60,7 @@ def search(
 def prune(
     model: PreTrainedModel,
     recipe: Recipe | str,
-    sparsity: str | float = "0.5",
+    sparsity: Pattern | str | float = "0.5",
     statistics: Statistics | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     calibration: str | CalibrationSet = "self",

@@ -41,14 +41,14 @@ def apply_recipe(
             are another model's.
     """
     layers = prunable_layers(model)
-    check_pattern(recipe.pattern, layers)
+    check_pattern(recipe.sparsity, layers)
     check_statistics(recipe, layers, statistics)
-    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.fraction)
+    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
     zeros: dict[str, float] = {}
     total = 0
     for layer, count in zip(tqdm(layers, desc="prune", unit="layer", disable=not progress), counts, strict=True):
         weight = layer.module.weight
-        mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.pattern, count)
+        mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.sparsity, count)
         # A weight that is not a number times zero is still not a number, so it is replaced rather than multiplied.
         weight.masked_fill_(~mask, 0)
         pruned = int((weight == 0).sum())

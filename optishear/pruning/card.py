@@ -97,7 +97,7 @@ def _others(reconstruction: str) -> str:
 
 
 def _pruned(recipe: Recipe, achieved_sparsity: float, layers: Mapping[str, float], rule: str) -> str:
-    pattern = recipe.pattern
+    pattern = recipe.sparsity
     if pattern.is_structured:
         shape = f"{pattern}: of every {pattern.group} consecutive inputs of a row, {pattern.kept} are kept"
     else:
@@ -131,6 +131,6 @@ def _in_words(metric: Metric) -> str:
 
 
 def _gain(recipe: Recipe) -> str:
-    if recipe.pattern.is_structured and (recipe.pattern.kept, recipe.pattern.group) == (2, 4):
+    if recipe.sparsity.is_structured and (recipe.sparsity.kept, recipe.sparsity.group) == (2, 4):
         return "2:4 sparse kernels on recent NVIDIA GPUs can run it faster."
     return "Kernels for unstructured sparsity are needed to gain speed."

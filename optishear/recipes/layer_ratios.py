@@ -68,7 +68,7 @@ def layer_ratios(recipe: Recipe, layers: list[PrunableLayer]) -> list[float]:
     Raises:
         InputError: if the recipe asks for layer ratios in an N:M pattern, which fixes them.
     """
-    pattern = recipe.pattern
+    pattern = recipe.sparsity
     if not recipe.sparsity_ratios:
         return [pattern.fraction] * len(layers)
     if pattern.is_structured:

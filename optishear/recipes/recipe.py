@@ -34,16 +34,11 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    sparsity: str
+    sparsity: Pattern
     metrics: dict[str, Metric]
     sparsity_ratios: dict[str, list[Ratio]] = {}
     objectives: dict[str, float] = {}
     origin: dict[str, Any] = {}
-
-    @field_validator("sparsity", mode="before")
-    @classmethod
-    def _valid_pattern(cls, value: Any) -> str:
-        return str(parse_pattern(value))
 
     @field_validator("metrics")
     @classmethod
@@ -51,11 +46,6 @@ class Recipe(BaseModel):
         if "all" not in value and not set(KINDS) <= set(value):
             raise ValueError(f"metrics need the key 'all' or the four kinds {', '.join(KINDS)}, not {sorted(value)}")
         return value
-
-    @property
-    def pattern(self) -> Pattern:
-        """The parsed sparsity."""
-        return parse_pattern(self.sparsity)
 
     @property
     def needs_gradients(self) -> bool:
@@ -100,7 +90,7 @@ def metric_of(metrics: Mapping[str, AnyMetric], layer: PrunableLayer) -> AnyMetr
     raise InputError(f"The recipe has no metric for {layer.name}; give it one under 'all'.")
 
 
-def named_recipe(name: str, sparsity: str | float) -> Recipe:
+def named_recipe(name: str, sparsity: Pattern | str | float) -> Recipe:
     """The recipe of a published metric (magnitude, wanda, ria, pruner_zero) at a sparsity, the same in every layer.
 
     Raises:
@@ -108,10 +98,11 @@ def named_recipe(name: str, sparsity: str | float) -> Recipe:
     """
     if name not in PUBLISHED:
         raise InputError(f"There is no recipe named {name!r}; the named ones are {', '.join(PUBLISHED)}.")
-    return Recipe(name=name, sparsity=str(sparsity), metrics={"all": PUBLISHED[name]}, origin={"published": name})
+    origin = {"published": name}
+    return Recipe(name=name, sparsity=parse_pattern(sparsity), metrics={"all": PUBLISHED[name]}, origin=origin)
 
 
-def find_recipe(recipe: str, sparsity: str | float) -> Recipe:
+def find_recipe(recipe: str, sparsity: Pattern | str | float) -> Recipe:
     """A recipe by the name of a published metric, at ``sparsity``, or from a YAML file, at its own sparsity.
 
     Raises:

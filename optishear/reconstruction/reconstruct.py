@@ -81,10 +81,10 @@ def reconstruct(
     """
     check_sequences(parameters, len(calibration.tokens))
     layers = prunable_layers(model)
-    check_pattern(recipe.pattern, layers)
+    check_pattern(recipe.sparsity, layers)
     if statistics is not None:
         check_statistics(recipe, layers, statistics)
-    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.pattern.fraction)
+    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
     with _frozen(model):
         return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, layer_errors, progress)
 
@@ -182,9 +182,9 @@ def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statisti
     """What is asked of a layer, with the recipe's mask where there are statistics for it."""
     mask = None
     if statistics is not None:
-        mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.pattern, count)
-    sparsity = recipe.pattern.fraction if recipe.pattern.is_structured else count / layer.module.in_features
-    return LayerTask(layer, mask, recipe.pattern, sparsity)
+        mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.sparsity, count)
+    sparsity = recipe.sparsity.fraction if recipe.sparsity.is_structured else count / layer.module.in_features
+    return LayerTask(layer, mask, recipe.sparsity, sparsity)
 
 
 def _of_stream(moment: Tensor, layers: list[PrunableLayer], length: int) -> Statistics:

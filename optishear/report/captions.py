@@ -21,7 +21,7 @@ def comparison(metrics: Mapping[str, Any]) -> str:
 
 def ratios(recipe: Recipe) -> str:
     """Under the layer ratios."""
-    if recipe.pattern.is_structured:
+    if recipe.sparsity.is_structured:
         return "An N:M pattern leaves no choice of sparsity between layers: only the metric was searched."
     if not recipe.sparsity_ratios:
         return "The recipe gives no layer a sparsity of its own."
@@ -29,7 +29,7 @@ def ratios(recipe: Recipe) -> str:
     what = "decoder layer" if len(recipe.sparsity_ratios) == 1 else "linear layer"
     return (
         f"The share of weights that each {what} loses, from {percent(min(values))} to {percent(max(values))}, "
-        f"around the target of {percent(recipe.pattern.fraction)}."
+        f"around the target of {percent(recipe.sparsity.fraction)}."
     )
 
 

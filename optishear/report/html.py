@@ -45,9 +45,9 @@ def report(metrics: Mapping[str, Any], recipe: Recipe, figures: Iterable[ReportF
     """The report as text; the arguments are those of ``write_report``. Everything but the figures is escaped."""
     return render(
         "report.html",
-        title=f"{metrics.get('model') or 'unnamed model'}, {sparsity_words(recipe.pattern)}",
+        title=f"{metrics.get('model') or 'unnamed model'}, {sparsity_words(recipe.sparsity)}",
         model=metrics.get("model") or "unnamed model",
-        verdict=verdict(metrics, recipe.pattern),
+        verdict=verdict(metrics, recipe.sparsity),
         scores=score_rows(metrics),
         settings=settings_words(metrics),
         figures=figures_as_svg(figures),

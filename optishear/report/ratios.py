@@ -20,12 +20,12 @@ def layer_ratios(recipe: Recipe, theme: Theme = LIGHT) -> Figure:
         recipe: its ``sparsity_ratios`` are read; without any, and for N:M, the figure says so.
         theme: the inks.
     """
-    if recipe.pattern.is_structured:
+    if recipe.sparsity.is_structured:
         return statement(
-            f"{recipe.pattern} pattern: every layer is pruned to {percent(recipe.pattern.fraction)}.", theme
+            f"{recipe.sparsity} pattern: every layer is pruned to {percent(recipe.sparsity.fraction)}.", theme
         )
     if not recipe.sparsity_ratios:
-        return statement(f"Every layer is pruned alike, to {percent(recipe.pattern.fraction)}.", theme)
+        return statement(f"Every layer is pruned alike, to {percent(recipe.sparsity.fraction)}.", theme)
     if len(recipe.sparsity_ratios) == 1:
         return _stems(next(iter(recipe.sparsity_ratios.values())), recipe, theme)
     return _map(recipe, theme)
@@ -34,7 +34,7 @@ def layer_ratios(recipe: Recipe, theme: Theme = LIGHT) -> Figure:
 def _stems(ratios: list[float], recipe: Recipe, theme: Theme) -> Figure:
     figure = new_figure(3.0, theme)
     axes = dress(figure.add_subplot(), theme, grid=("y",))
-    target = 100 * recipe.pattern.fraction
+    target = 100 * recipe.sparsity.fraction
     values = [100 * ratio for ratio in ratios]
     axes.vlines(range(len(values)), target, values, color=theme.searched, linewidth=1.6, alpha=0.55)
     axes.plot(values, color=theme.searched, marker="o", markersize=5, linewidth=0, label="sparsity")
@@ -61,7 +61,7 @@ def _stems(ratios: list[float], recipe: Recipe, theme: Theme) -> Figure:
 def _map(recipe: Recipe, theme: Theme) -> Figure:
     paths = list(recipe.sparsity_ratios)
     depth = max(len(ratios) for ratios in recipe.sparsity_ratios.values())
-    target = recipe.pattern.fraction
+    target = recipe.sparsity.fraction
     deviations = [ratio - target for ratios in recipe.sparsity_ratios.values() for ratio in ratios]
     reach = max(map(abs, deviations)) or 1.0
     figure = new_figure(1.3 + 0.27 * len(paths), theme)

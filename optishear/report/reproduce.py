@@ -39,9 +39,10 @@ def command_line(name: str, group: type[Parameters], values: Mapping[str, Any]) 
         values: value by parameter.
     """
     words = [f"optishear {name}"]
-    for parameter, field in group.model_fields.items():
+    defaults = group().model_dump(mode="json")
+    for parameter in group.model_fields:
         value = values.get(parameter)
-        default = field.get_default(call_default_factory=True)
+        default = defaults[parameter]
         if parameter in _LEFT_OUT or value is None or (parameter not in _ALWAYS and value == default):
             continue
         words.append(_flag(parameter, value))
@@ -65,7 +66,7 @@ def _told(metrics: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     same = ("window_length", "windows", "limit", "fewshot", "batch_size")
     return {
         "model": metrics.get("model"),
-        "sparsity": recipe.sparsity,
+        "sparsity": str(recipe.sparsity),
         "calibration": metrics.get("calibration"),
         "algorithm": search.get("algorithm"),
         "trials": search.get("trials"),

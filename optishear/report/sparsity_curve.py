@@ -41,9 +41,9 @@ def perplexity_by_sparsity(cells: Sequence[SweepCell], theme: Theme = LIGHT) -> 
             (cell, value) for cell, values in judged if (value := values[model]) is not None and math.isfinite(value)
         ]
         labels += _draw_model(axes, model, points, theme)
-        crowd += [(cell.pattern.fraction, value) for cell, value in points]
-        crowd += _along([(cell.pattern.fraction, value) for cell, value in points if not cell.pattern.is_structured])
-    fractions = sorted({cell.pattern.fraction for cell, _ in judged})
+        crowd += [(cell.sparsity.fraction, value) for cell, value in points]
+        crowd += _along([(cell.sparsity.fraction, value) for cell, value in points if not cell.sparsity.is_structured])
+    fractions = sorted({cell.sparsity.fraction for cell, _ in judged})
     dense = next((value for _, values in judged if (value := values["dense"]) is not None), math.nan)
     if math.isfinite(dense):
         axes.axhline(dense, color=theme.muted, linewidth=1.2, linestyle=(0, (4, 3)), label="dense", zorder=1)
@@ -77,12 +77,12 @@ def _draw_model(axes: Axes, model: str, points: Sequence[tuple[SweepCell, float]
     """Draw one model's points, joined over the fractions; returns the labels of the line's end and of each pattern."""
     colour = theme.searched if model == "pruned" else theme.reference
     title, marker, bold = _TITLES[model], _MARKERS[model], model == "pruned"
-    line = sorted((cell.pattern.fraction, value) for cell, value in points if not cell.pattern.is_structured)
+    line = sorted((cell.sparsity.fraction, value) for cell, value in points if not cell.sparsity.is_structured)
     labels = [Label(*line[-1], title, colour, bold)] if line else []
     axes.plot([x for x, _ in line], [y for _, y in line], color=colour, marker=marker, linewidth=1.8, label=title)
     for cell, value in points:
-        if cell.pattern.is_structured:
-            axes.plot(cell.pattern.fraction, value, color=colour, marker=marker, fillstyle="none", linewidth=0,
-                      label=f"{title}, {cell.pattern}")  # fmt: skip
-            labels.append(Label(cell.pattern.fraction, value, f"{title}, {cell.pattern}", colour, bold))
+        if cell.sparsity.is_structured:
+            axes.plot(cell.sparsity.fraction, value, color=colour, marker=marker, fillstyle="none", linewidth=0,
+                      label=f"{title}, {cell.sparsity}")  # fmt: skip
+            labels.append(Label(cell.sparsity.fraction, value, f"{title}, {cell.sparsity}", colour, bold))
     return labels

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optishear.pattern import Pattern, parse_pattern
+from optishear.pattern import Pattern
 from optishear.report.tables import ScoreRow, score_rows
 from optishear.report.verdict import Outcome, Verdict, verdict
 from optishear.report.words import sparsity_words
@@ -22,37 +22,32 @@ class SweepCell:
     """One sparsity of a sweep.
 
     Attributes:
-        sparsity: a fraction or N:M.
+        sparsity: the target.
         metrics: the content of its ``metrics.json``; ``None`` where it failed.
         failure: why it failed.
     """
 
-    sparsity: str
+    sparsity: Pattern
     metrics: Mapping[str, Any] | None = None
     failure: str = ""
-
-    @property
-    def pattern(self) -> Pattern:
-        """The sparsity, read."""
-        return parse_pattern(self.sparsity)
 
 
 def sweep_verdict(cells: Sequence[SweepCell]) -> Verdict:
     """What came out at all sparsities in one sentence, and at each in one of its own."""
-    judged = {cell.sparsity: verdict(cell.metrics, cell.pattern) for cell in cells if cell.metrics is not None}
+    judged = {cell.sparsity: verdict(cell.metrics, cell.sparsity) for cell in cells if cell.metrics is not None}
     failed = [cell for cell in cells if cell.metrics is None]
     parts = []
     for outcome, words in _WORDS.items():
-        those = [sparsity for sparsity, result in judged.items() if result.outcome == outcome]
+        those = [str(sparsity) for sparsity, result in judged.items() if result.outcome == outcome]
         if those:
             parts.append(f"{words} at {'every sparsity' if len(those) == len(cells) > 1 else _listed(those)}")
     remarks = [" ".join([result.sentence, *result.remarks]) for result in judged.values()]
-    remarks += [f"{sparsity_words(cell.pattern)}: failed ({cell.failure})." for cell in failed]
+    remarks += [f"{sparsity_words(cell.sparsity)}: failed ({cell.failure})." for cell in failed]
     if not parts:
         return Verdict("unknown", "Nothing was judged.", tuple(remarks))
     sentence = f"The searched recipe is {_listed(parts)}"
     if failed:
-        sentence += f"; {_listed([cell.sparsity for cell in failed])} failed"
+        sentence += f"; {_listed([str(cell.sparsity) for cell in failed])} failed"
     outcomes = {result.outcome for result in judged.values()}
     return Verdict(outcomes.pop() if len(outcomes) == 1 else "unknown", f"{sentence}.", tuple(remarks))
 
@@ -62,10 +57,10 @@ def sweep_rows(cells: Sequence[SweepCell]) -> list[ScoreRow]:
     rows = []
     for cell in cells:
         if cell.metrics is None:
-            rows.append(ScoreRow(str(cell.pattern), ("–", "–", "–"), "failed"))
+            rows.append(ScoreRow(str(cell.sparsity), ("–", "–", "–"), "failed"))
         else:
             perplexity = score_rows(cell.metrics)[0]
-            rows.append(ScoreRow(str(cell.pattern), perplexity.cells, perplexity.change))
+            rows.append(ScoreRow(str(cell.sparsity), perplexity.cells, perplexity.change))
     return rows
 
 

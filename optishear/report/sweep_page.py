@@ -40,7 +40,7 @@ def sweep_page(parameters: Mapping[str, Any], cells: Sequence[SweepCell]) -> str
     figure = ReportFigure("sweep", "Perplexity against sparsity", perplexity_by_sparsity(cells), _CAPTION)
     return render(
         "sweep.html",
-        title=f"{model}, {', '.join(cell.sparsity for cell in cells)}",
+        title=f"{model}, {', '.join(str(cell.sparsity) for cell in cells)}",
         model=model,
         verdict=sweep_verdict(cells),
         scores=sweep_rows(cells),

@@ -40,9 +40,7 @@ class Candidate:
 
     def recipe(self, name: str, pattern: Pattern) -> Recipe:
         """This candidate as a recipe."""
-        return Recipe(
-            name=name, sparsity=str(pattern), metrics=dict(self.metrics), sparsity_ratios=self.sparsity_ratios
-        )
+        return Recipe(name=name, sparsity=pattern, metrics=dict(self.metrics), sparsity_ratios=self.sparsity_ratios)
 
 
 def make_candidate(

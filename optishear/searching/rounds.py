@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from optishear.parameters import SearchParameters
-from optishear.units import parse_duration
 
 DEFAULT_TRIALS = 300
 # How a search's budget is shared out. The metric has few distinct choices and the ratios have many; of these, the
@@ -64,7 +63,7 @@ def plan_rounds(parameters: SearchParameters, stages: tuple[str, ...]) -> list[R
     """
     sizes = sorted({max(1, parameters.search_sequences >> halvings) for halvings in range(parameters.rounds)})
     total_trials = parameters.trials
-    total_seconds = parse_duration(parameters.budget) if parameters.budget else None
+    total_seconds = parameters.budget.seconds if parameters.budget else None
     if total_trials is None and total_seconds is None and parameters.algorithm != "exhaustive":
         total_trials = DEFAULT_TRIALS
     rounds: list[Round] = []

@@ -36,7 +36,6 @@ from optishear.searching.search import (
     search_result,
 )
 from optishear.statistics.statistics import Statistics
-from optishear.units import parse_duration
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,7 @@ def search_shared(
     """
     check_shared(parameters)
     if parameters.budget is not None:
-        budget = f"{len(members) * parse_duration(parameters.budget)}s"
-        parameters = parameters.model_copy(update={"budget": budget})
+        parameters = parameters.model_copy(update={"budget": parameters.budget.times(len(members))})
     layers = {member.name: prunable_layers(member.model) for member in members}
     for member in members:
         check_pattern(pattern, layers[member.name])

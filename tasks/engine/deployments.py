@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from prefect.runtime import flow_run as parent
 from pydantic import BaseModel
 
 from optishear.errors import InputError
-from optishear.parameters import Parameters, PlacementParameters
+from optishear.parameters import Parameters, PlacementParameters, SearchParameters
+from optishear.pattern import Pattern
 from tasks.engine.parameter_groups import part
 from tasks.engine.retries import RETRIES
 from tasks.store.artifacts import Artifact
@@ -85,7 +87,8 @@ def failure(state: State[Any] | None) -> tuple[str, str]:
 
 
 def handed_over(parameters: Parameters, group: type[Parameters], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage's arguments as JSON values: parameters, models of pydantic and mappings to them, references to artifacts.
+    """A stage's arguments as JSON values: parameters, models of pydantic and mappings to them, references to artifacts,
+    patterns.
 
     Args:
         parameters: of the flow; those of ``group`` are handed over.
@@ -103,6 +106,8 @@ def handed_over(parameters: Parameters, group: type[Parameters], arguments: Mapp
             values[name] = value.model_dump(mode="json")
         elif isinstance(value, Mapping):
             values[name] = {key: each.model_dump(mode="json") for key, each in value.items()}
+        elif isinstance(value, Pattern):
+            values[name] = str(value)
         elif value is not None:
             values[name] = value
     return values
@@ -115,9 +120,9 @@ def absolute_files(parameters: Parameters, group: type[Parameters]) -> dict[str,
     changes: dict[str, Any] = {name: _absolute(values[name]) for name in _FILES if values.get(name) is not None}
     if "output" in names:
         changes["output"] = str(Path(values["output"]).absolute())
-    if "search_calibrations" in names:
-        pairs = [item.split("=", 1) for item in values["search_calibrations"]]
-        changes["search_calibrations"] = [f"{name}={_absolute(source)}" for name, source in pairs]
+    if "search_calibrations" in names and isinstance(parameters, SearchParameters):
+        named = parameters.search_calibrations
+        changes["search_calibrations"] = [replace(each, source=_absolute(each.source)) for each in named]
     return changes
 
 

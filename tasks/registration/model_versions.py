@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from optishear.files import link_or_copy, write_aside
 from optishear.home import home_folder
 from optishear.parameters import RegistryParameters
+from optishear.pattern import Pattern
 from optishear.report.measures import as_number
 from tasks.registration.champion import Champion, Decision, Judgement, decide
 from tasks.stages.prune import CHECKPOINT
@@ -51,16 +52,16 @@ class Registered(BaseModel):
     checkpoint: str
 
 
-def registered_name(given: str | None, model: str, sparsity: str) -> str:
+def registered_name(given: str | None, model: str, sparsity: Pattern) -> str:
     """The registered model's name: one for each dense model and sparsity, so that each has a champion of its own.
 
     Args:
         given: the parameter ``registered_model``.
         model: the dense model's public name, for where none is given.
-        sparsity: the recipe's, ``0.5`` or ``2:4``.
+        sparsity: the recipe's.
     """
     base = given or re.sub(r"[^\w. -]", "-", model.removeprefix("package:").replace("/", "--"))
-    return f"{base}-{sparsity.replace(':', 'of')}"
+    return f"{base}-{str(sparsity).replace(':', 'of')}"
 
 
 def register_version(

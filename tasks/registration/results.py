@@ -104,8 +104,8 @@ def register_model(
     tags = {
         "base_model": source.public_name,
         "base_model_digest": source.fingerprint,
-        "pattern": "N:M" if recipe.pattern.is_structured else "unstructured",
-        "sparsity": recipe.sparsity,
+        "pattern": "N:M" if recipe.sparsity.is_structured else "unstructured",
+        "sparsity": str(recipe.sparsity),
         "achieved_sparsity": repr(metrics["achieved_sparsity"]),
         "recipe_hash": checkpoint.inputs["recipe"],
     }

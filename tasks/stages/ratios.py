@@ -4,7 +4,7 @@ from pathlib import Path
 
 from optishear.models.layers import prunable_layers
 from optishear.parameters import ModelParameters
-from optishear.pattern import parse_pattern
+from optishear.pattern import Pattern
 from optishear.ratios.allocate import RatioMethod, allocate
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
@@ -22,21 +22,23 @@ def load_ratios(artifact: Artifact) -> dict[str, list[float]]:
     return ratios
 
 
-def _inputs(parameters: ModelParameters, statistics: Artifact, method: RatioMethod, sparsity: str) -> dict[str, str]:
+def _inputs(
+    parameters: ModelParameters, statistics: Artifact, method: RatioMethod, sparsity: Pattern
+) -> dict[str, str]:
     return {
         "model": model_digest(parameters),
         "statistics": statistics.digest(STATISTICS),
         "method": method,
-        "sparsity": sparsity,
+        "sparsity": str(sparsity),
     }
 
 
 def _write(
-    outputs: Path, parameters: ModelParameters, statistics: Artifact, method: RatioMethod, sparsity: str
+    outputs: Path, parameters: ModelParameters, statistics: Artifact, method: RatioMethod, sparsity: Pattern
 ) -> None:
     with shared_model(parameters) as loaded:
         layers = prunable_layers(loaded.model)
-        ratios = allocate(method, layers, load_statistics(statistics), parse_pattern(sparsity).fraction)
+        ratios = allocate(method, layers, load_statistics(statistics), sparsity.fraction)
     write_json(outputs / RATIOS, ratios)
 
 

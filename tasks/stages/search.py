@@ -8,7 +8,6 @@ from optishear.calibration.calibrate import calibrate
 from optishear.calibration.text import text_digest
 from optishear.home import journals_folder
 from optishear.parameters import SearchParameters, SearchStage
-from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import Recipe
 from optishear.searching.search import SearchResult, run_search
 from optishear.searching.trials import Trial
@@ -42,23 +41,18 @@ def search_inputs(parameters: SearchStage, calibration: Artifact, statistics: Ar
         "model": model_digest(parameters),
         "calibration": calibration.digest(CALIBRATION),
         "statistics": statistics.digest(STATISTICS),
-        **{f"search calibration {name}": text_digest(source) for name, source in _named(parameters).items()},
+        **{f"search calibration {each.name}": text_digest(each.source) for each in parameters.search_calibrations},
     }
-
-
-def _named(parameters: SearchStage) -> dict[str, str]:
-    """The further calibration sets: source by name."""
-    return dict(item.split("=", 1) for item in parameters.search_calibrations)
 
 
 def _write(outputs: Path, parameters: SearchStage, calibration: Artifact, statistics: Artifact) -> None:
     with shared_model(parameters) as loaded, search_metrics() as log_best:
         calibrations = {"": load_calibration(calibration)}
-        for name, source in _named(parameters).items():
-            calibrations[name] = calibrate(
+        for each in parameters.search_calibrations:
+            calibrations[each.name] = calibrate(
                 loaded.model,
                 loaded.tokenizer,
-                calibration=source,
+                calibration=each.source,
                 sequences=parameters.search_sequences,
                 sequence_length=parameters.sequence_length,
                 seed=parameters.seed,
@@ -77,7 +71,7 @@ def _write(outputs: Path, parameters: SearchStage, calibration: Artifact, statis
                 calibrations,
                 load_statistics(statistics),
                 parameters,
-                parse_pattern(parameters.sparsity),
+                parameters.sparsity,
                 seed=parameters.seed,
                 journal=journal_of(search_inputs(parameters, calibration, statistics), parameters.dtype),
                 origin={**provenance(parameters), "calibration": public_source(parameters.calibration)},

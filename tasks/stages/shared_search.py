@@ -6,7 +6,6 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from optishear.parameters import SearchStage
-from optishear.pattern import parse_pattern
 from optishear.searching.shared import Member, search_shared
 from optishear.searching.trials import Trial
 from tasks.engine.model_cache import take_model
@@ -77,7 +76,7 @@ def _write(outputs: Path, parameters: SearchStage, members: Mapping[str, MemberA
         result = search_shared(
             loaded,
             parameters,
-            parse_pattern(parameters.sparsity),
+            parameters.sparsity,
             seed=parameters.seed,
             origin=origin,
             on_generation=tell,

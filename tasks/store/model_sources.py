@@ -2,6 +2,7 @@
 
 from optishear.errors import InputError
 from optishear.models.source import ModelSource, resolve_model
+from optishear.named_source import NamedModel
 from optishear.parameters import CrossModelStage
 
 _on_hub: dict[str, ModelSource] = {}
@@ -30,7 +31,7 @@ def models_by_name(parameters: CrossModelStage) -> dict[str, str]:
     Raises:
         InputError: if there are fewer than two, or two of one name.
     """
-    named = [_name_and_model(item) for item in (parameters.model, *parameters.other_models)]
+    named = [_name_and_model(item) for item in (NamedModel("", parameters.model), *parameters.other_models)]
     models = dict(named)
     if len(models) < len(named):
         double = next(name for name in models if sum(name == each for each, _ in named) > 1)
@@ -40,8 +41,6 @@ def models_by_name(parameters: CrossModelStage) -> dict[str, str]:
     return models
 
 
-def _name_and_model(item: str) -> tuple[str, str]:
-    name, separator, model = item.partition("=")
-    if separator and "/" not in name:
-        return name, model
-    return find_model(item).public_name.removeprefix("package:").rsplit("/", 1)[-1], item
+def _name_and_model(named: NamedModel) -> tuple[str, str]:
+    name = named.name or find_model(named.model).public_name.removeprefix("package:").rsplit("/", 1)[-1]
+    return name, named.model

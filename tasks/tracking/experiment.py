@@ -71,12 +71,10 @@ def run_key(kind: str, parameters: TrackedParameters) -> str:
     values = parameters.model_dump(mode="json", exclude=PLACES)
     for name in _TEXTS & set(values):
         sources[name] = text_digest(values.pop(name) or "")
-    for item in values.pop("search_calibrations", []):
-        name, source = item.split("=", 1)
-        sources[f"search calibration {name}"] = text_digest(source)
-    for item in values.pop("other_calibrations", []):
-        name, source = item.split("=", 1)
-        sources[f"other calibration {name}"] = text_digest(source)
+    for name in ("search_calibrations", "other_calibrations"):
+        for each in getattr(parameters, name, []):
+            sources[f"{name.replace('_', ' ').removesuffix('s')} {each.name}"] = text_digest(each.source)
+        values.pop(name, None)
     if isinstance(parameters, CrossModelStage):
         named = models_by_name(parameters)
         sources |= {f"model {name}": find_model(model).fingerprint for name, model in named.items()}
@@ -89,7 +87,7 @@ def run_key(kind: str, parameters: TrackedParameters) -> str:
 def run_name(kind: str, parameters: TrackedParameters) -> str:
     """What to call a run in the list: its flow, model and sparsity."""
     model = find_model(parameters.model).public_name.removeprefix("package:")
-    return " ".join(filter(None, [kind, model, getattr(parameters, "sparsity", "")]))
+    return " ".join(filter(None, [kind, model, str(getattr(parameters, "sparsity", ""))]))
 
 
 def public_uri(uri: str) -> str:

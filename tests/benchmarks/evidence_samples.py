@@ -9,6 +9,7 @@ from evidence_record import Record, save_record
 
 from optishear.evaluation.sweep import sweep_table
 from optishear.evidence.matrix import Matrix
+from optishear.pattern import parse_pattern
 from optishear.report.export import themed_svg
 from optishear.report.heat_map import heat_map
 from optishear.searching.comparison import compare_searches
@@ -43,7 +44,9 @@ def make_sweep(folder: Path, sparsities: tuple[str, ...] = ("0.5", "0.7")) -> No
     for sparsity in sparsities:
         make_run(folder / sparsity, sparsity)
     made = {sparsity: metrics_of_run() for sparsity in sparsities}
-    pq.write_table(sweep_table(made), folder / "sweep.parquet")
+    pq.write_table(
+        sweep_table({parse_pattern(sparsity): metrics for sparsity, metrics in made.items()}), folder / "sweep.parquet"
+    )
     (folder / "metrics.json").write_text(json.dumps({"sparsities": made, "failures": {}}))
 
 

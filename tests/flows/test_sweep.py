@@ -81,7 +81,7 @@ def test_a_sparsity_that_fails_loses_no_other_and_is_made_again_alone(
     search = Stage.make
 
     def failing(stage: Any, parameters: Any, *rest: Any) -> Any:
-        if stage.name == search_stage.name and parameters.sparsity == "0.4":
+        if stage.name == search_stage.name and str(parameters.sparsity) == "0.4":
             raise ValueError("the disk is full")
         return search(stage, parameters, *rest)
 

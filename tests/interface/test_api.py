@@ -44,13 +44,13 @@ def test_published_recipes_on_every_family(family: str, name: str, sparsity: str
     model = tiny_model(family)
     recipe = named_recipe(name, sparsity)
     summary = optishear.prune(model, recipe, calibration=random_calibration(), progress=False)
-    assert summary.achieved_sparsity == pytest.approx(recipe.pattern.fraction, abs=0.001)
+    assert summary.achieved_sparsity == pytest.approx(recipe.sparsity.fraction, abs=0.001)
     assert torch.isfinite(model(random_calibration().tokens).logits).all()
-    group = recipe.pattern.group
+    group = recipe.sparsity.group
     if group is not None:
         for layer in prunable_layers(model):
             kept = (layer.module.weight != 0).reshape(-1, group).sum(dim=1)
-            assert (kept <= recipe.pattern.kept).all()
+            assert (kept <= recipe.sparsity.kept).all()
 
 
 def test_bad_input_is_told_before_anything_is_done(tiny_tokenizer: PreTrainedTokenizerBase) -> None:

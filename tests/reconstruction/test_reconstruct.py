@@ -61,7 +61,7 @@ def test_the_recipes_masks_stay_exactly(family: str, method: str, sparsity: str)
 def test_masks_of_its_own_keep_the_pattern(family_model: PreTrainedModel, method: str, sparsity: str) -> None:
     recipe = named_recipe("wanda", sparsity)
     summary = rebuilt(family_model, recipe, reconstruction=method, **ALL)
-    group, kept = recipe.pattern.group, recipe.pattern.kept
+    group, kept = recipe.sparsity.group, recipe.sparsity.kept
     for name, mask in masks(family_model).items():
         if group is not None:
             assert (mask.reshape(-1, group).sum(dim=1) == kept).all()

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from optishear.pattern import parse_pattern
 from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.style import DARK, LIGHT, Theme
 from optishear.report.sweep import SweepCell, sweep_markdown, sweep_rows, sweep_verdict
@@ -15,13 +16,13 @@ from .test_html import HOSTILE, Page
 def make_cells(**changes: SweepCell) -> list[SweepCell]:
     perplexities = {"0.5": (47.81, 44.1), "0.6": (131.9, 84.3), "0.7": (974.0, 275.0), "2:4": (169.9, 157.2)}
     cells = {
-        sparsity: SweepCell(sparsity, make_metrics(22.88, wanda, pruned, tasks=False))
+        parse_pattern(sparsity): SweepCell(parse_pattern(sparsity), make_metrics(22.88, wanda, pruned, tasks=False))
         for sparsity, (wanda, pruned) in perplexities.items()
     }
     return list({**cells, **{cell.sparsity: cell for cell in changes.values()}}.values())
 
 
-FAILED = SweepCell("2:4", failure="out of memory")
+FAILED = SweepCell(parse_pattern("2:4"), failure="out of memory")
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
@@ -40,7 +41,7 @@ def test_each_model_has_a_line_over_the_fractions_and_hollow_points_for_patterns
 
 
 def test_what_has_no_perplexity_is_left_out() -> None:
-    broken = SweepCell("0.7", make_metrics(22.88, math.inf, None, tasks=False))
+    broken = SweepCell(parse_pattern("0.7"), make_metrics(22.88, math.inf, None, tasks=False))
     (axes,) = perplexity_by_sparsity(make_cells(a=broken, b=FAILED)).axes
     lines = {str(line.get_label()): line for line in axes.lines}
     assert list(lines["Wanda"].get_xdata()) == [0.5, 0.6]
@@ -59,7 +60,7 @@ def test_one_sparsity_alone_draws() -> None:
         ({}, "The searched recipe is better than Wanda at every sparsity.", "better"),
         ({"a": FAILED}, "The searched recipe is better than Wanda at 0.5, 0.6 and 0.7; 2:4 failed.", "better"),
         (
-            {"a": SweepCell("2:4", make_metrics(22.88, 150.0, 170.0, tasks=False))},
+            {"a": SweepCell(parse_pattern("2:4"), make_metrics(22.88, 150.0, 170.0, tasks=False))},
             "The searched recipe is better than Wanda at 0.5, 0.6 and 0.7 and worse than Wanda at 2:4.",
             "unknown",
         ),
@@ -90,7 +91,7 @@ def test_the_table_has_a_row_for_each_sparsity() -> None:
 
 def test_the_page_is_one_file_with_the_verdict_first() -> None:
     parameters: dict[str, Any] = {"model": HOSTILE, "sparsities": ["0.5", "0.6", "0.7", "2:4"], "seed": 3}
-    text = sweep_page(parameters, make_cells(a=SweepCell("2:4", failure=HOSTILE)))
+    text = sweep_page(parameters, make_cells(a=SweepCell(parse_pattern("2:4"), failure=HOSTILE)))
     page = Page(text)
     assert not {"script", "link", "iframe", "img", "object", "image"} & set(page.tags)
     assert "://" not in text

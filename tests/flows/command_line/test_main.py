@@ -304,7 +304,7 @@ def test_each_stage_is_a_command(
     main(["search", *flags, *search, "--sparsity", "0.4", "--output", str(tmp_path / "found")])
     assert names("found") == {"calibration.parquet", "statistics.parquet", "trials.parquet", "recipe.yaml", "front"}
     recipe = tmp_path / "found" / "recipe.yaml"
-    assert Recipe.load(recipe).sparsity == "0.4"
+    assert str(Recipe.load(recipe).sparsity) == "0.4"
     main(["prune", *flags, "--recipe", str(recipe), "--output", str(tmp_path / "pruned")])
     assert names("pruned") == {"calibration.parquet", "statistics.parquet", "recipe.yaml", "model"}
     judge = ["--evaluation-text", settings["evaluation_text"], "--window-length", "64", "--windows", "2"]

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from flows.command_line.options import GroupCommand, given_values, options_of
 from optishear.errors import InputError
 from optishear.parameters import Parameters, Pipeline, SweepStage, read_parameters
+from optishear.pattern import parse_pattern
 
 
 def parse(arguments: list[str], config: Path | None = None) -> Pipeline:
@@ -61,7 +62,7 @@ def test_values_get_their_types() -> None:
     assert parameters.ratio_step == 0.1
     assert parameters.trust_remote_code is True
     assert parameters.include_path == Path("tasks")
-    assert parameters.sparsity == "2:4"
+    assert parameters.sparsity == parse_pattern("2:4")
 
 
 def test_lists_are_repeated_or_separated_by_commas() -> None:
@@ -83,6 +84,12 @@ def test_given_flags_override_the_file_and_no_others(tmp_path: Path) -> None:
         (["--sequences", "0"], "The parameter sequences cannot be '0': input should be greater than or equal to 1."),
         (["--sparsity", "1.5"], "The sparsity '1.5' is neither a fraction in [0, 1), such as 0.5, nor an N:M pattern"),
         (["--algorithm", "magic"], "The parameter algorithm cannot be 'magic': input should be 'nsga3'"),
+        (["--budget", "10x"], "The parameter budget cannot be '10x': '10x' is not a duration such as 90s, 10m or 2h."),
+        (
+            ["--search-calibrations", "a=b,c4.jsonl"],
+            "The parameter search_calibrations cannot hold 'c4.jsonl': 'c4.jsonl' is not NAME=SOURCE, such as "
+            "math=gsm8k.jsonl.",
+        ),
     ],
 )
 def test_a_bad_value_is_one_sentence(arguments: list[str], sentence: str) -> None:
@@ -102,4 +109,4 @@ def test_an_unknown_key_of_the_file_is_one_sentence(tmp_path: Path) -> None:
 def test_a_sweep_takes_what_run_takes() -> None:
     assert set(Pipeline.model_fields) ^ set(SweepStage.model_fields) == {"sparsity", "sparsities"}
     parameters = read_parameters(SweepStage, {"sparsities": [0.50, "2:4", "0.5"]})
-    assert parameters.sparsities == ["0.5", "2:4"]
+    assert parameters.sparsities == [parse_pattern("0.5"), parse_pattern("2:4")]

@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 
 from optishear.errors import InputError
+from optishear.named_source import NamedSource
 from optishear.parameters import EvaluateStage, ModelParameters, Pipeline, PruneStage, SearchStage
 from optishear.recipes.recipe import named_recipe
 from tasks.engine import deployments as deployed
@@ -144,7 +145,7 @@ def test_files_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest
         "calibration": "self",
         "evaluation_text": str(tmp_path / "text.txt"),
         "output": str(tmp_path / "optishear-output"),
-        "search_calibrations": [f"math={tmp_path / 'math.txt'}"],
+        "search_calibrations": [NamedSource("math", str(tmp_path / "math.txt"))],
     }
 
 

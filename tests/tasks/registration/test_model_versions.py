@@ -8,6 +8,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from optishear.parameters import Pipeline
+from optishear.pattern import parse_pattern
 from tasks.registration.champion import Judgement
 from tasks.registration.model_versions import Registered, local_folder, register_version, registered_name
 from tasks.store import artifacts as store
@@ -130,7 +131,7 @@ def test_the_checkpoint_is_linked_and_found_by_its_alias(
     ],
 )
 def test_each_model_and_sparsity_has_a_name(given: str | None, model: str, sparsity: str, expected: str) -> None:
-    assert registered_name(given, model, sparsity) == expected
+    assert registered_name(given, model, parse_pattern(sparsity)) == expected
 
 
 def test_a_folder_of_this_machine_is_told_from_a_store_elsewhere() -> None:

@@ -18,7 +18,9 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import Divergence, ModelDivergence
 from optishear.evaluation import harness, identity
 from optishear.evaluation.examples import read_examples
+from optishear.named_source import NamedSource
 from optishear.parameters import EvaluateStage, SearchStage
+from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import Recipe, named_recipe
 from task_folder import TaskFolder
 from tasks.engine import model_cache
@@ -154,13 +156,16 @@ def test_keys_know_content_and_neither_device_nor_path(
     judged = judge.model_copy(update={"model": str(moved), "evaluation_text": str(other_text)})
 
     assert search_stage.request(elsewhere.model_copy(update={"population": 9}), blocks, observed).key != key
-    assert search_stage.request(elsewhere.model_copy(update={"sparsity": "0.6"}), blocks, observed).key != key
-    named = elsewhere.model_copy(update={"search_calibrations": [f"more={other_text}"]})
+    assert (
+        search_stage.request(elsewhere.model_copy(update={"sparsity": parse_pattern("0.6")}), blocks, observed).key
+        != key
+    )
+    named = elsewhere.model_copy(update={"search_calibrations": [NamedSource("more", str(other_text))]})
     key_with_more = search_stage.request(named, blocks, observed).key
     assert key_with_more != key
     copy = tmp_path / "copy.txt"
     copy.write_bytes(other_text.read_bytes())
-    renamed = elsewhere.model_copy(update={"search_calibrations": [f"more={copy}"]})
+    renamed = elsewhere.model_copy(update={"search_calibrations": [NamedSource("more", str(copy))]})
     assert search_stage.request(renamed, blocks, observed).key == key_with_more
 
     asking = {"tasks": [task_folder.add("parity")], "include_path": task_folder.path}

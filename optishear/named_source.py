@@ -1,0 +1,77 @@
+"""A source with a name of its own, written NAME=SOURCE."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+from optishear.text_value import text_schema
+
+
+@dataclass(frozen=True)
+class NamedSource:
+    """A text and what to call it.
+
+    Attributes:
+        name: in objectives, tables and keys.
+        source: as for the parameter ``calibration``.
+    """
+
+    name: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.source}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return text_schema(cls, parse_named_source)
+
+
+def parse_named_source(text: Any) -> NamedSource:
+    """Read ``NAME=SOURCE``.
+
+    Raises:
+        ValueError: if it is not written so.
+    """
+    name, separator, source = text.partition("=") if isinstance(text, str) else ("", "", "")
+    if not (separator and name and source):
+        raise ValueError(f"{text!r} is not NAME=SOURCE, such as math=gsm8k.jsonl")
+    return NamedSource(name, source)
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model, and what to call it where it has a name of its own.
+
+    Attributes:
+        name: in tables and keys; empty where the model's own name will do.
+        model: as for the parameter ``model``.
+    """
+
+    name: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.model}" if self.name else self.model
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return text_schema(cls, parse_named_model)
+
+
+def parse_named_model(text: Any) -> NamedModel:
+    """Read ``NAME=MODEL``, or ``MODEL`` alone. A folder may have ``=`` in its name: a name has no ``/``.
+
+    Raises:
+        ValueError: if it is not text, or names no model.
+    """
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"{text!r} is neither a model nor NAME=MODEL")
+    name, separator, model = text.partition("=")
+    if not separator or "/" in name:
+        return NamedModel("", text)
+    if not (name and model):
+        raise ValueError(f"{text!r} is neither a model nor NAME=MODEL")
+    return NamedModel(name, model)
