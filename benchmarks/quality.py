@@ -27,7 +27,9 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.evaluation.perplexity import perplexity
 from optishear.files import write_text
-from optishear.parameters import ReconstructionParameters, SearchParameters, read_parameters
+from optishear.parameters.read import read_parameters
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import Recipe, named_recipe
 from optishear.reconstruction.reconstruct import reconstruct

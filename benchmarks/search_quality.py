@@ -20,7 +20,8 @@ from common import c4_calibration, model_and_tokenizer, parser, wikitext_perplex
 
 from optishear.files import write_text
 from optishear.models.layers import prunable_layers
-from optishear.parameters import SearchParameters, read_parameters
+from optishear.parameters.read import read_parameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
 from optishear.recipes.recipe import Recipe, named_recipe

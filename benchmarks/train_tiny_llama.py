@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from optishear.evaluation.evaluate import evaluation_windows
 from optishear.evaluation.perplexity import perplexity
 from optishear.files import write_aside
-from optishear.parameters import EvaluationParameters
+from optishear.parameters.evaluation import EvaluationParameters
 
 VOCABULARY = 2048
 LENGTH = 256

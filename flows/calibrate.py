@@ -2,15 +2,15 @@
 
 from prefect import flow
 
+from flows.parameters.calibrate import CalibrateParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where
-from optishear.parameters import CalibrateStage
 from tasks.stages.calibrate import CALIBRATION, calibrate_stage
 
 
 @flow(name="calibrate")
-def calibrate(parameters: CalibrateStage) -> str:
+def calibrate(parameters: CalibrateParameters) -> str:
     """Write ``calibration.parquet``; returns where."""
     with output_folder(parameters.output) as output:
         check(parameters)

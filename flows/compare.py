@@ -6,22 +6,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import flow
 
+from flows.parameters.compare import CompareParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import where
 from optishear.files import write_aside
-from optishear.parameters import CompareStage, SearchStage
+from optishear.parameters.roles import without_places
 from optishear.report.algorithms import algorithms
 from optishear.report.compared import compared_markdown, compared_words, write_compared
 from optishear.report.export import png
+from optishear.report.reproduce import command_line
 from optishear.searching.comparison import compare_searches
 from tasks.engine.parameter_groups import part
 from tasks.registration.results import Attachments, register
 from tasks.stages.calibrate import calibrate_stage
+from tasks.stages.parameters import SearchStageParameters
 from tasks.stages.search import TRIALS, search_stage
 from tasks.stages.statistics import statistics_stage
-from tasks.tracking.experiment import PLACES
 from tasks.tracking.flow_runs import tracked_run
 
 COMPARED = "algorithms.parquet"
@@ -30,7 +32,7 @@ PAGE = "algorithms.html"
 
 
 @flow(name="compare")
-def compare(parameters: CompareStage) -> str:
+def compare(parameters: CompareParameters) -> str:
     """Write ``algorithms.html``, ``algorithms.parquet`` and ``algorithms.png``; returns what came out and where it is.
 
     All searches share calibration and statistics, which are made with the flow's own seed; each search is a cached
@@ -45,13 +47,13 @@ def compare(parameters: CompareStage) -> str:
             searches: dict[tuple[str, int], pa.Table] = {}
             for algorithm in parameters.algorithms:
                 for seed in parameters.seeds:
-                    one = part(parameters, SearchStage, algorithm=algorithm, seed=seed)
+                    one = part(parameters, SearchStageParameters, algorithm=algorithm, seed=seed)
                     found = search_stage.labelled(f"search {algorithm}, seed {seed}")(one, blocks, observed)
                     searches[algorithm, seed] = pq.read_table(found.path(TRIALS))
             compared = compare_searches(searches, objective)
-            values = parameters.model_dump(mode="json", exclude=PLACES)
-            _lay_out(output, compared, objective, values)
-            text = "\n\n".join([*compared_words(compared, objective, values["budget"]), compared_markdown(compared)])
+            values = without_places(parameters)
+            _lay_out(output, compared, objective, parameters)
+            text = "\n\n".join([*compared_words(compared, objective, parameters.budget), compared_markdown(compared)])
             last = {(row["algorithm"], row["seed"]): row["best"] for row in compared.to_pylist()}
             register(
                 run,
@@ -66,9 +68,10 @@ def compare(parameters: CompareStage) -> str:
         return f"{text}\n{where(output, {'report': PAGE, 'table': COMPARED, 'figure': FIGURE}, run)}"
 
 
-def _lay_out(output: Path, compared: pa.Table, objective: str, values: dict[str, object]) -> None:
+def _lay_out(output: Path, compared: pa.Table, objective: str, parameters: CompareParameters) -> None:
     with write_aside(output / COMPARED) as aside:
         pq.write_table(compared, aside)
     with write_aside(output / FIGURE) as aside:
         aside.write_bytes(png(algorithms(compared, objective)))
-    write_compared(output / PAGE, compared, objective, values)
+    command = command_line("compare", parameters)
+    write_compared(output / PAGE, compared, objective, parameters.model, parameters.budget, command)

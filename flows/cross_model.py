@@ -5,30 +5,30 @@ from functools import partial
 
 from prefect import flow
 
+from flows.parameters.cross_model import CrossModelParameters
 from flows.shared.checks import check
 from flows.shared.matrix_cells import make_cells
+from flows.shared.matrix_names import models_by_name
 from flows.shared.matrix_results import conclude_matrix, perplexities, save_recipes, subject_of, task_scores
 from flows.shared.output_folder import output_folder
 from optishear.evidence.crossed import DENSE, UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
-from optishear.parameters import CrossModelStage, EvaluateStage, SearchStage
 from optishear.recipes.recipe import Recipe, named_recipe
-from tasks.engine.deployments import absolute_files
-from tasks.engine.parameter_groups import part
+from tasks.engine.parameter_groups import part, with_absolute_paths
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.evaluate import evaluate_stage, forget_failures
+from tasks.stages.parameters import EvaluateStageParameters, SearchStageParameters
 from tasks.stages.search import load_recipe, search_stage
 from tasks.stages.shared_search import MemberArtifacts, shared_search_stage
 from tasks.stages.statistics import statistics_stage
 from tasks.store.artifacts import Artifact
-from tasks.store.model_sources import models_by_name
 from tasks.tracking.flow_runs import tracked_run
 
 TABLE = "cross-model"
 
 
 @flow(name="cross-model")
-def cross_model(parameters: CrossModelStage) -> str:
+def cross_model(parameters: CrossModelParameters) -> str:
     """Write ``cross-model.parquet``, its heat maps and page, and the recipes; returns what came out and where it is."""
     with output_folder(parameters.output) as output:
         check(parameters)
@@ -56,10 +56,12 @@ def cross_model(parameters: CrossModelStage) -> str:
             return summary
 
 
-def _cell(parameters: CrossModelStage, models: Mapping[str, CrossModelStage], row: str, column: str) -> Artifact:
+def _cell(
+    parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters], row: str, column: str
+) -> Artifact:
     """The evaluation of a model: dense, or pruned by another model's recipe, its own, the universal one or Wanda's."""
     there = models[column]
-    judged = part(there, EvaluateStage)
+    judged = part(there, EvaluateStageParameters)
     if row == DENSE:
         return evaluate_stage.labelled(f"evaluate dense {column}")(judged)
     _, observed = _observe(column, there)
@@ -67,7 +69,7 @@ def _cell(parameters: CrossModelStage, models: Mapping[str, CrossModelStage], ro
     return evaluate_stage.labelled(f"evaluate {row} recipe on {column}")(judged, recipe, observed)
 
 
-def _found(parameters: CrossModelStage, models: Mapping[str, CrossModelStage], row: str) -> Recipe:
+def _found(parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters], row: str) -> Recipe:
     """The recipe found on one model, or on all; cached."""
     if row == UNIVERSAL:
         return load_recipe(_search_shared(parameters, models))
@@ -75,19 +77,19 @@ def _found(parameters: CrossModelStage, models: Mapping[str, CrossModelStage], r
     return load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))
 
 
-def _observe(name: str, parameters: CrossModelStage) -> tuple[Artifact, Artifact]:
+def _observe(name: str, parameters: CrossModelParameters) -> tuple[Artifact, Artifact]:
     """Calibration and statistics of one model; cached, so that every cell may ask for them."""
     blocks = calibrate_stage.labelled(f"calibrate {name}")(parameters)
     return blocks, statistics_stage.labelled(f"statistics {name}")(parameters, blocks)
 
 
-def _search_shared(parameters: CrossModelStage, models: Mapping[str, CrossModelStage]) -> Artifact:
+def _search_shared(parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters]) -> Artifact:
     members = {}
     for name, each in models.items():
         blocks, observed = _observe(name, each)
         members[name] = MemberArtifacts(
-            parameters=part(each, SearchStage, **absolute_files(each, SearchStage)),
+            parameters=with_absolute_paths(part(each, SearchStageParameters)),
             calibration=blocks.reference,
             statistics=observed.reference,
         )
-    return shared_search_stage.labelled("search on all models")(part(parameters, SearchStage), members)
+    return shared_search_stage.labelled("search on all models")(part(parameters, SearchStageParameters), members)

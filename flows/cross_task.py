@@ -5,13 +5,14 @@ from functools import partial
 
 from prefect import flow
 
-from flows.shared.checks import check, texts_by_name
+from flows.parameters.cross_task import CrossTaskParameters
+from flows.shared.checks import check
 from flows.shared.matrix_cells import make_cells
+from flows.shared.matrix_names import texts_by_name
 from flows.shared.matrix_results import conclude_matrix, save_recipes, subject_of
 from flows.shared.output_folder import output_folder
 from optishear.evidence.crossed import DENSE, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
-from optishear.parameters import CrossTaskStage
 from optishear.recipes.recipe import Recipe, named_recipe
 from tasks.stages.evaluate_held_out import judge_stage, load_perplexity
 from tasks.stages.held_out import hold_back
@@ -24,7 +25,7 @@ TABLE = "cross-task"
 
 
 @flow(name="cross-task")
-def cross_task(parameters: CrossTaskStage) -> str:
+def cross_task(parameters: CrossTaskParameters) -> str:
     """Write ``cross-task.parquet``, its heat maps and page, and the recipes; returns what came out and where it is."""
     with output_folder(parameters.output) as output:
         check(parameters)
@@ -48,7 +49,7 @@ def cross_task(parameters: CrossTaskStage) -> str:
             return summary
 
 
-def _cell(texts: Mapping[str, CrossTaskStage], row: str, column: str) -> Artifact:
+def _cell(texts: Mapping[str, CrossTaskParameters], row: str, column: str) -> Artifact:
     """The perplexity on one text of the model: dense, or pruned by another one's recipe, or by Wanda on this one."""
     judged = hold_back(texts[column], column)
     if row == DENSE:
@@ -60,13 +61,13 @@ def _cell(texts: Mapping[str, CrossTaskStage], row: str, column: str) -> Artifac
     return judge_stage.labelled(f"judge {row} recipe on {column}")(here, judged, recipe, observed)
 
 
-def _observe(name: str, parameters: CrossTaskStage) -> tuple[Artifact, Artifact]:
+def _observe(name: str, parameters: CrossTaskParameters) -> tuple[Artifact, Artifact]:
     """The blocks of one text and what the dense model does on them; cached."""
     blocks = hold_back(parameters, name)
     return blocks, statistics_stage.labelled(f"statistics {name}")(parameters, blocks)
 
 
-def _found(texts: Mapping[str, CrossTaskStage], row: str) -> Recipe:
+def _found(texts: Mapping[str, CrossTaskParameters], row: str) -> Recipe:
     """The recipe found on one text; cached."""
     here = texts[row]
     return load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))

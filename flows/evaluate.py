@@ -2,10 +2,10 @@
 
 from prefect import flow
 
+from flows.parameters.evaluate import EvaluateParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder
 from flows.shared.summary import where
-from optishear.parameters import EvaluateStage
 from tasks.registration.datasets import dataset_inputs
 from tasks.registration.metrics import collect_metrics, readable
 from tasks.registration.results import Attachments, flat_metrics, register
@@ -18,7 +18,7 @@ METRICS = "metrics.json"
 
 
 @flow(name="evaluate")
-def evaluate(parameters: EvaluateStage) -> str:
+def evaluate(parameters: EvaluateParameters) -> str:
     """Write ``metrics.json``; returns the scores and where they are."""
     with output_folder(parameters.output) as output:
         check(parameters)

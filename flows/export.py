@@ -2,18 +2,18 @@
 
 from prefect import flow
 
+from flows.parameters.export import ExportParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where
 from optishear.formats.stored import open_checkpoint
-from optishear.parameters import ExportStage
 from optishear.units import format_bytes
 from tasks.stages.export import export_stage
 from tasks.stages.prune import CHECKPOINT
 
 
 @flow(name="export")
-def export(parameters: ExportStage) -> str:
+def export(parameters: ExportParameters) -> str:
     """Write the checkpoint ``model/``; returns how large it is and where."""
     with output_folder(parameters.output) as output:
         check(parameters)

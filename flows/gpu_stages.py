@@ -6,7 +6,7 @@ artifact in the store that both share.
 
 from prefect import flow
 
-from optishear.parameters import EvaluateStage, ModelParameters, PruneStage, SearchStage
+from optishear.parameters.model import ModelParameters
 from optishear.pattern import Pattern
 from optishear.ratios.allocate import RatioMethod
 from optishear.recipes.recipe import Recipe
@@ -15,6 +15,7 @@ from tasks.stages.evaluate import evaluate_stage
 from tasks.stages.evaluate_held_out import judge_stage
 from tasks.stages.footprint import footprint_stage
 from tasks.stages.gradients import gradients_stage
+from tasks.stages.parameters import EvaluateStageParameters, ReconstructStageParameters, SearchStageParameters
 from tasks.stages.prune import prune_stage
 from tasks.stages.ratios import ratios_stage
 from tasks.stages.reconstruct import reconstruct_stage
@@ -43,7 +44,7 @@ def gradients(
 
 @flow(name="search-stage")
 def search(
-    parameters: SearchStage, calibration: Reference, statistics: Reference, run: RunReference | None = None
+    parameters: SearchStageParameters, calibration: Reference, statistics: Reference, run: RunReference | None = None
 ) -> Reference:
     """Search the recipe."""
     with joined(run):
@@ -52,7 +53,7 @@ def search(
 
 @flow(name="shared-search-stage")
 def shared_search(
-    parameters: SearchStage, members: dict[str, MemberArtifacts], run: RunReference | None = None
+    parameters: SearchStageParameters, members: dict[str, MemberArtifacts], run: RunReference | None = None
 ) -> Reference:
     """Search one recipe for several models."""
     with joined(run):
@@ -97,7 +98,7 @@ def prune(
 
 @flow(name="reconstruct-stage")
 def reconstruct(
-    parameters: PruneStage,
+    parameters: ReconstructStageParameters,
     recipe: Recipe,
     calibration: Reference,
     statistics: Reference,
@@ -125,7 +126,7 @@ def diagnose(
 
 @flow(name="evaluate-stage")
 def evaluate(
-    parameters: EvaluateStage,
+    parameters: EvaluateStageParameters,
     recipe: Recipe | None = None,
     statistics: Reference | None = None,
     run: RunReference | None = None,
@@ -137,7 +138,7 @@ def evaluate(
 
 
 @flow(name="footprint-stage")
-def footprint(parameters: EvaluateStage, run: RunReference | None = None) -> Reference:
+def footprint(parameters: ModelParameters, run: RunReference | None = None) -> Reference:
     """Measure what a model takes on disk and in memory, and how fast it decodes."""
     with joined(run):
         return footprint_stage(parameters).reference

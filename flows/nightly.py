@@ -5,18 +5,19 @@ from typing import Any
 from prefect import flow, task
 from prefect.runtime import flow_run
 
+from flows.parameters.nightly import NightlyParameters
+from flows.parameters.pipeline import PipelineParameters
 from flows.pipeline import pipeline
 from flows.shared.checks import check
 from flows.shared.nightly_plan import PlannedRun, read_plan
-from optishear.parameters import NightlyStage, Pipeline
-from tasks.engine.deployments import UnfinishedRunError, absolute_files, failure, finish_deployment
-from tasks.engine.parameter_groups import part
+from tasks.engine.deployments import UnfinishedRunError, failure, finish_deployment
+from tasks.engine.parameter_groups import with_absolute_paths
 from tasks.engine.placement import uses_deployments
 from tasks.store.keys import digest
 
 
 @flow(name="nightly")
-def nightly(parameters: NightlyStage) -> str:
+def nightly(parameters: NightlyParameters) -> str:
     """Run all pipelines of the plan; returns what was made, or fails with what was not, and why.
 
     With a work pool each is a run of the pipeline's deployment, all at once as far as the workers go; else one
@@ -57,9 +58,8 @@ def deployed_pipeline(name: str, parameters: dict[str, Any]) -> str:
 
 
 def _values(run: PlannedRun) -> dict[str, Any]:
-    elsewhere = part(run.parameters, Pipeline, **absolute_files(run.parameters, Pipeline))
-    return elsewhere.model_dump(mode="json")
+    return with_absolute_paths(run.parameters).model_dump(mode="json")
 
 
-def _in_process(run: PlannedRun) -> Pipeline:
+def _in_process(run: PlannedRun) -> PipelineParameters:
     return run.parameters.model_copy(update={"placement": "in_process"})

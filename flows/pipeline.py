@@ -2,10 +2,11 @@
 
 from prefect import flow
 
+from flows.parameters.pipeline import PipelineParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
-from optishear.parameters import Pipeline
+from optishear.report.reproduce import command_line
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.search import load_recipe, search_stage
@@ -14,7 +15,7 @@ from tasks.tracking.flow_runs import tracked_run
 
 
 @flow(name="pipeline")
-def pipeline(parameters: Pipeline) -> str:
+def pipeline(parameters: PipelineParameters) -> str:
     """Search, prune, judge, report and register; returns the summary for a person."""
     with output_folder(parameters.output) as output:
         check(parameters)
@@ -32,4 +33,4 @@ def pipeline(parameters: Pipeline) -> str:
                 **pruned,
                 "diagnose": diagnosed,
             }
-            return conclude(parameters, output, run, recipe, stages, judged)
+            return conclude(parameters, output, run, recipe, stages, judged, command_line("run", parameters))

@@ -2,10 +2,10 @@
 
 from prefect import flow
 
+from flows.parameters.prune import PruneParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where
-from optishear.parameters import PruneStage
 from optishear.recipes.recipe import find_recipe
 from tasks.stages.calibrate import CALIBRATION, calibrate_stage
 from tasks.stages.gradients import observe
@@ -16,7 +16,7 @@ from tasks.stages.statistics import STATISTICS
 
 
 @flow(name="prune")
-def prune(parameters: PruneStage) -> str:
+def prune(parameters: PruneParameters) -> str:
     """Write the pruned checkpoint ``model/``, its recipe, and what they came from; returns where."""
     with output_folder(parameters.output) as output:
         check(parameters)

@@ -2,10 +2,10 @@
 
 from prefect import flow
 
+from flows.parameters.search import SearchFlowParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where
-from optishear.parameters import SearchStage
 from tasks.registration.datasets import dataset_inputs
 from tasks.registration.metrics import collect_metrics
 from tasks.registration.results import Attachments, flat_metrics, register
@@ -16,7 +16,7 @@ from tasks.tracking.flow_runs import tracked_run
 
 
 @flow(name="search")
-def search(parameters: SearchStage) -> str:
+def search(parameters: SearchFlowParameters) -> str:
     """Write ``trials.parquet``, ``recipe.yaml`` and ``front/``, and what they came from; returns where."""
     with output_folder(parameters.output) as output:
         check(parameters)

@@ -2,16 +2,16 @@
 
 from prefect import flow
 
+from flows.parameters.statistics import StatisticsParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where
-from optishear.parameters import StatisticsStage
 from tasks.stages.calibrate import CALIBRATION, calibrate_stage
 from tasks.stages.statistics import STATISTICS, statistics_stage
 
 
 @flow(name="statistics")
-def statistics(parameters: StatisticsStage) -> str:
+def statistics(parameters: StatisticsParameters) -> str:
     """Write ``statistics.parquet`` and what it was observed on; returns where."""
     with output_folder(parameters.output) as output:
         check(parameters)

@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect import flow
 
+from flows.parameters.pipeline import PipelineParameters
+from flows.parameters.sweep import SweepParameters, pipelines_of
 from flows.pipeline import pipeline
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder
@@ -17,16 +19,15 @@ from flows.shared.summary import where
 from optishear.errors import IncompleteError, first_line
 from optishear.evaluation.sweep import sweep_table
 from optishear.files import write_aside
-from optishear.parameters import Pipeline, SweepStage
+from optishear.parameters.roles import without_places
 from optishear.pattern import Pattern
 from optishear.report.export import png
+from optishear.report.reproduce import command_line
 from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.sweep import SweepCell, sweep_markdown, sweep_verdict
 from optishear.report.sweep_page import write_sweep
-from tasks.engine.parameter_groups import pipelines_of
 from tasks.registration.results import Attachments, flat_metrics, register
 from tasks.store.json_file import write_json
-from tasks.tracking.experiment import PLACES
 from tasks.tracking.flow_runs import tracked_run
 
 TABLE = "sweep.parquet"
@@ -36,7 +37,7 @@ logger = logging.getLogger("optishear.stages")
 
 
 @flow(name="sweep")
-def sweep(parameters: SweepStage) -> str:
+def sweep(parameters: SweepParameters) -> str:
     """Run the pipeline at each sparsity, and write ``sweep.html``, ``sweep.parquet`` and ``sweep.png`` over them.
 
     Raises:
@@ -50,7 +51,7 @@ def sweep(parameters: SweepStage) -> str:
             failed = {str(cell.sparsity): cell.failure for cell in cells if cell.metrics is None}
             if not made:
                 raise IncompleteError(f"Every sparsity failed, the first because of: {next(iter(failed.values()))}.")
-            values = parameters.model_dump(mode="json", exclude=PLACES)
+            values = without_places(parameters)
             metrics = {
                 "model": values["model"],
                 "sparsities": {str(sparsity): each for sparsity, each in made.items()},
@@ -62,7 +63,7 @@ def sweep(parameters: SweepStage) -> str:
                 pq.write_table(sweep_table(made), aside)
             with write_aside(output / FIGURE) as aside:
                 aside.write_bytes(png(perplexity_by_sparsity(cells)))
-            write_sweep(output / PAGE, values, cells)
+            write_sweep(output / PAGE, parameters.model, cells, command_line("sweep", parameters))
             table = sweep_markdown(cells)
             register(
                 run,
@@ -80,7 +81,7 @@ def sweep(parameters: SweepStage) -> str:
     return f"{sweep_verdict(cells).sentence}\n\n{table}\n{where(output, places, run)}"
 
 
-def _cell(sparsity: Pattern, parameters: Pipeline) -> SweepCell:
+def _cell(sparsity: Pattern, parameters: PipelineParameters) -> SweepCell:
     """What ``run`` makes at one sparsity, or why it could not."""
     try:
         pipeline(parameters)

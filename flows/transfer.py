@@ -2,19 +2,21 @@
 
 from prefect import flow
 
+from flows.parameters.transfer import TransferParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
-from optishear.parameters import TransferStage
 from optishear.recipes.recipe import find_recipe
+from optishear.report.reproduce import command_line
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.gradients import observe
+from tasks.stages.search import RECIPE
 from tasks.tracking.flow_runs import tracked_run
 
 
 @flow(name="transfer")
-def transfer(parameters: TransferStage) -> str:
+def transfer(parameters: TransferParameters) -> str:
     """Prune this model by the recipe, judge, report and register; returns the summary for a person."""
     with output_folder(parameters.output) as output:
         check(parameters)
@@ -25,4 +27,7 @@ def transfer(parameters: TransferStage) -> str:
             pruned, judged = prune_and_judge(parameters, recipe, blocks, observed)
             diagnosed = diagnose_stage(parameters, blocks, observed, recipe, final_checkpoint(pruned))
             stages = {"calibrate": blocks, "statistics": observed, **pruned, "diagnose": diagnosed}
-            return conclude(parameters, output, run, recipe, stages, judged)
+            command = command_line(
+                "transfer", parameters.model_copy(update={"recipe": RECIPE, "sparsity": recipe.sparsity})
+            )
+            return conclude(parameters, output, run, recipe, stages, judged, command)

@@ -5,19 +5,20 @@ from functools import partial
 
 from prefect import flow
 
+from flows.parameters.transplant import TransplantParameters
 from flows.shared.checks import check
 from flows.shared.matrix_cells import make_cells
 from flows.shared.matrix_results import conclude_matrix, perplexities, subject_of, task_scores
 from flows.shared.output_folder import output_folder
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.evidence.transplant import SEARCHED, UNIFORM, transplant_evidence
-from optishear.parameters import EvaluateStage, PruneStage, TransplantStage
 from optishear.ratios.allocate import RATIO_METHODS
 from optishear.recipes.recipe import Recipe, find_recipe, named_recipe
 from tasks.engine.parameter_groups import part
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.evaluate import evaluate_stage, forget_failures
 from tasks.stages.gradients import observe
+from tasks.stages.parameters import EvaluateStageParameters, ReconstructStageParameters
 from tasks.stages.prune import CHECKPOINT
 from tasks.stages.ratios import load_ratios, ratios_stage
 from tasks.stages.reconstruct import reconstruct_stage
@@ -29,7 +30,7 @@ SPARSEGPT = "sparsegpt"
 
 
 @flow(name="transplant")
-def transplant(parameters: TransplantStage) -> str:
+def transplant(parameters: TransplantParameters) -> str:
     """Write ``transplant.parquet``, its heat map and page; returns what came out and where it is."""
     with output_folder(parameters.output) as output:
         check(parameters)
@@ -53,21 +54,21 @@ def transplant(parameters: TransplantStage) -> str:
             return summary
 
 
-def _cell(parameters: TransplantStage, recipe: Recipe, blocks: Artifact, ratios: str, metric: str) -> Artifact:
+def _cell(parameters: TransplantParameters, recipe: Recipe, blocks: Artifact, ratios: str, metric: str) -> Artifact:
     """The evaluation of one metric under one method's ratios."""
     combined = _combined(parameters, recipe, blocks, ratios, metric)
     observed = observe(parameters, blocks, combined)
     label = f"{metric} with {ratios} ratios"
-    judged = part(parameters, EvaluateStage)
+    judged = part(parameters, EvaluateStageParameters)
     if metric != SPARSEGPT:
         return evaluate_stage.labelled(f"evaluate {label}")(judged, combined, observed)
-    by_sparsegpt = part(parameters, PruneStage, sparsity=recipe.sparsity, reconstruction="sparsegpt")
+    by_sparsegpt = part(parameters, ReconstructStageParameters, reconstruction="sparsegpt")
     pruned = reconstruct_stage.labelled(f"prune by {label}")(by_sparsegpt, combined, blocks, observed)
-    judged = part(parameters, EvaluateStage, model=str(pruned.path(CHECKPOINT)))
+    judged = part(parameters, EvaluateStageParameters, model=str(pruned.path(CHECKPOINT)))
     return evaluate_stage.labelled(f"evaluate {label}")(judged)
 
 
-def _combined(parameters: TransplantStage, recipe: Recipe, blocks: Artifact, ratios: str, metric: str) -> Recipe:
+def _combined(parameters: TransplantParameters, recipe: Recipe, blocks: Artifact, ratios: str, metric: str) -> Recipe:
     """The recipe of one metric under one method's ratios. SparseGPT takes from it the ratios alone."""
     if metric == OWN:
         if ratios == SEARCHED:

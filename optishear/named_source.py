@@ -47,14 +47,14 @@ class NamedModel:
 
     Attributes:
         name: in tables and keys; empty where the model's own name will do.
-        model: as for the parameter ``model``.
+        source: as for the parameter ``model``.
     """
 
     name: str
-    model: str
+    source: str
 
     def __str__(self) -> str:
-        return f"{self.name}={self.model}" if self.name else self.model
+        return f"{self.name}={self.source}" if self.name else self.source
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:

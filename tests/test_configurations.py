@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from optishear.parameters import Pipeline, read_parameters
+from flows.parameters.pipeline import PipelineParameters
+from optishear.parameters.read import read_parameters
 
 CONFIGURATIONS = Path(__file__).parent.parent / "configurations"
 # The plan of a night holds several, and has a test of its own.
@@ -13,7 +14,7 @@ FILES = sorted(set(CONFIGURATIONS.glob("*.yaml")) - {CONFIGURATIONS / "nightly.y
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_valid(file: Path) -> None:
-    parameters = read_parameters(Pipeline, {}, file)
+    parameters = read_parameters(PipelineParameters, {}, file)
     assert parameters.model_fields_set
 
 

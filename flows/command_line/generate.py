@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from flows.command_line.options import GroupCommand, config_option, given_values, options_of
-from optishear.parameters import GenerateStage, read_parameters
+from optishear.parameters.generation import GenerateParameters
+from optishear.parameters.read import read_parameters
 
 _HELP = """Let a model continue a text, greedily, with the sparse kernels that its device has.
 
@@ -22,7 +23,7 @@ Example:
 def _run(**_: Any) -> None:
     context = click.get_current_context()
     config: Path | None = context.params["config"]
-    parameters = read_parameters(GenerateStage, given_values(context, GenerateStage), config)
+    parameters = read_parameters(GenerateParameters, given_values(context, GenerateParameters), config)
     from flows.shared.environment import make_home
     from optishear.inference.generate import generate
     from optishear.units import format_bytes
@@ -39,9 +40,9 @@ def _run(**_: Any) -> None:
 
 generate_command = GroupCommand(
     "generate",
-    group=GenerateStage,
+    group=GenerateParameters,
     callback=_run,
-    params=[*options_of(GenerateStage), config_option()],
+    params=[*options_of(GenerateParameters), config_option()],
     help=_HELP,
     short_help=_HELP.split("\n", 1)[0],
 )

@@ -15,27 +15,25 @@ from flows.command_line.cache import cache
 from flows.command_line.deploy import deploy
 from flows.command_line.generate import generate_command
 from flows.command_line.options import GroupCommand, config_option, given_values, options_of
+from flows.parameters.calibrate import CalibrateParameters
+from flows.parameters.compare import CompareParameters
+from flows.parameters.cross_model import CrossModelParameters
+from flows.parameters.cross_task import CrossTaskParameters
+from flows.parameters.evaluate import EvaluateParameters
+from flows.parameters.export import ExportParameters
+from flows.parameters.nightly import NightlyParameters
+from flows.parameters.output import OutputParameters
+from flows.parameters.pipeline import PipelineParameters
+from flows.parameters.prune import PruneParameters
+from flows.parameters.search import SearchFlowParameters
+from flows.parameters.statistics import StatisticsParameters
+from flows.parameters.sweep import SweepParameters
+from flows.parameters.transfer import TransferParameters
+from flows.parameters.transplant import TransplantParameters
 from flows.shared.environment import make_home, quiet_console
 from optishear.errors import IncompleteError, InputError
-from optishear.parameters import (
-    CalibrateStage,
-    CompareStage,
-    CrossModelStage,
-    CrossTaskStage,
-    EvaluateStage,
-    ExportStage,
-    NightlyStage,
-    OutputParameters,
-    Parameters,
-    Pipeline,
-    PruneStage,
-    SearchStage,
-    StatisticsStage,
-    SweepStage,
-    TransferStage,
-    TransplantStage,
-    read_parameters,
-)
+from optishear.parameters.base import Parameters
+from optishear.parameters.read import read_parameters
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ COMMANDS = [
     Command(
         "run",
         "flows.pipeline:pipeline",
-        Pipeline,
+        PipelineParameters,
         """Search, prune, judge and register: everything, from the dense model to its pruned version.
 
         Writes to --output: calibration.parquet, statistics.parquet, trials.parquet, recipe.yaml, front/ (the other
@@ -67,7 +65,7 @@ COMMANDS = [
     Command(
         "calibrate",
         "flows.calibrate:calibrate",
-        CalibrateStage,
+        CalibrateParameters,
         """Cut calibration text into token blocks of one length.
 
         Writes calibration.parquet to --output.
@@ -80,7 +78,7 @@ COMMANDS = [
     Command(
         "statistics",
         "flows.statistics:statistics",
-        StatisticsStage,
+        StatisticsParameters,
         """Observe the dense model on the calibration text: squared norms of each layer's inputs.
 
         Writes calibration.parquet and statistics.parquet to --output.
@@ -93,7 +91,7 @@ COMMANDS = [
     Command(
         "search",
         "flows.search:search",
-        SearchStage,
+        SearchFlowParameters,
         """Search the pruning recipe, without pruning or judging.
 
         Writes calibration.parquet, statistics.parquet, trials.parquet, recipe.yaml and front/ to --output. A search
@@ -107,7 +105,7 @@ COMMANDS = [
     Command(
         "compare",
         "flows.compare:compare",
-        CompareStage,
+        CompareParameters,
         """Search with several algorithms at one budget, with several seeds, and plot the best value against trials.
 
         Writes algorithms.html, algorithms.parquet (the best so far of each search after each trial; one that
@@ -122,7 +120,7 @@ COMMANDS = [
     Command(
         "sweep",
         "flows.sweep:sweep",
-        SweepStage,
+        SweepParameters,
         """Do what `run` does at several sparsities, and plot perplexity against sparsity.
 
         Calibration, statistics, the search's measurements and the judgement of the dense model are shared. Writes a
@@ -137,7 +135,7 @@ COMMANDS = [
     Command(
         "prune",
         "flows.prune:prune",
-        PruneStage,
+        PruneParameters,
         """Apply a recipe to a model and save the pruned checkpoint.
 
         Writes calibration.parquet, statistics.parquet, recipe.yaml and model/ to --output. A recipe file brings its
@@ -151,7 +149,7 @@ COMMANDS = [
     Command(
         "evaluate",
         "flows.evaluate:evaluate",
-        EvaluateStage,
+        EvaluateParameters,
         """Judge one model: perplexity on a text, and lm-eval tasks.
 
         Writes metrics.json to --output.
@@ -164,7 +162,7 @@ COMMANDS = [
     Command(
         "export",
         "flows.export:export",
-        ExportStage,
+        ExportParameters,
         """Write a checkpoint in another format, weight for weight the same.
 
         Writes model/ to --output. The bitmask format leaves the zeros out: a bfloat16 layer at 50 % takes 0.56 of its
@@ -178,7 +176,7 @@ COMMANDS = [
     Command(
         "transfer",
         "flows.transfer:transfer",
-        TransferStage,
+        TransferParameters,
         """Apply a recipe found on another model to this one, and judge it beside this model's own Wanda.
 
         Layer ratios are mapped by relative depth. Writes what `run` writes, without a search's trials.
@@ -191,7 +189,7 @@ COMMANDS = [
     Command(
         "transplant",
         "flows.transplant:transplant",
-        TransplantStage,
+        TransplantParameters,
         """Combine a recipe's layer ratios with other metrics, beside uniform, OWL and AlphaPruning ratios.
 
         Writes transplant.parquet (one row for each metric and ratios), .png and .html to --output. Every cell is kept;
@@ -205,7 +203,7 @@ COMMANDS = [
     Command(
         "cross-task",
         "flows.cross_task:cross_task",
-        CrossTaskStage,
+        CrossTaskParameters,
         """Search on each of several texts, and judge each recipe on every other text.
 
         Writes cross-task.parquet (one row for each pair), a page, heat maps against Wanda and against each text's own
@@ -219,7 +217,7 @@ COMMANDS = [
     Command(
         "cross-model",
         "flows.cross_model:cross_model",
-        CrossModelStage,
+        CrossModelParameters,
         """Search on each of several models, and apply each recipe to every other model.
 
         Writes cross-model.parquet (one row for each pair), a page, heat maps against each model's Wanda and against its
@@ -234,7 +232,7 @@ COMMANDS = [
     Command(
         "nightly",
         "flows.nightly:nightly",
-        NightlyStage,
+        NightlyParameters,
         """Run several pipelines, as a YAML file plans them.
 
         What one has to say of a failure is told at the end; the others run all the same. `optishear deploy` puts it on

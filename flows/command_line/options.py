@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from optishear.named_source import NamedModel, NamedSource
-from optishear.parameters import Parameters
+from optishear.parameters.base import Parameters
 from optishear.pattern import Pattern
 from optishear.units import Duration
 
@@ -66,11 +66,11 @@ class GroupCommand(click.Command):
 
 
 def _heading(group: type[Parameters], name: str) -> str:
-    """The group that defines a field, in words: ``SearchParameters`` is "Search"."""
+    """The heading of the group that defines a field. One that makes up a command of several groups has none."""
     for base in group.__mro__:
-        if name in inspect.get_annotations(base) and base.__name__.endswith("Parameters"):
-            return base.__name__.removesuffix("Parameters")
-    return "General"
+        if name in inspect.get_annotations(base) and "heading" in vars(base):
+            return str(vars(base)["heading"])
+    return Parameters.heading
 
 
 def options_of(group: type[Parameters]) -> list[click.Option]:

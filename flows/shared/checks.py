@@ -6,6 +6,18 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_utils import PreTrainedModel
 
+from flows.parameters.cross_model import CrossModelParameters
+from flows.parameters.cross_task import CrossTaskParameters
+from flows.parameters.export import ExportParameters
+from flows.parameters.matrix import MatrixParameters
+from flows.parameters.nightly import NightlyParameters
+from flows.parameters.output import OutputParameters
+from flows.parameters.recipe import RecipeParameters
+from flows.parameters.search import SearchFlowParameters
+from flows.parameters.statistics import StatisticsParameters
+from flows.parameters.sweep import SweepParameters, pipelines_of
+from flows.parameters.transplant import TransplantParameters
+from flows.shared.matrix_names import models_by_name, texts_by_name
 from flows.shared.nightly_plan import read_plan
 from optishear.calibration.calibrate import check_calibration, check_context
 from optishear.errors import InputError
@@ -17,28 +29,12 @@ from optishear.models.layers import prunable_layers
 from optishear.models.load import resolve_device
 from optishear.models.quiet import quiet_transformers
 from optishear.models.source import ModelSource
-from optishear.parameters import (
-    CalibrationParameters,
-    CrossModelStage,
-    CrossTaskStage,
-    EvaluationParameters,
-    ExportStage,
-    MatrixParameters,
-    ModelParameters,
-    NightlyStage,
-    OutputParameters,
-    Parameters,
-    PlacementParameters,
-    RecipeParameters,
-    ReconstructionParameters,
-    RegistryParameters,
-    SearchStage,
-    SparsityParameters,
-    StatisticsStage,
-    SweepStage,
-    TrackingParameters,
-    TransplantStage,
-)
+from optishear.parameters.base import Parameters
+from optishear.parameters.calibration import CalibrationParameters
+from optishear.parameters.evaluation import EvaluationParameters
+from optishear.parameters.model import ModelParameters
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.sparsity import SparsityParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import check_pattern
 from optishear.pruning.checkpoint import check_replaceable
@@ -47,12 +43,13 @@ from optishear.recipes.recipe import find_recipe
 from optishear.reconstruction.reconstruct import check_sequences
 from optishear.searching.finalists import fitting_sequences
 from optishear.searching.shared import check_shared
-from tasks.engine.parameter_groups import pipelines_of
+from tasks.engine.parameters import PlacementParameters
 from tasks.engine.placement import check_placement, uses_deployments
+from tasks.registration.parameters import RegistryParameters
 from tasks.stages.prune import CHECKPOINT
-from tasks.store.model_sources import find_model, models_by_name
-from tasks.store.provenance import public_source
+from tasks.store.model_sources import find_model
 from tasks.tracking.experiment import connect
+from tasks.tracking.parameters import TrackingParameters
 
 
 def check(parameters: Parameters) -> None:
@@ -61,11 +58,11 @@ def check(parameters: Parameters) -> None:
     Raises:
         InputError: one sentence on the first thing that cannot work.
     """
-    if isinstance(parameters, SweepStage):
+    if isinstance(parameters, SweepParameters):
         for pipeline in pipelines_of(parameters).values():
             check(pipeline)
         return
-    if isinstance(parameters, NightlyStage):
+    if isinstance(parameters, NightlyParameters):
         read_plan(parameters.plan)
     if isinstance(parameters, PlacementParameters):
         check_placement(parameters)
@@ -73,9 +70,9 @@ def check(parameters: Parameters) -> None:
         resolve_device(parameters.device)  # elsewhere the worker has the devices
     if isinstance(parameters, RecipeParameters):
         _check_recipe(parameters)
-    if isinstance(parameters, TransplantStage):
+    if isinstance(parameters, TransplantParameters):
         _check_transplant(parameters)
-    if isinstance(parameters, SearchStage):
+    if isinstance(parameters, SearchFlowParameters):
         _check_search(parameters)
     if isinstance(parameters, ReconstructionParameters) and isinstance(parameters, CalibrationParameters):
         check_sequences(parameters, parameters.sequences)
@@ -85,7 +82,7 @@ def check(parameters: Parameters) -> None:
         check_evaluation(parameters)
     if isinstance(parameters, CalibrationParameters):
         check_calibration(parameters.calibration)
-    if isinstance(parameters, CrossModelStage):
+    if isinstance(parameters, CrossModelParameters):
         models = models_by_name(parameters)
         check_places(models, "model")
         if parameters.universal:
@@ -94,9 +91,9 @@ def check(parameters: Parameters) -> None:
             _check_model(parameters.model_copy(update={"model": model}))
     elif isinstance(parameters, ModelParameters):
         _check_model(parameters)
-    if isinstance(parameters, ExportStage):
+    if isinstance(parameters, ExportParameters):
         _check_export(parameters)
-    if isinstance(parameters, CrossTaskStage):
+    if isinstance(parameters, CrossTaskParameters):
         texts = texts_by_name(parameters)
         check_places(texts, "text")
         for source in texts.values():
@@ -109,22 +106,6 @@ def check(parameters: Parameters) -> None:
         connect(parameters)
 
 
-def texts_by_name(parameters: CrossTaskStage) -> dict[str, str]:
-    """The texts of a matrix, by the names that they have in it.
-
-    Raises:
-        InputError: if there are fewer than two, or two of one name.
-    """
-    first = parameters.calibration
-    named = [(public_source(first), first), *((each.name, each.source) for each in parameters.other_calibrations)]
-    texts = dict(named)
-    if len(texts) < len(named):
-        raise InputError(f"Two of the texts {', '.join(name for name, _ in named)} have one name; rename one.")
-    if len(texts) < 2:
-        raise InputError("A matrix over texts needs at least two; name the others in other_calibrations.")
-    return texts
-
-
 def _check_matrix(parameters: EvaluationParameters) -> None:
     if parameters.evaluation_text == NO_TEXT:
         raise InputError(
@@ -132,7 +113,7 @@ def _check_matrix(parameters: EvaluationParameters) -> None:
         )
 
 
-def _check_transplant(parameters: TransplantStage) -> None:
+def _check_transplant(parameters: TransplantParameters) -> None:
     """Whether the recipe has ratios that can be carried to another metric."""
     recipe = find_recipe(parameters.recipe, "0.5")
     if recipe.sparsity.is_structured:
@@ -152,7 +133,7 @@ def _check_limits(parameters: RegistryParameters, judges_tasks: bool) -> None:
         )
 
 
-def _check_search(parameters: SearchStage) -> None:
+def _check_search(parameters: SearchFlowParameters) -> None:
     if parameters.search_sequences > parameters.sequences:
         raise InputError(
             f"The parameter search_sequences is {parameters.search_sequences}, but there are {parameters.sequences} "
@@ -179,7 +160,7 @@ def _check_recipe(parameters: RecipeParameters) -> None:
         )
 
 
-def _check_export(parameters: ExportStage) -> None:
+def _check_export(parameters: ExportParameters) -> None:
     """Whether there is a checkpoint, and whether its copy has a place of its own."""
     source, target = find_model(parameters.model), parameters.output / CHECKPOINT
     if target.exists() and target.samefile(source.location):
@@ -202,7 +183,7 @@ def _check_model(parameters: ModelParameters) -> None:
         check_context(model, "sequence_length", parameters.sequence_length)
     if isinstance(parameters, EvaluationParameters) and parameters.evaluation_text != NO_TEXT:
         check_context(model, "window_length", parameters.window_length)
-    if isinstance(parameters, StatisticsStage):
+    if isinstance(parameters, StatisticsParameters):
         layers = prunable_layers(model)
         if isinstance(parameters, RecipeParameters) and isinstance(parameters, SparsityParameters):
             recipe = find_recipe(parameters.recipe, parameters.sparsity)

@@ -14,7 +14,9 @@ from flows.shared.summary import where
 from optishear.evidence.evidence import Evidence
 from optishear.evidence.matrix import Cell, Scores
 from optishear.files import write_aside, write_text
-from optishear.parameters import ModelParameters, Parameters
+from optishear.parameters.base import Parameters
+from optishear.parameters.model import ModelParameters
+from optishear.parameters.roles import without_places
 from optishear.pattern import Pattern
 from optishear.recipes.recipe import Recipe
 from optishear.report.evidence import write_page
@@ -27,7 +29,6 @@ from tasks.registration.results import Attachments, register
 from tasks.stages.evaluate import EVALUATION
 from tasks.store.json_file import write_json
 from tasks.store.model_sources import find_model
-from tasks.tracking.experiment import PLACES
 from tasks.tracking.mlflow_run import TrackedRun
 
 # The captions of the heat maps, for pages that show them elsewhere.
@@ -84,11 +85,11 @@ def conclude_matrix(name: str, parameters: Parameters, output: Path, run: Tracke
         pq.write_table(evidence.table, aside)
     figures = _draw(name, output, evidence)
     page = output / f"{name}.html"
-    write_page(page, evidence, command_line(name, type(parameters), parameters.model_dump(mode="json")))
+    write_page(page, evidence, command_line(name, parameters))
     text = markdown(evidence)
     register(
         run,
-        parameters.model_dump(mode="json", exclude=PLACES),
+        without_places(parameters),
         _metrics(evidence),
         Attachments(tags={"mlflow.note.content": text}, files={"": [table, page], "figures": figures}),
     )

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.parameters.pipeline import PipelineParameters
 from optishear.errors import InputError
-from optishear.parameters import Pipeline, read_mapping, read_parameters
+from optishear.parameters.read import read_mapping, read_parameters
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class PlannedRun:
     """One pipeline of the night: what to call it, and its parameters."""
 
     name: str
-    parameters: Pipeline
+    parameters: PipelineParameters
 
 
 def read_plan(file: Path) -> list[PlannedRun]:
@@ -45,7 +46,7 @@ def read_plan(file: Path) -> list[PlannedRun]:
 
 def _planned(defaults: dict[str, Any], run: dict[str, Any], place: str) -> PlannedRun:
     try:
-        parameters = read_parameters(Pipeline, {**defaults, **run})
+        parameters = read_parameters(PipelineParameters, {**defaults, **run})
     except InputError as error:
         raise InputError(f"In {place}: {error}") from None
     model = Path(parameters.model).name.removeprefix("package:")

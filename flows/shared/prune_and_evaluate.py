@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow.parquet as pq
 from prefect.artifacts import create_link_artifact
 
+from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
 from flows.shared.output_folder import lay_out
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import mlflow_page, where
-from optishear.parameters import EvaluateStage, Pipeline, TransferStage
 from optishear.recipes.recipe import Recipe, named_recipe
 from tasks.engine.model_cache import release_model
 from tasks.engine.parameter_groups import part
@@ -21,6 +21,7 @@ from tasks.stages.calibrate import CALIBRATION
 from tasks.stages.diagnose import DIAGNOSIS
 from tasks.stages.evaluate import evaluate_stage, forget_failures
 from tasks.stages.footprint import footprint_stage
+from tasks.stages.parameters import EvaluateStageParameters
 from tasks.stages.prune import CHECKPOINT, prune_stage
 from tasks.stages.reconstruct import reconstruct_stage
 from tasks.stages.report import CARD, COMPARISON, COMPARISON_TEXT, FIGURES, REPORT, report_stage
@@ -35,7 +36,7 @@ COMPARISON_TABLE = "comparison.json"
 
 
 def prune_and_judge(
-    parameters: Pipeline | TransferStage, recipe: Recipe, blocks: Artifact, observed: Artifact
+    parameters: PruneAndEvaluateParameters, recipe: Recipe, blocks: Artifact, observed: Artifact
 ) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
     """Prune the model, and judge it beside the dense one and beside Wanda at the same sparsity.
 
@@ -43,17 +44,17 @@ def prune_and_judge(
         The stages ``prune`` and, where weights are made anew, ``reconstruct``; and the evaluations of ``dense``,
         ``wanda`` and ``pruned``, and then also of ``masked``, which is the model before that, by perplexity alone.
     """
-    dense = part(parameters, EvaluateStage)
+    dense = part(parameters, EvaluateStageParameters)
     judged = {"dense": evaluate_stage.labelled("evaluate dense")(dense)}
     wanda = named_recipe("wanda", recipe.sparsity)
     judged["wanda"] = evaluate_stage.labelled("evaluate wanda")(dense, wanda, observed)
     stages = {"prune": prune_stage(parameters, recipe, observed)}
     if parameters.reconstructs:
-        masked = part(parameters, EvaluateStage, model=str(stages["prune"].path(CHECKPOINT)), tasks=[])
+        masked = part(parameters, EvaluateStageParameters, model=str(stages["prune"].path(CHECKPOINT)), tasks=[])
         judged["masked"] = evaluate_stage.labelled("evaluate masked")(masked)
         stages["reconstruct"] = reconstruct_stage(parameters, recipe, blocks, observed)
     # What is judged is the checkpoint that was written, as anybody would load it.
-    pruned = part(parameters, EvaluateStage, model=str(final_checkpoint(stages).path(CHECKPOINT)))
+    pruned = part(parameters, EvaluateStageParameters, model=str(final_checkpoint(stages).path(CHECKPOINT)))
     judged["pruned"] = evaluate_stage.labelled("evaluate pruned")(pruned)
     release_model()
     return stages, judged
@@ -64,13 +65,13 @@ def final_checkpoint(stages: Mapping[str, Artifact]) -> Artifact:
     return stages.get("reconstruct") or stages["prune"]
 
 
-def measure_footprints(parameters: Pipeline | TransferStage, checkpoint: Artifact) -> dict[str, Artifact]:
+def measure_footprints(parameters: PruneAndEvaluateParameters, checkpoint: Artifact) -> dict[str, Artifact]:
     """What the models ``dense`` and ``pruned`` take on disk and in memory; nothing where it is not asked for."""
     if not parameters.footprint:
         return {}
     models = {"dense": parameters.model, "pruned": str(checkpoint.path(CHECKPOINT))}
     footprints = {
-        name: footprint_stage.labelled(f"footprint {name}")(part(parameters, EvaluateStage, model=model))
+        name: footprint_stage.labelled(f"footprint {name}")(part(parameters, EvaluateStageParameters, model=model))
         for name, model in models.items()
     }
     release_model()
@@ -78,12 +79,13 @@ def measure_footprints(parameters: Pipeline | TransferStage, checkpoint: Artifac
 
 
 def conclude(
-    parameters: Pipeline | TransferStage,
+    parameters: PruneAndEvaluateParameters,
     output: Path,
     run: TrackedRun,
     recipe: Recipe,
     stages: Mapping[str, Artifact],
     judged: Mapping[str, Artifact],
+    command: str,
 ) -> str:
     """Measure what the models take; report, lay out and register what the stages made.
 
@@ -94,6 +96,7 @@ def conclude(
         recipe: what the model was pruned by.
         stages: the artifact of each stage before the evaluation, by the stage's name.
         judged: the evaluations of ``dense``, ``wanda`` and ``pruned``.
+        command: the command line that does the run again.
 
     Returns:
         The summary for a person.
@@ -104,7 +107,7 @@ def conclude(
     metrics = collect_metrics(parameters, made, judged, footprints)
     found = stages.get("search")
     diagnosed = stages["diagnose"]
-    report = report_stage(parameters, without_cached(metrics), recipe, checkpoint, diagnosed, found)
+    report = report_stage(parameters, without_cached(metrics), recipe, command, checkpoint, diagnosed, found)
     files = {
         CALIBRATION: stages["calibrate"].path(CALIBRATION),
         STATISTICS: stages["statistics"].path(STATISTICS),

@@ -18,7 +18,7 @@ from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Keep, Load, Part, measure_anew
 from optishear.evaluation.perplexity import text_windows, window_losses
 from optishear.evaluation.task_files import check_folder, suites_of
-from optishear.parameters import EvaluationParameters
+from optishear.parameters.evaluation import EvaluationParameters
 
 # The text that leaves the perplexity out.
 NO_TEXT = "none"

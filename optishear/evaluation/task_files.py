@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from optishear.errors import InputError
 from optishear.evaluation.suite import Suite, find_suite
-from optishear.parameters import EvaluationParameters
+from optishear.parameters.evaluation import EvaluationParameters
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager

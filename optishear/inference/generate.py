@@ -7,7 +7,7 @@ from optishear.inference.decode import decode
 from optishear.inference.fast_layers import use_sparse_layers
 from optishear.inference.footprint import memory_bytes
 from optishear.models.load import load_model
-from optishear.parameters import GenerateStage
+from optishear.parameters.generation import GenerateParameters
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Generated:
     memory_bytes: int
 
 
-def generate(parameters: GenerateStage) -> Generated:
+def generate(parameters: GenerateParameters) -> Generated:
     """Load a model and let it continue a text.
 
     Raises:

@@ -8,7 +8,10 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.calibrate import calibrate
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.errors import InputError
-from optishear.parameters import CalibrationParameters, ReconstructionParameters, SearchParameters, read_parameters
+from optishear.parameters.calibration import CalibrationParameters
+from optishear.parameters.read import read_parameters
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern, parse_pattern
 from optishear.pruning.apply import PruningSummary, apply_recipe
 from optishear.recipes.recipe import Recipe, find_recipe

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from optishear.errors import InputError
 from optishear.models.layers import PrunableLayer
-from optishear.parameters import ReconstructionParameters
+from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pattern import Pattern
 from optishear.reconstruction.admm import admm
 from optishear.reconstruction.conditioning import Conditioned, condition

@@ -14,7 +14,7 @@ from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.masks.select import keep_mask
 from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
-from optishear.parameters import ReconstructionParameters
+from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, layer_scores
 from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
 from optishear.recipes.recipe import Recipe

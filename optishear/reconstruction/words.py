@@ -1,6 +1,6 @@
 """What was done to the weights, in a sentence for the model card and the report."""
 
-from optishear.parameters import ReconstructionParameters
+from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.reconstruction.layers import chooses_masks
 from optishear.reconstruction.reconstruct import ReconstructionSummary
 

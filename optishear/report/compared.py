@@ -1,39 +1,40 @@
 """The page of a comparison of search algorithms: what came out, the values, the picture, and how to make it again."""
 
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from optishear.files import write_text
-from optishear.parameters import CompareStage
 from optishear.report.algorithms import algorithms
 from optishear.report.figures import ReportFigure
 from optishear.report.html import figures_as_svg, render
 from optishear.report.objectives import objective_label
-from optishear.report.reproduce import command_line
 from optishear.report.words import number
+from optishear.units import Duration
 
 
-def write_compared(path: Path, compared: pa.Table, objective: str, parameters: Mapping[str, Any]) -> None:
+def write_compared(
+    path: Path, compared: pa.Table, objective: str, model: str, budget: Duration | None, command: str
+) -> None:
     """Write the page to a file, whole or not at all.
 
     Args:
         path: the file.
         compared: as ``searching.comparison.compare_searches`` makes it.
         objective: what its values are.
-        parameters: what the comparison was started with, by name.
+        model: what was pruned.
+        budget: the time that each search had; ``None`` where trials alone were counted.
+        command: the command line that does the comparison again.
 
     Raises:
         InputError: if the folder cannot be written.
     """
-    write_text(path, compared_page(compared, objective, parameters))
+    write_text(path, compared_page(compared, objective, model, budget, command))
 
 
-def compared_page(compared: pa.Table, objective: str, parameters: Mapping[str, Any]) -> str:
+def compared_page(compared: pa.Table, objective: str, model: str, budget: Duration | None, command: str) -> str:
     """The page as text; the arguments are those of ``write_compared``."""
     header, *rows = compared_rows(compared)
     seeds = len(set(compared["seed"].to_pylist()))
@@ -45,18 +46,18 @@ def compared_page(compared: pa.Table, objective: str, parameters: Mapping[str, A
     figure = ReportFigure("algorithms", "How the algorithms went", algorithms(compared, objective), caption)
     return render(
         "compared.html",
-        title=f"{parameters.get('model') or 'unnamed model'}, algorithms compared",
-        model=parameters.get("model") or "unnamed model",
-        sentences=compared_words(compared, objective, parameters.get("budget")),
+        title=f"{model}, algorithms compared",
+        model=model,
+        sentences=compared_words(compared, objective, budget),
         header=header,
         rows=rows,
         measure=objective_label(objective),
         figures=figures_as_svg([figure]),
-        command=command_line("compare", CompareStage, parameters),
+        command=command,
     )
 
 
-def compared_words(compared: pa.Table, objective: str, budget: str | None = None) -> list[str]:
+def compared_words(compared: pa.Table, objective: str, budget: Duration | None = None) -> list[str]:
     """What came out, in a sentence, and what must be known to read it rightly.
 
     Args:
@@ -106,7 +107,7 @@ def compared_markdown(compared: pa.Table) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _effort(compared: pa.Table, budget: str | None) -> str:
+def _effort(compared: pa.Table, budget: Duration | None) -> str:
     """How long the searches were, for the start of a sentence."""
     made = dict.fromkeys(((row["algorithm"], row["seed"]) for row in compared.to_pylist()), 0)
     for row in compared.to_pylist():

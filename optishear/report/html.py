@@ -12,7 +12,6 @@ from optishear.files import write_text
 from optishear.recipes.recipe import Recipe
 from optishear.report.export import inline_svg
 from optishear.report.figures import ReportFigure
-from optishear.report.reproduce import command
 from optishear.report.style import DARK, LIGHT
 from optishear.report.tables import (
     footprint_device,
@@ -26,7 +25,9 @@ from optishear.report.verdict import verdict
 from optishear.report.words import sparsity_words
 
 
-def write_report(path: Path, metrics: Mapping[str, Any], recipe: Recipe, figures: Iterable[ReportFigure]) -> None:
+def write_report(
+    path: Path, metrics: Mapping[str, Any], recipe: Recipe, figures: Iterable[ReportFigure], command: str
+) -> None:
     """Write the report of a run to an HTML file, whole or not at all.
 
     Args:
@@ -34,14 +35,15 @@ def write_report(path: Path, metrics: Mapping[str, Any], recipe: Recipe, figures
         metrics: the content of ``metrics.json``; whatever is missing in it is said to be missing.
         recipe: the searched recipe.
         figures: the run's, as ``run_figures`` makes them.
+        command: the command line that does the run again.
 
     Raises:
         InputError: if the folder cannot be written.
     """
-    write_text(Path(path), report(metrics, recipe, figures))
+    write_text(Path(path), report(metrics, recipe, figures, command))
 
 
-def report(metrics: Mapping[str, Any], recipe: Recipe, figures: Iterable[ReportFigure]) -> str:
+def report(metrics: Mapping[str, Any], recipe: Recipe, figures: Iterable[ReportFigure], command: str) -> str:
     """The report as text; the arguments are those of ``write_report``. Everything but the figures is escaped."""
     return render(
         "report.html",
@@ -57,7 +59,7 @@ def report(metrics: Mapping[str, Any], recipe: Recipe, figures: Iterable[ReportF
         objectives=objective_rows(metrics),
         footprints=footprint_rows(metrics),
         footprint_device=footprint_device(metrics),
-        command=command(metrics, recipe),
+        command=command,
     )
 
 

@@ -1,14 +1,11 @@
 """The page over a sweep: one HTML file that needs nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from optishear.files import write_text
-from optishear.parameters import SweepStage
 from optishear.report.figures import ReportFigure
 from optishear.report.html import figures_as_svg, render
-from optishear.report.reproduce import command_line
 from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.sweep import SweepCell, sweep_rows, sweep_verdict
 from optishear.report.tables import settings_words
@@ -19,23 +16,23 @@ _CAPTION = (
 )
 
 
-def write_sweep(path: Path, parameters: Mapping[str, Any], cells: Sequence[SweepCell]) -> None:
+def write_sweep(path: Path, model: str, cells: Sequence[SweepCell], command: str) -> None:
     """Write the page, whole or not at all.
 
     Args:
         path: the file.
-        parameters: what the sweep was started with, by name.
+        model: what was pruned.
         cells: one for each sparsity.
+        command: the command line that does the sweep again.
 
     Raises:
         InputError: if the folder cannot be written.
     """
-    write_text(path, sweep_page(parameters, cells))
+    write_text(path, sweep_page(model, cells, command))
 
 
-def sweep_page(parameters: Mapping[str, Any], cells: Sequence[SweepCell]) -> str:
+def sweep_page(model: str, cells: Sequence[SweepCell], command: str) -> str:
     """The page as text; the arguments are those of ``write_sweep``."""
-    model = parameters.get("model") or "unnamed model"
     judged = next((cell.metrics for cell in cells if cell.metrics is not None), {})
     figure = ReportFigure("sweep", "Perplexity against sparsity", perplexity_by_sparsity(cells), _CAPTION)
     return render(
@@ -46,5 +43,5 @@ def sweep_page(parameters: Mapping[str, Any], cells: Sequence[SweepCell]) -> str
         scores=sweep_rows(cells),
         settings=settings_words(judged),
         figures=figures_as_svg([figure]),
-        command=command_line("sweep", SweepStage, parameters),
+        command=command,
     )

@@ -12,7 +12,7 @@ from optishear.metrics.canonical import canonical_key, distinct_meta_metrics
 from optishear.metrics.metric import WANDA, MetaMetric, PowerMetric
 from optishear.metrics.operations import Coefficient, Operation
 from optishear.models.layers import KINDS, PrunableLayer, block_path
-from optishear.parameters import SearchParameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
 from optishear.recipes.layer_ratios import MAXIMUM_RATIO
 from optishear.search_space.candidate import AnyMetric, Candidate, make_candidate

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from optishear.parameters import SearchParameters
+from optishear.parameters.search import SearchParameters
 
 DEFAULT_TRIALS = 300
 # How a search's budget is shared out. The metric has few distinct choices and the ratios have many; of these, the

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from optishear.metrics.metric import NAMED
 from optishear.models.layers import PrunableLayer
-from optishear.parameters import SearchParameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
 from optishear.search_space.candidate import AnyMetric, Candidate, make_candidate
 from optishear.search_space.space import Genome, Space, ratio_groups, search_space

@@ -14,7 +14,7 @@ from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import PrunableLayer, prunable_layers
-from optishear.parameters import SearchParameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
 from optishear.recipes.recipe import Recipe

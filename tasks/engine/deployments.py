@@ -3,8 +3,6 @@
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State
@@ -13,14 +11,14 @@ from prefect.runtime import flow_run as parent
 from pydantic import BaseModel
 
 from optishear.errors import InputError
-from optishear.parameters import Parameters, PlacementParameters, SearchParameters
+from optishear.parameters.base import Parameters
 from optishear.pattern import Pattern
-from tasks.engine.parameter_groups import part
+from tasks.engine.parameter_groups import part, with_absolute_paths
+from tasks.engine.parameters import PlacementParameters
 from tasks.engine.retries import RETRIES
 from tasks.store.artifacts import Artifact
 
 _SECONDS_BETWEEN_POLLS = 2.0
-_FILES = ("model", "calibration", "evaluation_text", "suite", "include_path")
 # "Flow run encountered an exception: InputError: The file 'notes.txt' is empty."; a task leaves out the first colon.
 _TOLD = re.compile(r".*?\bexception:? (?P<kind>[\w.]+): (?P<reason>.*)", re.DOTALL)
 logger = logging.getLogger("optishear.stages")
@@ -95,10 +93,10 @@ def handed_over(parameters: Parameters, group: type[Parameters], arguments: Mapp
         group: what the deployment takes.
         arguments: the further arguments, by name; those that are ``None`` are left out.
     """
-    changes = absolute_files(parameters, group)
-    if issubclass(group, PlacementParameters):
-        changes["placement"] = "in_process"  # it is where it should be
-    values: dict[str, Any] = {"parameters": part(parameters, group, **changes).model_dump(mode="json")}
+    own = with_absolute_paths(part(parameters, group))
+    if isinstance(own, PlacementParameters):
+        own = own.model_copy(update={"placement": "in_process"})  # it is where it should be
+    values: dict[str, Any] = {"parameters": own.model_dump(mode="json")}
     for name, value in arguments.items():
         if isinstance(value, Artifact):
             values[name] = value.reference.model_dump()
@@ -111,21 +109,3 @@ def handed_over(parameters: Parameters, group: type[Parameters], arguments: Mapp
         elif value is not None:
             values[name] = value
     return values
-
-
-def absolute_files(parameters: Parameters, group: type[Parameters]) -> dict[str, Any]:
-    """What to change in parameters of ``group`` so that they name the same files from a worker's folder."""
-    names = set(group.model_fields) & set(type(parameters).model_fields)
-    values = parameters.model_dump(mode="json", include=names)
-    changes: dict[str, Any] = {name: _absolute(values[name]) for name in _FILES if values.get(name) is not None}
-    if "output" in names:
-        changes["output"] = str(Path(values["output"]).absolute())
-    if "search_calibrations" in names and isinstance(parameters, SearchParameters):
-        named = parameters.search_calibrations
-        changes["search_calibrations"] = [replace(each, source=_absolute(each.source)) for each in named]
-    return changes
-
-
-def _absolute(source: str) -> str:
-    path = Path(source).expanduser()
-    return str(path.absolute()) if path.exists() else source

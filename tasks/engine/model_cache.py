@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from optishear.models.load import LoadedModel, load_model
-from optishear.parameters import ModelParameters
+from optishear.parameters.model import ModelParameters
 from tasks.store.model_sources import find_model
 
 _Key = tuple[str, str, str, bool]

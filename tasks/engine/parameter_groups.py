@@ -1,9 +1,11 @@
-"""A smaller parameter group out of a bigger one."""
+"""Parameters of one group out of another's, and for another process."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
-from optishear.parameters import Parameters, Pipeline, SweepStage
-from optishear.pattern import Pattern
+from optishear.parameters.base import Parameters
+from optishear.parameters.roles import Role, roles_of
 
 Group = TypeVar("Group", bound=Parameters)
 
@@ -14,11 +16,20 @@ def part(parameters: Parameters, group: type[Group], **changes: Any) -> Group:
     return group(**{**{name: getattr(parameters, name) for name in names}, **changes})
 
 
-def pipelines_of(parameters: SweepStage) -> dict[Pattern, Pipeline]:
-    """The pipeline of each sparsity of a sweep; each writes to a folder of its own, such as ``0.5`` or ``2of4``."""
-    return {
-        sparsity: part(
-            parameters, Pipeline, sparsity=sparsity, output=parameters.output / str(sparsity).replace(":", "of")
-        )
-        for sparsity in parameters.sparsities
-    }
+def with_absolute_paths(parameters: Group) -> Group:
+    """The same parameters for a process with another working folder: each file or folder there is by its whole path."""
+    changes: dict[str, Any] = {}
+    for name, role in roles_of(type(parameters)).items():
+        value = getattr(parameters, name)
+        if isinstance(value, list):
+            changes[name] = [replace(each, source=_absolute(each.source)) for each in value]
+        elif isinstance(value, Path):
+            changes[name] = value.absolute()
+        elif isinstance(value, str) and role is not Role.PLACE:
+            changes[name] = _absolute(value)
+    return parameters.model_copy(update=changes)
+
+
+def _absolute(source: str) -> str:
+    path = Path(source).expanduser()
+    return str(path.absolute()) if path.exists() else source

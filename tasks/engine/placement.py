@@ -5,7 +5,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
 from optishear.errors import InputError
-from optishear.parameters import Parameters, PlacementParameters
+from optishear.parameters.base import Parameters
+from tasks.engine.parameters import PlacementParameters
 
 GPU_POOL = "gpu"
 CPU_POOL = "cpu"

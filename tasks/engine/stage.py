@@ -10,7 +10,7 @@ from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 from prefect import Task
 
-from optishear.parameters import Parameters
+from optishear.parameters.base import Parameters
 from tasks.engine.deployments import finish_deployment, handed_over
 from tasks.engine.model_cache import release_model
 from tasks.engine.placement import uses_deployments

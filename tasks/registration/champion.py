@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optishear.parameters import RegistryParameters
 from optishear.report.measures import perplexities, task_measures
+from tasks.registration.parameters import RegistryParameters
 
 # What a task is judged by: the first of these that it has.
 _MAIN_METRICS = ("acc", "exact_match", "f1", "acc_norm")

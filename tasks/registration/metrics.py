@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 
 from optishear.evaluation.differences import differences
 from optishear.evaluation.examples import Examples, read_examples
-from optishear.parameters import Parameters
+from optishear.parameters.base import Parameters
+from optishear.parameters.roles import without_places
 from optishear.recipes.recipe import Recipe
 from tasks.stages.diagnose import DIAGNOSIS_SUMMARY
 from tasks.stages.evaluate import EVALUATION, EXAMPLES
@@ -15,7 +16,6 @@ from tasks.stages.footprint import FOOTPRINT
 from tasks.stages.prune import SUMMARY
 from tasks.stages.search import RECIPE, TRIALS
 from tasks.store.artifacts import Artifact
-from tasks.tracking.experiment import PLACES
 
 
 def collect_metrics(
@@ -32,7 +32,7 @@ def collect_metrics(
         judged: the evaluations by model: dense, wanda, pruned; and masked, the pruned one before reconstruction.
         footprints: what dense and pruned take, where it was measured.
     """
-    values = parameters.model_dump(mode="json", exclude=PLACES)
+    values = without_places(parameters)
     metrics: dict[str, Any] = {
         "model": values["model"],
         "sparsity": values.get("sparsity"),

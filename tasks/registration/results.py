@@ -10,10 +10,10 @@ from mlflow.entities import DatasetInput
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from optishear.parameters import Pipeline, TransferStage
 from optishear.recipes.recipe import Recipe
 from tasks.registration.champion import judgement
 from tasks.registration.model_versions import Registered, register_version, registered_name
+from tasks.registration.parameters import RegisterModelParameters
 from tasks.stages.diagnose import flat_summary
 from tasks.stages.evaluate import flat_scores
 from tasks.stages.footprint import flat_footprint
@@ -78,7 +78,7 @@ def register(
 @task(name="register model", **_IN_MLFLOW)
 def register_model(
     run: TrackedRun,
-    parameters: Pipeline | TransferStage,
+    parameters: RegisterModelParameters,
     recipe: Recipe,
     checkpoint: Artifact,
     judged: Mapping[str, Artifact],

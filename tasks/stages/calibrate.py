@@ -5,9 +5,9 @@ from pathlib import Path
 from optishear.calibration.calibrate import calibrate
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.calibration.text import text_digest
-from optishear.parameters import CalibrateStage
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
+from tasks.stages.parameters import CalibrateStageParameters
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import model_digest
 from tasks.store.provenance import provenance
@@ -20,11 +20,11 @@ def load_calibration(artifact: Artifact) -> CalibrationSet:
     return CalibrationSet.load(artifact.path(CALIBRATION))
 
 
-def _inputs(parameters: CalibrateStage) -> dict[str, str]:
+def _inputs(parameters: CalibrateStageParameters) -> dict[str, str]:
     return {"model": model_digest(parameters), "text": text_digest(parameters.calibration)}
 
 
-def _write(outputs: Path, parameters: CalibrateStage) -> None:
+def _write(outputs: Path, parameters: CalibrateStageParameters) -> None:
     with shared_model(parameters) as loaded:
         blocks = calibrate(
             loaded.model,

@@ -9,7 +9,7 @@ from optishear.diagnosis.layer_errors import layer_errors
 from optishear.diagnosis.pruned_weights import in_checkpoint, masked_by
 from optishear.diagnosis.scales import diagnose_scales
 from optishear.models.layers import prunable_layers
-from optishear.parameters import ModelParameters
+from optishear.parameters.model import ModelParameters
 from optishear.recipes.recipe import Recipe, named_recipe
 from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.model_cache import take_model

@@ -29,13 +29,13 @@ from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Load, Part, Result
 from optishear.evaluation.task_files import suites_of
 from optishear.models.layers import prunable_layers
-from optishear.parameters import EvaluateStage
 from optishear.pruning.apply import apply_recipe
 from optishear.recipes.recipe import Recipe
 from optishear.report.measures import as_number
 from tasks.engine.batch_size import with_smaller_batches
 from tasks.engine.model_cache import shared_model, take_model
 from tasks.engine.stage import Stage
+from tasks.stages.parameters import EvaluateStageParameters
 from tasks.stages.statistics import STATISTICS, load_statistics
 from tasks.store.artifacts import Artifact, Request, forget, make_once
 from tasks.store.json_file import write_json
@@ -55,7 +55,9 @@ class Sparsity(BaseModel):
     value: float | None
 
 
-def _model_inputs(parameters: EvaluateStage, recipe: Recipe | None, statistics: Artifact | None) -> dict[str, str]:
+def _model_inputs(
+    parameters: EvaluateStageParameters, recipe: Recipe | None, statistics: Artifact | None
+) -> dict[str, str]:
     inputs = {"model": model_digest(parameters)}
     if recipe is not None and statistics is not None:
         inputs["recipe"] = digest(recipe.model_dump(mode="json"))
@@ -64,7 +66,7 @@ def _model_inputs(parameters: EvaluateStage, recipe: Recipe | None, statistics: 
 
 
 def _inputs(
-    parameters: EvaluateStage, recipe: Recipe | None = None, statistics: Artifact | None = None
+    parameters: EvaluateStageParameters, recipe: Recipe | None = None, statistics: Artifact | None = None
 ) -> dict[str, str]:
     inputs = _model_inputs(parameters, recipe, statistics)
     inputs["text"] = text_digest(parameters.evaluation_text)
@@ -83,7 +85,7 @@ def _inputs(
 
 def _write(
     outputs: Path,
-    parameters: EvaluateStage,
+    parameters: EvaluateStageParameters,
     recipe: Recipe | None = None,
     statistics: Artifact | None = None,
 ) -> None:
@@ -102,7 +104,9 @@ def _write(
 
 
 @contextmanager
-def _judged_model(parameters: EvaluateStage, recipe: Recipe | None, statistics: Artifact | None) -> Iterator[Load]:
+def _judged_model(
+    parameters: EvaluateStageParameters, recipe: Recipe | None, statistics: Artifact | None
+) -> Iterator[Load]:
     """The model to judge, loaded and pruned when it is first asked for."""
     with ExitStack() as lent:
 
@@ -184,5 +188,5 @@ evaluate_stage = Stage(
     inputs=_inputs,
     write=_write,
     scores=lambda judged: flat_scores(judged.read_json(EVALUATION)),
-    on_gpu=EvaluateStage,
+    on_gpu=EvaluateStageParameters,
 )

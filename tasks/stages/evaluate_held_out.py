@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from optishear.evaluation.perplexity import perplexity
-from optishear.parameters import ModelParameters
+from optishear.parameters.model import ModelParameters
 from optishear.pruning.apply import apply_recipe
 from optishear.recipes.recipe import Recipe
 from tasks.engine.model_cache import shared_model, take_model

@@ -3,18 +3,18 @@
 from pathlib import Path
 
 from optishear.models.folder import checkpoint_folder
-from optishear.parameters import ExportParameters
 from optishear.pruning.export import export_checkpoint
 from tasks.engine.stage import Stage
+from tasks.stages.parameters import ExportStageParameters
 from tasks.stages.prune import CHECKPOINT
 from tasks.store.model_sources import find_model
 
 
-def _inputs(parameters: ExportParameters) -> dict[str, str]:
+def _inputs(parameters: ExportStageParameters) -> dict[str, str]:
     return {"model": find_model(parameters.model).fingerprint}
 
 
-def _write(outputs: Path, parameters: ExportParameters) -> None:
+def _write(outputs: Path, parameters: ExportStageParameters) -> None:
     export_checkpoint(checkpoint_folder(find_model(parameters.model)), outputs / CHECKPOINT, parameters.format)
 
 

@@ -13,7 +13,7 @@ from optishear.inference.fast_layers import use_sparse_layers
 from optishear.inference.footprint import device_name, measure_footprint
 from optishear.models.folder import checkpoint_folder
 from optishear.models.load import resolve_device
-from optishear.parameters import EvaluateStage
+from optishear.parameters.model import ModelParameters
 from optishear.pruning.export import size_in
 from tasks.engine.model_cache import shared_model, take_model
 from tasks.engine.placement import GPU_POOL, uses_deployments
@@ -26,11 +26,11 @@ NAME = "footprint"
 FOOTPRINT = "footprint.json"
 
 
-def _inputs(parameters: EvaluateStage) -> dict[str, str]:
+def _inputs(parameters: ModelParameters) -> dict[str, str]:
     return {"model": model_digest(parameters), "device": _measured_on(parameters)}
 
 
-def _measured_on(parameters: EvaluateStage) -> str:
+def _measured_on(parameters: ModelParameters) -> str:
     """The device, since another one's bytes and speed say nothing about this one's: ``cpu``, or the name of the GPU.
 
     For a stage on the pool it is the pool and the parameter, and the GPUs behind these are taken for alike. The key is
@@ -44,7 +44,7 @@ def _measured_on(parameters: EvaluateStage) -> str:
     return device_name(resolve_device(parameters.device))
 
 
-def _write(outputs: Path, parameters: EvaluateStage) -> None:
+def _write(outputs: Path, parameters: ModelParameters) -> None:
     """By format; ``bitmask`` only where something of the model is packed."""
     checkpoint = open_checkpoint(checkpoint_folder(find_model(parameters.model)))
     sizes = {"dense": size_in(checkpoint, "dense"), "bitmask": size_in(checkpoint, "bitmask")}
@@ -77,5 +77,5 @@ footprint_stage = Stage(
     inputs=_inputs,
     write=_write,
     scores=lambda found: flat_footprint(found.read_json(FOOTPRINT)),
-    on_gpu=EvaluateStage,
+    on_gpu=ModelParameters,
 )

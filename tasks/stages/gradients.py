@@ -4,7 +4,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from optishear.parameters import ModelParameters, StatisticsStage
+from optishear.parameters.model import ModelParameters
 from optishear.recipes.recipe import Recipe
 from optishear.statistics.gradients import collect_gradients
 from tasks.engine.model_cache import shared_model
@@ -15,7 +15,7 @@ from tasks.store.artifacts import Artifact
 from tasks.store.keys import model_digest
 
 
-def observe(parameters: StatisticsStage, blocks: Artifact, recipe: Recipe | None = None) -> Artifact:
+def observe(parameters: ModelParameters, blocks: Artifact, recipe: Recipe | None = None) -> Artifact:
     """The statistics that a recipe needs: with gradients where one of its metrics asks for them."""
     observed = statistics_stage(parameters, blocks)
     return gradients_stage(parameters, blocks, observed) if recipe and recipe.needs_gradients else observed

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from optishear.calibration.calibration_set import CalibrationSet
-from optishear.parameters import CrossTaskStage
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import CALIBRATION, calibrate_stage, load_calibration
+from tasks.stages.parameters import HoldBackStageParameters
 from tasks.store.artifacts import Artifact
 from tasks.store.provenance import provenance
 
 JUDGED = "judged.parquet"
 
 
-def hold_back(parameters: CrossTaskStage, name: str) -> Artifact:
+def hold_back(parameters: HoldBackStageParameters, name: str) -> Artifact:
     """The first ``sequences`` blocks of the calibration source to search on, and the next to judge on.
 
     They are drawn together, so that no block is in both; only a document that the cut goes through is.
@@ -31,11 +31,11 @@ def load_judged(artifact: Artifact) -> CalibrationSet:
     return CalibrationSet.load(artifact.path(JUDGED))
 
 
-def _inputs(_parameters: CrossTaskStage, drawn: Artifact) -> dict[str, str]:
+def _inputs(_parameters: HoldBackStageParameters, drawn: Artifact) -> dict[str, str]:
     return {"blocks": drawn.digest(CALIBRATION)}
 
 
-def _write(outputs: Path, parameters: CrossTaskStage, drawn: Artifact) -> None:
+def _write(outputs: Path, parameters: HoldBackStageParameters, drawn: Artifact) -> None:
     blocks = load_calibration(drawn)
     parts = {CALIBRATION: blocks.tokens[: parameters.sequences], JUDGED: blocks.tokens[parameters.sequences :]}
     for name, tokens in parts.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 from optishear.models.layers import prunable_layers
 from optishear.models.load import LoadedModel
-from optishear.parameters import ModelParameters
+from optishear.parameters.model import ModelParameters
 from optishear.pruning.apply import PruningSummary, apply_recipe
 from optishear.pruning.card import model_card
 from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint

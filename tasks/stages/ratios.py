@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from optishear.models.layers import prunable_layers
-from optishear.parameters import ModelParameters
+from optishear.parameters.model import ModelParameters
 from optishear.pattern import Pattern
 from optishear.ratios.allocate import RatioMethod, allocate
 from tasks.engine.model_cache import shared_model

@@ -5,22 +5,23 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from optishear.parameters import Pipeline, PruneStage, ReconstructionParameters, TransferStage
+from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.reconstruct import ReconstructionSummary, reconstruct
 from optishear.reconstruction.words import in_words, mask_rule
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import CALIBRATION, load_calibration
+from tasks.stages.parameters import ReconstructStageParameters
 from tasks.stages.prune import SUMMARY, save_pruned
 from tasks.stages.statistics import STATISTICS, load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest, model_digest
 
-_Parameters = PruneStage | Pipeline | TransferStage
 
-
-def _inputs(parameters: _Parameters, recipe: Recipe, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
+def _inputs(
+    parameters: ReconstructStageParameters, recipe: Recipe, calibration: Artifact, statistics: Artifact
+) -> dict[str, str]:
     return {
         "model": model_digest(parameters),
         "recipe": digest(recipe.model_dump(mode="json")),
@@ -29,7 +30,9 @@ def _inputs(parameters: _Parameters, recipe: Recipe, calibration: Artifact, stat
     }
 
 
-def _write(outputs: Path, parameters: _Parameters, recipe: Recipe, calibration: Artifact, statistics: Artifact) -> None:
+def _write(
+    outputs: Path, parameters: ReconstructStageParameters, recipe: Recipe, calibration: Artifact, statistics: Artifact
+) -> None:
     loaded = take_model(parameters)
     made = reconstruct(
         loaded.model, recipe, load_statistics(statistics), load_calibration(calibration), parameters, progress=True
@@ -75,6 +78,6 @@ reconstruct_stage = Stage(
     parameters=("dtype", *ReconstructionParameters.model_fields),
     inputs=_inputs,
     write=_write,
-    on_gpu=PruneStage,
+    on_gpu=ReconstructStageParameters,
     scores=_scores,
 )

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from optishear.evaluation.comparison import comparison_table
 from optishear.files import write_text
-from optishear.parameters import ModelParameters
+from optishear.parameters.model import ModelParameters
 from optishear.pruning.card import model_card
 from optishear.recipes.recipe import Recipe
 from optishear.report.export import png
@@ -35,6 +35,7 @@ def _inputs(
     parameters: ModelParameters,
     metrics: Mapping[str, Any],
     recipe: Recipe,
+    command: str,
     pruned: Artifact,
     diagnosed: Artifact,
     found: Artifact | None = None,
@@ -42,6 +43,7 @@ def _inputs(
     return {
         "metrics": digest(metrics),
         "recipe": digest(recipe.model_dump(mode="json")),
+        "command": command,
         "pruned": pruned.key,
         "diagnosis": diagnosed.key,
         "trials": found.digest(TRIALS) if found else "",
@@ -53,13 +55,14 @@ def _write(
     parameters: ModelParameters,
     metrics: Mapping[str, Any],
     recipe: Recipe,
+    command: str,
     pruned: Artifact,
     diagnosed: Artifact,
     found: Artifact | None = None,
 ) -> None:
     trials = pq.read_table(found.path(TRIALS)) if found else pa.table({})
     figures = run_figures(metrics, recipe, trials, load_diagnosis(diagnosed))
-    write_report(outputs / REPORT, metrics, recipe, figures)
+    write_report(outputs / REPORT, metrics, recipe, figures, command)
     pq.write_table(comparison_table(dict(metrics)), outputs / COMPARISON)
     table = score_markdown(metrics)
     write_text(outputs / COMPARISON_TEXT, table)

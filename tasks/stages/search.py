@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 from optishear.calibration.calibrate import calibrate
 from optishear.calibration.text import text_digest
 from optishear.home import journals_folder
-from optishear.parameters import SearchParameters, SearchStage
+from optishear.parameters.roles import plain_fields
+from optishear.parameters.search import SearchParameters
 from optishear.recipes.recipe import Recipe
 from optishear.searching.search import SearchResult, run_search
 from optishear.searching.trials import Trial
@@ -16,6 +17,7 @@ from tasks.engine.model_cache import shared_model
 from tasks.engine.progress import show_progress
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import CALIBRATION, load_calibration
+from tasks.stages.parameters import SearchStageParameters
 from tasks.stages.statistics import STATISTICS, load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest, model_digest
@@ -35,7 +37,7 @@ def load_recipe(artifact: Artifact) -> Recipe:
     return Recipe.load(artifact.path(RECIPE))
 
 
-def search_inputs(parameters: SearchStage, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
+def search_inputs(parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
     """Digests of what a search reads."""
     return {
         "model": model_digest(parameters),
@@ -45,7 +47,7 @@ def search_inputs(parameters: SearchStage, calibration: Artifact, statistics: Ar
     }
 
 
-def _write(outputs: Path, parameters: SearchStage, calibration: Artifact, statistics: Artifact) -> None:
+def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> None:
     with shared_model(parameters) as loaded, search_metrics() as log_best:
         calibrations = {"": load_calibration(calibration)}
         for each in parameters.search_calibrations:
@@ -99,9 +101,8 @@ def journal_of(inputs: dict[str, str], dtype: str) -> Path:
     return journals_folder() / f"{digest({**inputs, 'dtype': dtype, 'version': _JOURNAL_VERSION})}.jsonl"
 
 
-# Paths of further calibration sets are left out, since their content is among the inputs, and so is what only
-# bounds the memory.
-MATTER = tuple(sorted(set(SearchParameters.model_fields) - {"search_calibrations", "memory_budget"}))
+# Further calibration sets are among the inputs by their content, and a bound of the memory changes nothing.
+MATTER = tuple(sorted(plain_fields(SearchParameters)))
 
 search_stage = Stage(
     name="search",
@@ -110,5 +111,5 @@ search_stage = Stage(
     inputs=search_inputs,
     write=_write,
     scores=lambda found: load_recipe(found).objectives,
-    on_gpu=SearchStage,
+    on_gpu=SearchStageParameters,
 )

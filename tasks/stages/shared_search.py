@@ -5,13 +5,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from optishear.parameters import SearchStage
 from optishear.searching.shared import Member, search_shared
 from optishear.searching.trials import Trial
 from tasks.engine.model_cache import take_model
 from tasks.engine.progress import show_progress
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import CALIBRATION, load_calibration
+from tasks.stages.parameters import SearchStageParameters
 from tasks.stages.search import MATTER, VERSION, journal_of, load_recipe, search_inputs, write_result
 from tasks.stages.statistics import STATISTICS, load_statistics
 from tasks.store.artifacts import Reference
@@ -32,12 +32,12 @@ class MemberArtifacts(BaseModel):
         statistics: what it was observed to do on them.
     """
 
-    parameters: SearchStage
+    parameters: SearchStageParameters
     calibration: Reference
     statistics: Reference
 
 
-def _inputs(parameters: SearchStage, members: Mapping[str, MemberArtifacts]) -> dict[str, str]:
+def _inputs(parameters: SearchStageParameters, members: Mapping[str, MemberArtifacts]) -> dict[str, str]:
     inputs = {}
     for name, member in members.items():
         inputs[f"model {name}"] = model_digest(member.parameters)
@@ -46,7 +46,7 @@ def _inputs(parameters: SearchStage, members: Mapping[str, MemberArtifacts]) -> 
     return inputs
 
 
-def _write(outputs: Path, parameters: SearchStage, members: Mapping[str, MemberArtifacts]) -> None:
+def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[str, MemberArtifacts]) -> None:
     show = show_progress(parameters.trials)
     loaded = [
         Member(
@@ -92,5 +92,5 @@ shared_search_stage = Stage(
     inputs=_inputs,
     write=_write,
     scores=lambda found: load_recipe(found).objectives,
-    on_gpu=SearchStage,
+    on_gpu=SearchStageParameters,
 )

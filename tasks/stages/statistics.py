@@ -4,7 +4,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from optishear.parameters import ModelParameters
+from optishear.parameters.model import ModelParameters
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
 from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches

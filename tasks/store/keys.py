@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from optishear.models.digest import digest_of_file
-from optishear.parameters import ModelParameters
+from optishear.parameters.model import ModelParameters
 from tasks.store.model_sources import find_model
 
 

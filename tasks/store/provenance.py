@@ -3,7 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from optishear.parameters import ModelParameters
+from optishear.parameters.model import ModelParameters
 from tasks.store.model_sources import find_model
 
 

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from mlflow.tracking import MlflowClient
@@ -11,31 +12,12 @@ from optishear.calibration.text import text_digest
 from optishear.errors import InputError, first_line
 from optishear.files import ensure_writable
 from optishear.home import home_folder
-from optishear.parameters import (
-    CrossModelStage,
-    EvaluateStage,
-    PlacementParameters,
-    RegistryParameters,
-    SearchStage,
-    SweepStage,
-    TrackingParameters,
-    TransferStage,
-    TransplantStage,
-)
-from tasks.store.keys import digest, folder_digest
-from tasks.store.model_sources import find_model, models_by_name
-
-# Where and on what a run ran and where its result is registered, which is no part of what it made. A tracking address
-# may hold a password, too.
-PLACES = {
-    *("device", "output", "memory_budget", "parallel_cells"),
-    *TrackingParameters.model_fields,
-    *RegistryParameters.model_fields,
-    *PlacementParameters.model_fields,
-}
-_TEXTS = {"calibration", "evaluation_text", "recipe", "suite"}
-
-TrackedParameters = SearchStage | EvaluateStage | TransferStage | TransplantStage | SweepStage
+from optishear.parameters.base import Parameters
+from optishear.parameters.model import ModelParameters
+from optishear.parameters.roles import Role, plain_fields, roles_of
+from tasks.store.keys import chosen, digest, folder_digest
+from tasks.store.model_sources import find_model
+from tasks.tracking.parameters import TrackingParameters
 
 
 @dataclass(frozen=True)
@@ -65,26 +47,33 @@ def tracking_uri(given: str | None) -> str:
     return uri or f"sqlite:///{home_folder().absolute() / 'mlflow.db'}"
 
 
-def run_key(kind: str, parameters: TrackedParameters) -> str:
+def run_key(kind: str, parameters: Parameters) -> str:
     """What a run is to make, by content: the same on another device, at another path, in another experiment."""
-    sources = {"model": find_model(parameters.model).fingerprint}
-    values = parameters.model_dump(mode="json", exclude=PLACES)
-    for name in _TEXTS & set(values):
-        sources[name] = text_digest(values.pop(name) or "")
-    for name in ("search_calibrations", "other_calibrations"):
-        for each in getattr(parameters, name, []):
-            sources[f"{name.replace('_', ' ').removesuffix('s')} {each.name}"] = text_digest(each.source)
-        values.pop(name, None)
-    if isinstance(parameters, CrossModelStage):
-        named = models_by_name(parameters)
-        sources |= {f"model {name}": find_model(model).fingerprint for name, model in named.items()}
-        values.pop("other_models")
-    sources["include_path"] = folder_digest(getattr(parameters, "include_path", None))
-    left = {name: value for name, value in values.items() if name not in ("model", "include_path")}
-    return digest({"kind": kind, "sources": sources, "parameters": left})
+    group = type(parameters)
+    sources: dict[str, str] = {}
+    for name, role in roles_of(group).items():
+        if role is not Role.PLACE:
+            sources |= _contents(name, role, getattr(parameters, name))
+    return digest({"kind": kind, "sources": sources, "parameters": chosen(parameters, plain_fields(group))})
 
 
-def run_name(kind: str, parameters: TrackedParameters) -> str:
+def _contents(name: str, role: Role, value: Any) -> dict[str, str]:
+    """The digest of what a parameter names; of each one by its own name where these are several."""
+    if not isinstance(value, list):
+        return {name: _content(role, value)}
+    singular = name.replace("_", " ").removesuffix("s")
+    return {
+        f"{singular} {each.name or find_model(each.source).public_name}": _content(role, each.source) for each in value
+    }
+
+
+def _content(role: Role, value: Any) -> str:
+    if role is Role.MODEL:
+        return find_model(value).fingerprint
+    return folder_digest(value) if role is Role.FOLDER else text_digest(value or "")
+
+
+def run_name(kind: str, parameters: ModelParameters) -> str:
     """What to call a run in the list: its flow, model and sparsity."""
     model = find_model(parameters.model).public_name.removeprefix("package:")
     return " ".join(filter(None, [kind, model, str(getattr(parameters, "sparsity", ""))]))

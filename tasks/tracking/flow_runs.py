@@ -8,8 +8,9 @@ from contextvars import ContextVar
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from optishear.errors import first_line
-from tasks.tracking.experiment import TrackedParameters, Tracking, connect, run_key, run_name
+from tasks.tracking.experiment import Tracking, connect, run_key, run_name
 from tasks.tracking.mlflow_run import TrackedRun
+from tasks.tracking.parameters import TrackedParameters
 
 KEY_TAG = "optishear.key"
 FAILURE_TAG = "optishear.failure"

@@ -12,9 +12,13 @@ from evidence_sections import SECTIONS
 from evidence import check_packages
 from flows.command_line.main import COMMANDS, cli
 from flows.command_line.options import given_values
+from flows.parameters.cross_task import CrossTaskParameters
+from flows.parameters.pipeline import PipelineParameters
+from flows.parameters.sweep import SweepParameters
 from flows.shared.checks import texts_by_name
 from optishear.errors import InputError
-from optishear.parameters import CrossTaskStage, Parameters, Pipeline, SweepStage, read_parameters
+from optishear.parameters.base import Parameters
+from optishear.parameters.read import read_parameters
 
 
 @pytest.fixture
@@ -41,14 +45,14 @@ def test_the_command_has_all_flags(name: str, work: Path) -> None:
 
 def test_texts_are_named_for_the_table(work: Path) -> None:
     parameters = parameters_of("cross-task", work)
-    assert isinstance(parameters, CrossTaskStage)
+    assert isinstance(parameters, CrossTaskParameters)
     assert list(texts_by_name(parameters)) == ["self", "c4", "wikitext", "gsm8k", "mmlu"]
 
 
 def test_the_finalists_differ_from_the_reconstructed_sweep_in_who_chooses(work: Path) -> None:
     swept, last_word = parameters_of("reconstruction", work), parameters_of("finalists", work)
-    assert isinstance(swept, SweepStage)
-    assert isinstance(last_word, Pipeline)
+    assert isinstance(swept, SweepParameters)
+    assert isinstance(last_word, PipelineParameters)
     assert "0.6" in swept.sparsities
     shared = swept.model_dump(exclude={"sparsities", "reconstructed_finalists"})
     assert {key: value for key, value in last_word.model_dump().items() if key in shared} == shared

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser
 
-from optishear.parameters import OutputParameters
+from flows.parameters.output import OutputParameters
 
 from .conftest import ROOT, Services, tool
 

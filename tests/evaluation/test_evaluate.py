@@ -11,7 +11,7 @@ from optishear.errors import InputError
 from optishear.evaluation.evaluate import Evaluation, check_evaluation, evaluate, evaluation_windows
 from optishear.evaluation.harness import run_tasks
 from optishear.evaluation.perplexity import perplexity, text_windows
-from optishear.parameters import EvaluationParameters
+from optishear.parameters.evaluation import EvaluationParameters
 from task_folder import TaskFolder
 
 

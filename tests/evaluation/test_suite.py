@@ -5,7 +5,7 @@ import pytest
 from optishear.errors import InputError
 from optishear.evaluation.suite import Suite, find_suite, shipped_suites
 from optishear.evaluation.task_files import suites_of
-from optishear.parameters import EvaluationParameters
+from optishear.parameters.evaluation import EvaluationParameters
 from task_folder import TaskFolder
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from flows.command_line.main import main
 from flows.nightly import nightly
-from optishear.parameters import NightlyStage
+from flows.parameters.nightly import NightlyParameters
 from tasks.engine.deployments import UnfinishedRunError
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -42,7 +42,7 @@ def test_the_others_run_when_one_fails(defaults: dict[str, Any], tmp_path: Path)
     runs = [{"model": str(tmp_path / "gone.gguf")}, {"sparsity": "2:4"}]
     plan = write_plan(tmp_path, defaults, runs)
     with pytest.raises(UnfinishedRunError) as caught:
-        nightly(NightlyStage(plan=plan))
+        nightly(NightlyParameters(plan=plan))
     assert str(caught.value).startswith("1 of 2 runs failed: gone.gguf 0.5: The GGUF file")
     assert "\n" not in str(caught.value)
     assert (tmp_path / "night" / "tiny-llama-2-4" / "report.html").is_file()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optishear.parameters import ReconstructionParameters
+from optishear.parameters.reconstruction import ReconstructionParameters
 
 # As the stage damps.
 DAMPING = ReconstructionParameters().reconstruction_damping

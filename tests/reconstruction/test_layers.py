@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from optishear.errors import InputError
 from optishear.masks.select import keep_mask
 from optishear.models.layers import PrunableLayer
-from optishear.parameters import ReconstructionParameters
+from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pattern import parse_pattern
 from optishear.reconstruction.layers import LayerTask, relative_error, solve_layers
 from optishear.reconstruction.support import largest

@@ -10,7 +10,7 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.models.layers import prunable_layers
-from optishear.parameters import ReconstructionParameters
+from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.apply import apply_recipe
 from optishear.recipes.recipe import Recipe, named_recipe
 from optishear.reconstruction.reconstruct import ReconstructionSummary, reconstruct

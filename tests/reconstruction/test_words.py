@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from optishear.parameters import ReconstructionParameters
+from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.apply import PruningSummary
 from optishear.reconstruction.distillation import Distillation
 from optishear.reconstruction.reconstruct import ReconstructionSummary

@@ -3,11 +3,13 @@
 import pyarrow as pa
 from matplotlib.text import Text
 
-from optishear.parameters import CompareStage
 from optishear.report.algorithms import algorithms
 from optishear.report.compared import compared_markdown, compared_page, compared_rows, compared_words
 from optishear.report.style import DARK, LIGHT
 from optishear.searching.comparison import compare_searches
+from optishear.units import parse_duration
+
+BUDGET = parse_duration("10m")
 
 
 def make_compared(ends: dict[str, list[float]], trials: int = 8) -> pa.Table:
@@ -41,15 +43,15 @@ def test_unequal_lengths_and_the_budget_are_said() -> None:
     long, short = (search([0.9 - step / 10 for step in range(length)]) for length in (8, 3))
     compared = compare_searches({("random", 0): long, ("nsga3", 0): short}, "kl")
     assert compared_words(compared, "kl")[0].startswith("After 3 to 8 trials, random has the lowest KL divergence")
-    assert compared_words(compared, "kl", "10m")[0].startswith(
+    assert compared_words(compared, "kl", BUDGET)[0].startswith(
         "With a budget of 10m for each search, which made 3 to 8 trials, random has the lowest"
     )
-    assert compared_words(compare_searches({("random", 0): long}, "kl"), "kl", "10m")[0].startswith(
+    assert compared_words(compare_searches({("random", 0): long}, "kl"), "kl", BUDGET)[0].startswith(
         "With a budget of 10m for each search, which made 8 trials, random has"
     )
     _, _, nsga3 = compared_rows(compared)
     assert nsga3 == ("nsga3", "0.800", "0.700", "0.700", "0.700 to 0.700")
-    page = compared_page(compared, "kl", CompareStage(budget="10m").model_dump(mode="json"))
+    page = compared_page(compared, "kl", "model", BUDGET, "optishear compare --budget 10m")
     assert "With a budget of 10m" in page
     assert "A search that ended earlier keeps its best." in page
 
@@ -77,8 +79,9 @@ def test_rows_are_medians_at_a_quarter_half_and_all_of_the_trials() -> None:
 
 
 def test_the_page_is_whole_and_loads_nothing() -> None:
-    values = CompareStage(model="<b>", trials=8).model_dump(mode="json")
-    text = compared_page(make_compared({"random": [0.7, 0.8], "nsga3": [0.5, 0.6]}), "kl", values)
+    text = compared_page(
+        make_compared({"random": [0.7, 0.8], "nsga3": [0.5, 0.6]}), "kl", "<b>", None, "optishear compare --model <b>"
+    )
     assert "&lt;b&gt;" in text
     assert "<b>" not in text
     assert "://" not in text

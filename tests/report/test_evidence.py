@@ -1,8 +1,6 @@
 from optishear.evidence.crossed import WANDA, crossed_evidence
 from optishear.evidence.matrix import Matrix
-from optishear.parameters import CrossModelStage
 from optishear.report.evidence import page
-from optishear.report.reproduce import command_line
 
 from .test_html import HOSTILE, Page
 
@@ -18,9 +16,7 @@ def test_the_page_says_what_came_out_and_loads_nothing() -> None:
     lost = (HOSTILE, PLACES[0])
     values = {cell: value for cell, value in VALUES.items() if cell != lost}
     evidence = crossed_evidence("2 models", Matrix((*PLACES, WANDA), PLACES, values, {lost: "lost"}), PLACES, "model")
-    parameters = CrossModelStage(other_models=["tiny"], universal=True)
-    again = command_line("cross-model", CrossModelStage, parameters.model_dump(mode="json"))
-    text = page(evidence, again)
+    text = page(evidence, "optishear cross-model --other-models tiny --universal")
     read = Page(text)
     assert not {"script", "link", "iframe", "img", "object", "image"} & set(read.tags)
     assert "://" not in text

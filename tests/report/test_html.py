@@ -36,7 +36,7 @@ class Page(HTMLParser):
 
 
 def page_text(metrics: dict[str, Any], recipe: Recipe, trials: pa.Table, diagnosis: Diagnosis | None = None) -> str:
-    return report(metrics, recipe, run_figures(metrics, recipe, trials, diagnosis))
+    return report(metrics, recipe, run_figures(metrics, recipe, trials, diagnosis), f"optishear run --model {HOSTILE}")
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +150,13 @@ def test_the_file_is_whole_or_not_there(
     tmp_path: Path, metrics: dict[str, Any], recipe: Recipe, trials: pa.Table
 ) -> None:
     figures = run_figures(metrics, recipe, trials)
-    write_report(tmp_path / "out" / "report.html", metrics, recipe, figures)
+    write_report(tmp_path / "out" / "report.html", metrics, recipe, figures, "optishear run")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert text.rstrip().endswith("</html>")
     with pytest.raises(InputError, match="cannot be written"):
-        write_report(tmp_path / "out" / "report.html" / "x", metrics, recipe, figures)
+        write_report(tmp_path / "out" / "report.html" / "x", metrics, recipe, figures, "optishear run")
 
 
 def test_what_each_format_takes_is_beside_the_dense_model(page: Page) -> None:

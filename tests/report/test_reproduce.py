@@ -1,9 +1,19 @@
 import shlex
-from typing import Any
+from typing import Annotated
 
-from optishear.parameters import Pipeline
-from optishear.recipes.recipe import Recipe
-from optishear.report.reproduce import command
+from pydantic import Field
+
+from optishear.named_source import NamedSource
+from optishear.parameters.model import ModelParameters
+from optishear.parameters.roles import Role
+from optishear.parameters.search import SearchParameters
+from optishear.parameters.sparsity import SparsityParameters
+from optishear.report.reproduce import command_line
+
+
+class Run(SearchParameters, SparsityParameters, ModelParameters):
+    tracking_uri: Annotated[str | None, Role.PLACE] = None
+    others: list[NamedSource] = Field([])
 
 
 def flags(text: str) -> dict[str, str]:
@@ -11,53 +21,39 @@ def flags(text: str) -> dict[str, str]:
     return dict(zip(words[2::2], words[3::2], strict=True))
 
 
-def test_run_is_told_from_what_the_file_holds(metrics: dict[str, Any], recipe: Recipe) -> None:
-    text = command(metrics, recipe)
-    assert text.startswith("optishear run \\\n    --model HuggingFaceTB/SmolLM2-135M-Instruct")
-    assert flags(text) == {
-        "--model": "HuggingFaceTB/SmolLM2-135M-Instruct",
-        "--sparsity": "0.5",
-        "--seed": "7",
-        "--trials": "300",
-        "--windows": "16",
-        "--limit": "1000",
-        "--tasks": "local_boolq,local_arc_easy",
-    }
+def test_model_and_sparsity_are_always_there() -> None:
+    assert flags(command_line("run", Run(model="some/model"))) == {"--model": "some/model", "--sparsity": "0.5"}
 
 
-def test_given_parameters_win_and_defaults_secrets_and_folders_stay_out(
-    metrics: dict[str, Any], recipe: Recipe
-) -> None:
-    given = Pipeline(
-        model="m", budget="2h", divergences=["kl", "frobenius"], tracking_uri="https://u:password@host", output="x"
+def test_given_values_are_flags_and_defaults_and_places_stay_out() -> None:
+    given = Run(
+        model="m",
+        sparsity="2:4",
+        budget="2h",
+        population=24,
+        divergences=["kl", "frobenius"],
+        others=["a=b", "c=d"],
+        tracking_uri="https://u:password@host",
+        device="cuda:1",
     )
-    metrics["parameters"] = given.model_dump(mode="json")
-    assert flags(command(metrics, recipe)) == {
+    text = command_line("run", given)
+    assert text.startswith("optishear run \\\n    --")
+    assert flags(text) == {
         "--model": "m",
-        "--sparsity": "0.5",
+        "--sparsity": "2:4",
         "--budget": "2h",
         "--divergences": "kl,frobenius",
+        "--others": "a=b,c=d",
     }
 
 
-def test_a_switch_has_no_value(metrics: dict[str, Any], recipe: Recipe) -> None:
-    metrics["parameters"] = {"model": "m", "sparsity": "0.5", "trust_remote_code": True}
-    assert shlex.split(command(metrics, recipe).replace("\\\n", " "))[4:] == [
-        "--trust-remote-code",
-        "--sparsity",
-        "0.5",
-    ]
+def test_a_switch_has_no_value() -> None:
+    words = shlex.split(command_line("run", Run(trust_remote_code=True)).replace("\\\n", " "))
+    assert "--trust-remote-code" in words
+    assert "True" not in words
 
 
-def test_hostile_names_are_quoted(metrics: dict[str, Any], recipe: Recipe) -> None:
-    metrics["model"] = "x; rm -rf ~ $(id)"
-    assert flags(command(metrics, recipe))["--model"] == "x; rm -rf ~ $(id)"
-    assert "'x; rm -rf ~ $(id)'" in command(metrics, recipe)
-
-
-def test_without_a_search_the_recipe_was_carried_over(metrics: dict[str, Any], recipe: Recipe) -> None:
-    del metrics["search"]
-    text = command(metrics, recipe)
-    assert text.startswith("optishear transfer")
-    assert flags(text)["--recipe"] == "recipe.yaml"
-    assert "--trials" not in text
+def test_hostile_names_are_quoted() -> None:
+    text = command_line("run", Run(model="x; rm -rf ~ $(id)"))
+    assert flags(text)["--model"] == "x; rm -rf ~ $(id)"
+    assert "'x; rm -rf ~ $(id)'" in text

@@ -1,5 +1,4 @@
 import math
-from typing import Any
 
 import pytest
 
@@ -90,8 +89,8 @@ def test_the_table_has_a_row_for_each_sparsity() -> None:
 
 
 def test_the_page_is_one_file_with_the_verdict_first() -> None:
-    parameters: dict[str, Any] = {"model": HOSTILE, "sparsities": ["0.5", "0.6", "0.7", "2:4"], "seed": 3}
-    text = sweep_page(parameters, make_cells(a=SweepCell(parse_pattern("2:4"), failure=HOSTILE)))
+    cells = make_cells(a=SweepCell(parse_pattern("2:4"), failure=HOSTILE))
+    text = sweep_page(HOSTILE, cells, "optishear sweep --sparsities 0.5,2:4")
     page = Page(text)
     assert not {"script", "link", "iframe", "img", "object", "image"} & set(page.tags)
     assert "://" not in text
@@ -99,5 +98,4 @@ def test_the_page_is_one_file_with_the_verdict_first() -> None:
     order = ["The searched recipe is", "searched against Wanda", "Perplexity against sparsity", "optishear sweep"]
     places = [page.text.index(words) for words in order]
     assert places == sorted(places)
-    assert "--sparsities 0.5,0.6,0.7,2:4" in page.text
-    assert "--seed 3" in page.text
+    assert "--sparsities 0.5,2:4" in page.text

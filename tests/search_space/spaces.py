@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import prunable_layers
-from optishear.parameters import SearchParameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.search_space.space import Genome, Space, search_space
 from tiny import tiny_model

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from optishear.metrics.canonical import all_meta_metrics, metric_key
 from optishear.metrics.metric import MAGNITUDE, RIA, WANDA, MetaMetric, PowerMetric
 from optishear.models.layers import block_path
-from optishear.parameters import SearchParameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.recipes.layer_ratios import MAXIMUM_RATIO
 from optishear.search_space.space import Genome, Space, ratio_groups

@@ -9,7 +9,9 @@ import torch
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
-from optishear.parameters import ReconstructionParameters, SearchParameters, read_parameters
+from optishear.parameters.read import read_parameters
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.searching import finalists

@@ -6,7 +6,7 @@ import pytest
 
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import prunable_layers
-from optishear.parameters import SearchParameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.search_space.candidate import Candidate
 from optishear.searching.run import SearchRun

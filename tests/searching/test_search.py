@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from optishear.errors import InputError
-from optishear.parameters import SearchParameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
 from optishear.searching import evaluator

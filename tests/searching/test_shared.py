@@ -10,7 +10,7 @@ from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import prunable_layers
-from optishear.parameters import SearchParameters
+from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
 from optishear.recipes.layer_ratios import layer_ratios

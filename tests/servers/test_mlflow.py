@@ -15,7 +15,7 @@ import yaml
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from optishear.parameters import Pipeline
+from flows.parameters.pipeline import PipelineParameters
 from servers.processes import MlflowServer
 
 pytestmark = pytest.mark.servers
@@ -139,7 +139,7 @@ def test_the_champion_moves_only_when_it_should(
 
     def night(seed: int, perplexity: float) -> Registered:
         """One night's model, another one for each seed, of a perplexity that is given."""
-        parameters = Pipeline(**settings, seed=seed, champion_max_perplexity_increase=50)
+        parameters = PipelineParameters(**settings, seed=seed, champion_max_perplexity_increase=50)
         request = store.Request("prune", 1, f"prune-{name}-{seed}", {}, {})
         pruned = store.make_once(request, lambda outputs: shutil.copytree(model_folder, outputs / "model") and None)
         with tracked_run("pipeline", parameters) as run:
@@ -179,13 +179,13 @@ def put_slowly(journal, key, measured):
 
 Journal.put = put_slowly
 
-from optishear.parameters import Pipeline
+from flows.parameters.pipeline import PipelineParameters
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.search import search_stage
 from tasks.tracking.stage_runs import RunReference, joined, stage_run
 from tasks.stages.statistics import statistics_stage
 
-parameters = Pipeline.model_validate_json(sys.argv[1])
+parameters = PipelineParameters.model_validate_json(sys.argv[1])
 blocks = calibrate_stage.make(parameters)
 observed = statistics_stage.make(parameters, blocks)
 request = search_stage.request(parameters, blocks, observed)
@@ -200,7 +200,7 @@ def test_a_search_of_another_process_is_killed_and_goes_on_in_its_run(
     from tasks.tracking.flow_runs import tracked_run
     from tasks.tracking.stage_runs import running_reference
 
-    parameters = Pipeline(**{**settings, "trials": 120})
+    parameters = PipelineParameters(**{**settings, "trials": 120})
     with tracked_run("pipeline", parameters) as flow:
         reference = running_reference()
         assert reference is not None
@@ -246,7 +246,7 @@ def test_a_stage_goes_on_while_the_server_is_away(
     from tasks.tracking.stage_runs import stage_run
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    parameters = Pipeline(**settings)
+    parameters = PipelineParameters(**settings)
     blocks = calibrate_stage.make(parameters)
     observed = statistics_stage.make(parameters, blocks)
     request = search_stage.request(parameters, blocks, observed)

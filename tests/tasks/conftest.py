@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from optishear.parameters import Pipeline
+from flows.parameters.pipeline import PipelineParameters
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +25,6 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tracked_parameters(database: str, model: Path, request: pytest.FixtureRequest) -> Pipeline:
+def tracked_parameters(database: str, model: Path, request: pytest.FixtureRequest) -> PipelineParameters:
     """A pipeline in an experiment of the test's own."""
-    return Pipeline(model=str(model), tracking_uri=database, experiment=request.node.name)
+    return PipelineParameters(model=str(model), tracking_uri=database, experiment=request.node.name)

@@ -8,29 +8,34 @@ import pytest
 from click.testing import CliRunner
 
 from flows.command_line.options import GroupCommand, given_values, options_of
+from flows.parameters.pipeline import PipelineParameters
+from flows.parameters.sweep import SweepParameters
 from optishear.errors import InputError
-from optishear.parameters import Parameters, Pipeline, SweepStage, read_parameters
+from optishear.parameters.base import Parameters
+from optishear.parameters.read import read_parameters
 from optishear.pattern import parse_pattern
 
 
-def parse(arguments: list[str], config: Path | None = None) -> Pipeline:
+def parse(arguments: list[str], config: Path | None = None) -> PipelineParameters:
     """The parameters that a command line gives."""
     parsed: list[Parameters] = []
 
     def run(**_: Any) -> None:
-        parsed.append(read_parameters(Pipeline, given_values(click.get_current_context(), Pipeline), config))
+        parsed.append(
+            read_parameters(PipelineParameters, given_values(click.get_current_context(), PipelineParameters), config)
+        )
 
-    command = GroupCommand("run", group=Pipeline, callback=run, params=options_of(Pipeline))
+    command = GroupCommand("run", group=PipelineParameters, callback=run, params=options_of(PipelineParameters))
     CliRunner().invoke(command, arguments, catch_exceptions=False, standalone_mode=False)
     (parameters,) = parsed
-    assert isinstance(parameters, Pipeline)
+    assert isinstance(parameters, PipelineParameters)
     return parameters
 
 
 def test_every_field_is_a_flag_with_its_description_and_default() -> None:
-    options = {option.name: option for option in options_of(Pipeline)}
-    assert set(options) == set(Pipeline.model_fields)
-    for name, field in Pipeline.model_fields.items():
+    options = {option.name: option for option in options_of(PipelineParameters)}
+    assert set(options) == set(PipelineParameters.model_fields)
+    for name, field in PipelineParameters.model_fields.items():
         assert f"--{name.replace('_', '-')}" in options[name].opts
         assert field.description is not None
         assert (options[name].help or "").startswith(field.description)
@@ -40,7 +45,7 @@ def test_every_field_is_a_flag_with_its_description_and_default() -> None:
 
 
 def test_no_flag_leaves_every_default() -> None:
-    assert parse([]) == Pipeline()
+    assert parse([]) == PipelineParameters()
     assert parse([]).model_fields_set == set()
 
 
@@ -107,6 +112,6 @@ def test_an_unknown_key_of_the_file_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_sweep_takes_what_run_takes() -> None:
-    assert set(Pipeline.model_fields) ^ set(SweepStage.model_fields) == {"sparsity", "sparsities"}
-    parameters = read_parameters(SweepStage, {"sparsities": [0.50, "2:4", "0.5"]})
+    assert set(PipelineParameters.model_fields) ^ set(SweepParameters.model_fields) == {"sparsity", "sparsities"}
+    parameters = read_parameters(SweepParameters, {"sparsities": [0.50, "2:4", "0.5"]})
     assert parameters.sparsities == [parse_pattern("0.5"), parse_pattern("2:4")]

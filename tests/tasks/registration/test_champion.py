@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from optishear.parameters import Pipeline
+from flows.parameters.pipeline import PipelineParameters
 from tasks.registration.champion import Champion, Judgement, decide, judgement
 
 
@@ -16,8 +16,8 @@ def judged(
     return Judgement(perplexity, dense, drop, settings)
 
 
-def limits(increase: float | None = None, drop: float | None = None) -> Pipeline:
-    return Pipeline(champion_max_perplexity_increase=increase, champion_max_task_drop=drop)
+def limits(increase: float | None = None, drop: float | None = None) -> PipelineParameters:
+    return PipelineParameters(champion_max_perplexity_increase=increase, champion_max_task_drop=drop)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def limits(increase: float | None = None, drop: float | None = None) -> Pipeline
     ],
 )
 def test_a_challenger(
-    challenger: Judgement, given: Pipeline, champion: Champion | None, promoted: bool, reason: str
+    challenger: Judgement, given: PipelineParameters, champion: Champion | None, promoted: bool, reason: str
 ) -> None:
     decision = decide(challenger, given, champion)
     assert decision.promoted is promoted

@@ -7,7 +7,7 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from optishear.parameters import Pipeline
+from flows.parameters.pipeline import PipelineParameters
 from optishear.pattern import parse_pattern
 from tasks.registration.champion import Judgement
 from tasks.registration.model_versions import Registered, local_folder, register_version, registered_name
@@ -34,7 +34,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def register(tracked_parameters: Pipeline, name: str) -> Callable[..., Registered]:
+def register(tracked_parameters: PipelineParameters, name: str) -> Callable[..., Registered]:
     """Registers a checkpoint from a run of its own, as a night does."""
 
     def run(key: str, perplexity: float, settings: str = "text", **limits: float) -> Registered:

@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from optishear.parameters import EvaluateStage
+from optishear.parameters.model import ModelParameters
 from tasks.engine.deployments import handed_over
 from tasks.stages.footprint import footprint_stage
+from tasks.stages.parameters import EvaluateStageParameters
 
 
 @pytest.fixture
-def parameters(model: Path) -> EvaluateStage:
-    return EvaluateStage(model=str(model), placement="in_process")
+def parameters(model: Path) -> EvaluateStageParameters:
+    return EvaluateStageParameters(model=str(model), placement="in_process")
 
 
 @pytest.fixture
@@ -25,18 +26,18 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def key(parameters: EvaluateStage, device: str) -> str:
+def key(parameters: EvaluateStageParameters, device: str) -> str:
     return footprint_stage.request(parameters.model_copy(update={"device": device})).key
 
 
-def test_each_device_has_a_footprint_of_its_own(parameters: EvaluateStage, gpus: list[str]) -> None:
+def test_each_device_has_a_footprint_of_its_own(parameters: EvaluateStageParameters, gpus: list[str]) -> None:
     assert len({key(parameters, device) for device in ("cpu", "cuda:0", "cuda:1")}) == 3
     assert key(parameters, "auto") == key(parameters, "cuda") == key(parameters, "cuda:0")
     gpus[1] = gpus[0]
     assert key(parameters, "cuda:0") == key(parameters, "cuda:1")
 
 
-def test_auto_is_the_device_that_is_there(parameters: EvaluateStage, gpus: list[str]) -> None:
+def test_auto_is_the_device_that_is_there(parameters: EvaluateStageParameters, gpus: list[str]) -> None:
     on_gpu = key(parameters, "auto")
     gpus.clear()
     assert key(parameters, "auto") == key(parameters, "cpu") != on_gpu
@@ -47,9 +48,9 @@ def test_auto_is_the_device_that_is_there(parameters: EvaluateStage, gpus: list[
 def test_a_worker_makes_what_the_flow_waits_for(model_folder: Path, device: str) -> None:
     from flows import gpu_stages as stages
 
-    asked = EvaluateStage(model=str(model_folder), device=device, placement="deployments")
+    asked = EvaluateStageParameters(model=str(model_folder), device=device, placement="deployments")
     waited_for = footprint_stage.request(asked).key
-    made = stages.footprint(EvaluateStage(**handed_over(asked, EvaluateStage, {})["parameters"]))
+    made = stages.footprint(ModelParameters(**handed_over(asked, ModelParameters, {})["parameters"]))
     assert made.key == waited_for
     # In this process it would be measured on what this machine has.
     here = key(asked.model_copy(update={"placement": "in_process"}), device)
@@ -58,7 +59,7 @@ def test_a_worker_makes_what_the_flow_waits_for(model_folder: Path, device: str)
 
 @pytest.mark.parametrize("device", ["auto", "cuda:1"])
 def test_a_flow_asks_for_a_gpu_that_only_the_worker_sees(
-    parameters: EvaluateStage, gpus: list[str], device: str
+    parameters: EvaluateStageParameters, gpus: list[str], device: str
 ) -> None:
     asked = parameters.model_copy(update={"placement": "deployments"})
     with_gpus = key(asked, device)

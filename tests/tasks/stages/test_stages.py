@@ -19,7 +19,6 @@ from optishear.divergence.model_divergence import Divergence, ModelDivergence
 from optishear.evaluation import harness, identity
 from optishear.evaluation.examples import read_examples
 from optishear.named_source import NamedSource
-from optishear.parameters import EvaluateStage, SearchStage
 from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import Recipe, named_recipe
 from task_folder import TaskFolder
@@ -27,6 +26,7 @@ from tasks.engine import model_cache
 from tasks.engine.model_cache import release_model, shared_model, take_model
 from tasks.stages.calibrate import CALIBRATION, calibrate_stage, load_calibration
 from tasks.stages.evaluate import EVALUATION, EXAMPLES, evaluate_stage, forget_failures
+from tasks.stages.parameters import EvaluateStageParameters, SearchStageParameters
 from tasks.stages.prune import CHECKPOINT, SUMMARY, prune_stage
 from tasks.stages.search import FRONT, TRIALS, load_recipe, search_stage
 from tasks.stages.statistics import STATISTICS, load_statistics, statistics_stage
@@ -41,8 +41,8 @@ def text(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def parameters(model_folder: Path, text: Path) -> SearchStage:
-    return SearchStage(
+def parameters(model_folder: Path, text: Path) -> SearchStageParameters:
+    return SearchStageParameters(
         model=str(model_folder),
         calibration=str(text),
         sequences=4,
@@ -55,8 +55,8 @@ def parameters(model_folder: Path, text: Path) -> SearchStage:
 
 
 @pytest.fixture
-def judge(parameters: SearchStage, text: Path) -> EvaluateStage:
-    return EvaluateStage(model=parameters.model, evaluation_text=str(text), window_length=64, windows=2)
+def judge(parameters: SearchStageParameters, text: Path) -> EvaluateStageParameters:
+    return EvaluateStageParameters(model=parameters.model, evaluation_text=str(text), window_length=64, windows=2)
 
 
 @pytest.fixture
@@ -74,12 +74,12 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return loaded
 
 
-def observe(parameters: SearchStage) -> tuple[Artifact, Artifact]:
+def observe(parameters: SearchStageParameters) -> tuple[Artifact, Artifact]:
     blocks = calibrate_stage.make(parameters)
     return blocks, statistics_stage.make(parameters, blocks)
 
 
-def test_calibration_and_statistics_say_where_they_came_from(parameters: SearchStage) -> None:
+def test_calibration_and_statistics_say_where_they_came_from(parameters: SearchStageParameters) -> None:
     blocks, observed = observe(parameters)
     assert load_calibration(blocks).tokens.shape == (4, 32)
     assert set(load_statistics(observed).squared_norms) > {"model.layers.0.self_attn.q_proj"}
@@ -89,7 +89,7 @@ def test_calibration_and_statistics_say_where_they_came_from(parameters: SearchS
 
 
 def test_a_flow_in_one_process_loads_the_dense_model_once_before_it_is_pruned(
-    parameters: SearchStage, judge: EvaluateStage, loads: list[str]
+    parameters: SearchStageParameters, judge: EvaluateStageParameters, loads: list[str]
 ) -> None:
     parameters = parameters.model_copy(update={"trials": 12})
     blocks, observed = observe(parameters)
@@ -101,7 +101,7 @@ def test_a_flow_in_one_process_loads_the_dense_model_once_before_it_is_pruned(
     assert loads == ["tiny-llama", "tiny-llama"]
 
 
-def test_the_search_leaves_the_dense_model_as_it_was(parameters: SearchStage) -> None:
+def test_the_search_leaves_the_dense_model_as_it_was(parameters: SearchStageParameters) -> None:
     parameters = parameters.model_copy(update={"trials": 12})
     blocks, observed = observe(parameters)
     before = take_model(parameters).model.state_dict()
@@ -111,7 +111,7 @@ def test_the_search_leaves_the_dense_model_as_it_was(parameters: SearchStage) ->
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-def test_a_model_is_forgotten_after_an_error(parameters: SearchStage, loads: list[str]) -> None:
+def test_a_model_is_forgotten_after_an_error(parameters: SearchStageParameters, loads: list[str]) -> None:
     with pytest.raises(RuntimeError), shared_model(parameters) as loaded:
         loaded.model.get_input_embeddings().weight.zero_()
         raise RuntimeError("half-way")
@@ -120,7 +120,9 @@ def test_a_model_is_forgotten_after_an_error(parameters: SearchStage, loads: lis
     assert len(loads) == 2
 
 
-def test_wanda_is_judged_in_memory_as_its_checkpoint_would_be(parameters: SearchStage, judge: EvaluateStage) -> None:
+def test_wanda_is_judged_in_memory_as_its_checkpoint_would_be(
+    parameters: SearchStageParameters, judge: EvaluateStageParameters
+) -> None:
     wanda = named_recipe("wanda", "2:4")
     _, observed = observe(parameters)
     dense = evaluate_stage.make(judge).read_json(EVALUATION)
@@ -137,7 +139,7 @@ def test_wanda_is_judged_in_memory_as_its_checkpoint_would_be(parameters: Search
 
 
 def test_keys_know_content_and_neither_device_nor_path(
-    parameters: SearchStage, judge: EvaluateStage, task_folder: TaskFolder, tmp_path: Path
+    parameters: SearchStageParameters, judge: EvaluateStageParameters, task_folder: TaskFolder, tmp_path: Path
 ) -> None:
     blocks, observed = observe(parameters)
     moved = tmp_path / "moved"
@@ -193,7 +195,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_one_more_task_costs_that_task_alone(
-    judge: EvaluateStage, task_folder: TaskFolder, asked: list[str], loads: list[str]
+    judge: EvaluateStageParameters, task_folder: TaskFolder, asked: list[str], loads: list[str]
 ) -> None:
     parity = judge.model_copy(update={"tasks": [task_folder.add("parity")], "include_path": task_folder.path})
     first = evaluate_stage.make(parity).read_json(EVALUATION)
@@ -216,7 +218,7 @@ def test_one_more_task_costs_that_task_alone(
 
 
 def test_data_beside_the_task_files_count(
-    judge: EvaluateStage, task_folder: TaskFolder, asked: list[str], tmp_path: Path
+    judge: EvaluateStageParameters, task_folder: TaskFolder, asked: list[str], tmp_path: Path
 ) -> None:
     outside = tmp_path / "data.jsonl"
     task_folder.data.rename(outside)
@@ -230,7 +232,9 @@ def test_data_beside_the_task_files_count(
     assert asked == ["parity", "parity"]
 
 
-def test_only_a_failed_task_is_tried_again(judge: EvaluateStage, task_folder: TaskFolder, asked: list[str]) -> None:
+def test_only_a_failed_task_is_tried_again(
+    judge: EvaluateStageParameters, task_folder: TaskFolder, asked: list[str]
+) -> None:
     tasks = [task_folder.add_failing("broken", "KeyError('answer')"), task_folder.add("parity")]
     parameters = judge.model_copy(update={"tasks": tasks, "include_path": task_folder.path})
     failed = evaluate_stage.make(parameters)
@@ -247,7 +251,7 @@ def test_only_a_failed_task_is_tried_again(judge: EvaluateStage, task_folder: Ta
     assert find("evaluate", mended.key) is not None
 
 
-def test_the_examples_of_an_evaluation_give_its_scores(judge: EvaluateStage, task_folder: TaskFolder) -> None:
+def test_the_examples_of_an_evaluation_give_its_scores(judge: EvaluateStageParameters, task_folder: TaskFolder) -> None:
     parameters = judge.model_copy(update={"tasks": [task_folder.add("parity")], "include_path": task_folder.path})
     artifact = evaluate_stage.make(parameters)
     evaluation = artifact.read_json(EVALUATION)
@@ -256,7 +260,7 @@ def test_the_examples_of_an_evaluation_give_its_scores(judge: EvaluateStage, tas
     assert examples["parity", "acc"].score == pytest.approx(evaluation["tasks"]["parity"]["acc"]["value"])
 
 
-def test_the_perplexity_can_be_left_out(judge: EvaluateStage, task_folder: TaskFolder) -> None:
+def test_the_perplexity_can_be_left_out(judge: EvaluateStageParameters, task_folder: TaskFolder) -> None:
     changes = {"evaluation_text": "none", "tasks": [task_folder.add("parity")], "include_path": task_folder.path}
     evaluation = evaluate_stage.make(judge.model_copy(update=changes)).read_json(EVALUATION)
     assert evaluation["perplexity"] is None
@@ -279,19 +283,19 @@ def put_slowly(journal, key, measured):
 
 Journal.put = put_slowly
 
-from optishear.parameters import SearchStage
+from tasks.stages.parameters import SearchStageParameters
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.search import search_stage
 from tasks.stages.statistics import statistics_stage
 
-parameters = SearchStage.model_validate_json(sys.argv[1])
+parameters = SearchStageParameters.model_validate_json(sys.argv[1])
 blocks = calibrate_stage.make(parameters)
 search_stage.make(parameters, blocks, statistics_stage.make(parameters, blocks))
 """
 
 
 def test_a_killed_search_goes_on_where_it_was(
-    parameters: SearchStage, home: Path, monkeypatch: pytest.MonkeyPatch
+    parameters: SearchStageParameters, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = subprocess.Popen([sys.executable, "-c", SEARCH, parameters.model_dump_json()])
     deadline = time.monotonic() + 120
@@ -326,7 +330,7 @@ def journal_lines(home: Path) -> int:
 
 
 def test_a_search_short_of_memory_goes_on_with_smaller_batches(
-    parameters: SearchStage, home: Path, monkeypatch: pytest.MonkeyPatch
+    parameters: SearchStageParameters, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks, observed = observe(parameters)
     measure = ModelDivergence.measure

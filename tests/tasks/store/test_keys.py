@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from flows.parameters.statistics import StatisticsParameters
 from optishear.calibration.text import text_digest
-from optishear.parameters import StatisticsStage
+from tasks.stages.parameters import SearchStageParameters
 from tasks.store.keys import chosen, content_key, folder_digest
 
 
@@ -26,8 +27,17 @@ def test_a_key_does_not_depend_on_the_order_of_names() -> None:
 
 
 def test_only_chosen_parameters_are_taken() -> None:
-    parameters = StatisticsStage(seed=3, device="cuda:1", output=Path("somewhere"))
+    parameters = StatisticsParameters(seed=3, device="cuda:1", output=Path("somewhere"))
     assert chosen(parameters, ("seed", "dtype")) == {"seed": 3, "dtype": "auto"}
+
+
+def test_parsed_values_take_part_as_they_were_written() -> None:
+    parameters = SearchStageParameters(budget="90s", sparsity=0.50, search_calibrations=["math=math.txt"])
+    assert chosen(parameters, ("budget", "sparsity", "search_calibrations")) == {
+        "budget": "90s",
+        "sparsity": "0.5",
+        "search_calibrations": ["math=math.txt"],
+    }
 
 
 def test_a_file_is_known_by_its_bytes_not_by_its_path(tmp_path: Path) -> None:

@@ -1,18 +1,23 @@
 """A run that is repeated finds itself again in MLflow, and logs nothing twice."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from flows.parameters.cross_model import CrossModelParameters
+from flows.parameters.pipeline import PipelineParameters
 from optishear.errors import InputError
-from optishear.parameters import Pipeline, TrackingParameters
+from optishear.named_source import NamedSource
+from optishear.units import parse_duration
 from tasks.registration.results import flat_metrics
 from tasks.tracking.experiment import connect, public_uri, run_key, tracking_uri
 from tasks.tracking.flow_runs import FAILURE_TAG, tracked_run
+from tasks.tracking.parameters import TrackingParameters
 
 
-def test_a_repeated_run_is_one_run(tracked_parameters: Pipeline, tmp_path: Path) -> None:
+def test_a_repeated_run_is_one_run(tracked_parameters: PipelineParameters, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     for seconds in (12.5, 12.5):
         report.write_text("page")
@@ -30,14 +35,14 @@ def test_a_repeated_run_is_one_run(tracked_parameters: Pipeline, tmp_path: Path)
     assert [file.path for file in client.list_artifacts(only.info.run_id)] == ["report.html"]
 
 
-def test_another_value_of_a_param_keeps_the_first(tracked_parameters: Pipeline) -> None:
+def test_another_value_of_a_param_keeps_the_first(tracked_parameters: PipelineParameters) -> None:
     for batch_size in (8, 4):
         with tracked_run("pipeline", tracked_parameters) as run:
             run.log_parameters({"batch_size": batch_size})
     assert run.read().data.params == {"batch_size": "8"}
 
 
-def test_a_changed_value_is_another_step(tracked_parameters: Pipeline) -> None:
+def test_a_changed_value_is_another_step(tracked_parameters: PipelineParameters) -> None:
     for seconds in (12.5, 12.5, 13.0, 13.0, 12.5):
         with tracked_run("pipeline", tracked_parameters) as run:
             run.log_metrics({"seconds": seconds, "broken": float("inf")})
@@ -46,7 +51,7 @@ def test_a_changed_value_is_another_step(tracked_parameters: Pipeline) -> None:
     assert "broken" not in run.read().data.metrics
 
 
-def test_points_are_logged_once_for_each_step(tracked_parameters: Pipeline) -> None:
+def test_points_are_logged_once_for_each_step(tracked_parameters: PipelineParameters) -> None:
     with tracked_run("search", tracked_parameters) as run:
         run.log_points([("best,kl", 8, 0.5), ("best,kl", 16, 0.4)])
         run.log_points([("best,kl", 8, 0.5), ("best,kl", 16, 0.4), ("best,kl", 24, 0.3), ("best,kl", 24, 0.3)])
@@ -54,7 +59,9 @@ def test_points_are_logged_once_for_each_step(tracked_parameters: Pipeline) -> N
     assert [(each.step, each.value) for each in history] == [(8, 0.5), (16, 0.4), (24, 0.3)]
 
 
-def test_a_table_is_replaced(tracked_parameters: Pipeline, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_replaced(
+    tracked_parameters: PipelineParameters, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     table = pa.table({"model": ["dense", "pruned"], "perplexity": [20.5, float("inf")]})
     for _ in range(2):
@@ -64,7 +71,7 @@ def test_a_table_is_replaced(tracked_parameters: Pipeline, database: str, monkey
     assert loaded.to_dict("list") == {"model": ["dense", "pruned"], "perplexity": [20.5, float("inf")]}
 
 
-def test_a_failure_is_told_and_forgotten_after_success(tracked_parameters: Pipeline) -> None:
+def test_a_failure_is_told_and_forgotten_after_success(tracked_parameters: PipelineParameters) -> None:
     with pytest.raises(RuntimeError), tracked_run("pipeline", tracked_parameters) as run:
         raise RuntimeError("out of disk")
     failed = run.read()
@@ -78,7 +85,7 @@ def test_a_failure_is_told_and_forgotten_after_success(tracked_parameters: Pipel
     assert FAILURE_TAG not in finished.data.tags
 
 
-def test_a_run_is_known_by_what_it_makes(tracked_parameters: Pipeline, model: Path) -> None:
+def test_a_run_is_known_by_what_it_makes(tracked_parameters: PipelineParameters, model: Path) -> None:
     key = run_key("pipeline", tracked_parameters)
     moved = model.rename(model.with_name("moved"))
     same = tracked_parameters.model_copy(
@@ -89,6 +96,34 @@ def test_a_run_is_known_by_what_it_makes(tracked_parameters: Pipeline, model: Pa
     assert run_key("pipeline", same.model_copy(update={"seed": 1})) != key
     (moved / "model.safetensors").write_bytes(b"others!")
     assert run_key("pipeline", same) != key
+
+
+def test_a_run_is_known_by_the_content_of_each_source(model: Path, tmp_path: Path) -> None:
+    text, other, folder = tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "tasks"
+    text.write_text("words")
+    folder.mkdir()
+    (folder / "task.yaml").write_text("task: x")
+    other_model = Path(shutil.copytree(model, tmp_path / "other"))
+    (other_model / "model.safetensors").write_bytes(b"others!")
+    parameters = CrossModelParameters(
+        model=str(model),
+        other_models=[f"one={other_model}"],
+        search_calibrations=[f"more={text}"],
+        include_path=folder,
+    )
+    key = run_key("cross-model", parameters)
+    text.rename(other)
+    moved = parameters.model_copy(update={"search_calibrations": [NamedSource("more", str(other))]})
+    assert run_key("cross-model", moved) == key
+    renamed = moved.model_copy(update={"search_calibrations": [NamedSource("less", str(other))]})
+    assert run_key("cross-model", renamed) != key
+    for path in (other, folder / "task.yaml", other_model / "model.safetensors"):
+        before = path.read_bytes()
+        path.write_bytes(b"changed")
+        assert run_key("cross-model", moved) != key
+        path.write_bytes(before)
+    assert run_key("cross-model", moved) == key
+    assert run_key("cross-model", moved.model_copy(update={"budget": parse_duration("2h")})) != key
 
 
 def test_the_parameter_comes_before_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

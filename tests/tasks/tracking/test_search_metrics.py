@@ -7,7 +7,7 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from optishear.parameters import Pipeline
+from flows.parameters.pipeline import PipelineParameters
 from optishear.searching.journal import Journal
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.search import load_recipe, search_stage
@@ -20,7 +20,7 @@ from tasks.tracking.stage_runs import stage_run
 
 
 @pytest.fixture
-def parameters(tracked_parameters: Pipeline, model_folder: Path, tmp_path: Path) -> Pipeline:
+def parameters(tracked_parameters: PipelineParameters, model_folder: Path, tmp_path: Path) -> PipelineParameters:
     text = tmp_path / "text.txt"
     text.write_text("the rest of this heat is on that other hand, and it has no end. " * 40)
     search = {"search_sequences": 2, "trials": 60, "population": 8, "rounds": 2, "metric_scope": "model"}
@@ -29,7 +29,7 @@ def parameters(tracked_parameters: Pipeline, model_folder: Path, tmp_path: Path)
 
 
 @pytest.fixture
-def search(parameters: Pipeline) -> Callable[[], tuple[Artifact, Run]]:
+def search(parameters: PipelineParameters) -> Callable[[], tuple[Artifact, Run]]:
     """Runs the search in a flow's run; gives what it made and its own run."""
 
     def run() -> tuple[Artifact, Run]:
@@ -45,7 +45,7 @@ def search(parameters: Pipeline) -> Callable[[], tuple[Artifact, Run]]:
     return run
 
 
-def histories(parameters: Pipeline, run: Run) -> dict[str, list[tuple[int, float]]]:
+def histories(parameters: PipelineParameters, run: Run) -> dict[str, list[tuple[int, float]]]:
     client = MlflowClient(tracking_uri=parameters.tracking_uri)
     return {
         name: [(each.step, each.value) for each in client.get_metric_history(run.info.run_id, name)]
@@ -55,7 +55,7 @@ def histories(parameters: Pipeline, run: Run) -> dict[str, list[tuple[int, float
 
 
 def test_the_best_so_far_of_each_number_of_sequences(
-    search: Callable[[], tuple[Artifact, Run]], parameters: Pipeline
+    search: Callable[[], tuple[Artifact, Run]], parameters: PipelineParameters
 ) -> None:
     found, run = search()
     best = histories(parameters, run)
@@ -73,7 +73,7 @@ class Stopped(BaseException):
 
 
 def test_a_stopped_search_goes_on_without_logging_a_step_twice(
-    search: Callable[[], tuple[Artifact, Run]], parameters: Pipeline, monkeypatch: pytest.MonkeyPatch
+    search: Callable[[], tuple[Artifact, Run]], parameters: PipelineParameters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = Journal.put
     count = 0
@@ -119,7 +119,7 @@ def test_a_stopped_search_goes_on_without_logging_a_step_twice(
 
 def test_a_search_does_not_wait_for_a_server_that_is_away(
     search: Callable[[], tuple[Artifact, Run]],
-    parameters: Pipeline,
+    parameters: PipelineParameters,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

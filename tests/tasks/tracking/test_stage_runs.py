@@ -8,7 +8,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from prefect import flow
 
-from optishear.parameters import Pipeline
+from flows.parameters.pipeline import PipelineParameters
 from tasks.engine.stage import Stage
 from tasks.store.artifacts import Artifact
 from tasks.tracking.flow_runs import FAILURE_TAG, KEY_TAG, tracked_run
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 class Words:
     """A stage of a flow that is tracked."""
 
-    def __init__(self, parameters: Pipeline) -> None:
+    def __init__(self, parameters: PipelineParameters) -> None:
         self.parameters = parameters
         self.seconds = 0.0
         self.error: Exception | None = None
@@ -28,10 +28,10 @@ class Words:
             "words", 1, ("sequences",), self._inputs, self._write, label="some words", scores=lambda _: {"count": 3.0}
         )
 
-    def _inputs(self, parameters: Pipeline) -> dict[str, str]:
+    def _inputs(self, parameters: PipelineParameters) -> dict[str, str]:
         return {"text": parameters.calibration}
 
-    def _write(self, outputs: Path, parameters: Pipeline) -> None:
+    def _write(self, outputs: Path, parameters: PipelineParameters) -> None:
         time.sleep(self.seconds)
         if self.error:
             raise self.error
@@ -58,7 +58,7 @@ class Words:
 
 
 @pytest.fixture
-def words(tracked_parameters: Pipeline) -> Words:
+def words(tracked_parameters: PipelineParameters) -> Words:
     return Words(tracked_parameters)
 
 

@@ -1,0 +1,27 @@
+"""The parameters of the flow ``compare``."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from flows.parameters.search import SearchFlowParameters
+from optishear.parameters.base import Positive
+from optishear.parameters.search import Algorithm
+
+
+class CompareParameters(SearchFlowParameters):
+    """Search with several algorithms at one budget.
+
+    The defaults differ from the search's where they would hide the algorithms: all candidates are evaluated on the
+    same tokens, and no sweep or descent goes before. The space is the paper's.
+    """
+
+    algorithms: list[Algorithm] = Field(
+        ["nsga3", "nsga2", "evopress", "random"], min_length=1, description="Algorithms to compare."
+    )
+    seeds: list[int] = Field([0, 1, 2], min_length=1, description="Seeds to repeat each with.")
+    rounds: Positive = Field(1, description="Selection rounds.")
+    metric_space: Literal["meta", "power"] = Field("meta", description="The space of metrics.")
+    metric_scope: Literal["model", "kind", "path"] = Field("model", description="What has a metric of its own.")
+    order: Literal["joint", "sequential"] = Field("joint", description="Metric and ratios together, or in turn.")
+    descent_steps: Annotated[int, Field(ge=0)] = Field(0, description="Gradient steps on the ratios.")

@@ -1,0 +1,16 @@
+"""The parameters of the flow ``nightly``."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from tasks.engine.parameters import PlacementParameters
+
+
+class NightlyParameters(PlacementParameters):
+    """Several pipelines in one night."""
+
+    plan: Path = Field(
+        Path("configurations/nightly.yaml"),
+        description="YAML file with `runs`, a list of the pipeline's parameters, and `defaults` for all of them.",
+    )

@@ -1,0 +1,8 @@
+"""The parameters of the flow ``pipeline``."""
+
+from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
+from flows.parameters.search import SearchFlowParameters
+
+
+class PipelineParameters(PruneAndEvaluateParameters, SearchFlowParameters):
+    """Everything, from the dense model to its pruned, evaluated and registered version."""

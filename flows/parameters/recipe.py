@@ -1,0 +1,19 @@
+"""The recipe to apply."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from optishear.parameters.base import Parameters
+from optishear.parameters.roles import Role
+
+
+class RecipeParameters(Parameters):
+    """A recipe to apply."""
+
+    heading: ClassVar[str] = "Recipe"
+
+    recipe: Annotated[str, Role.TEXT] = Field(
+        "wanda",
+        description="A recipe file, or the name of a published one: magnitude, wanda, ria, pruner_zero.",
+    )

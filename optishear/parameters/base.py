@@ -1,0 +1,23 @@
+"""What all parameter groups have in common.
+
+Each field is at the same time a key of the YAML file, a flag of the command line (``search_sequences`` is
+``--search-sequences``), a parameter of the Prefect flows and a param of the MLflow run.
+"""
+
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Parameters(BaseModel):
+    """Base of all groups: immutable, and an unknown key is an error rather than a silent default.
+
+    Attributes:
+        heading: what the fields that a group defines are listed under in the help of a command.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    heading: ClassVar[str] = "General"

