@@ -63,7 +63,7 @@ def test_a_recipe_prunes_as_its_candidate_did(drawn: tuple[Space, Genome]) -> No
     space, genome = drawn
     candidate = space.decode(genome)
     recipe = candidate.recipe("searched", space.pattern)
-    counts = pruned_per_row(layer_ratios(recipe, space.layers), space.layers, space.pattern.sparsity)
+    counts = pruned_per_row(layer_ratios(recipe, space.layers), space.layers, space.pattern.fraction)
     assert counts == candidate.pruned_per_row
     assert [recipe.metric_of(layer) for layer in space.layers] == candidate.layer_metrics
 

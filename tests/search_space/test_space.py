@@ -22,7 +22,7 @@ properties = settings(max_examples=40, deadline=None)
 def layer_ratios(space: Space, genome: Genome) -> list[float]:
     """The wished ratio of each layer by definition: the target and so many steps off it, within [0, 0.99]."""
     levels = genome[space.is_level]
-    wished = [space.pattern.sparsity + (level - (space.levels - 1) / 2) * space.step for level in levels]
+    wished = [space.pattern.fraction + (level - (space.levels - 1) / 2) * space.step for level in levels]
     return [min(max(wished[group], 0.0), MAXIMUM_RATIO) for group in space.ratio_groups]
 
 
@@ -70,7 +70,7 @@ def test_metrics_encoded_are_decoded_to_themselves(drawn: tuple[Space, Genome]) 
     decoded = space.decode(encoded)
     assert decoded.metrics == metrics
     # Every level is the middle one, which is the target.
-    assert layer_ratios(space, encoded) == pytest.approx([space.pattern.sparsity] * len(space.ratio_groups))
+    assert layer_ratios(space, encoded) == pytest.approx([space.pattern.fraction] * len(space.ratio_groups))
 
 
 @properties
@@ -121,7 +121,7 @@ def test_each_layer_has_the_metric_of_its_scope(drawn: tuple[Space, Genome]) -> 
 def test_with_an_exact_budget_every_genome_meets_the_target(drawn: tuple[Space, Genome]) -> None:
     space, genome = drawn
     candidate = space.decode(genome)
-    assert abs(candidate.achieved_sparsity - space.pattern.sparsity) <= SPARSITY_TOLERANCE
+    assert abs(candidate.achieved_sparsity - space.pattern.fraction) <= SPARSITY_TOLERANCE
     ratios = [ratio for curve in candidate.sparsity_ratios.values() for ratio in curve]
     assert all(0 <= ratio <= MAXIMUM_RATIO for ratio in ratios)
     # One common shift: the layers keep the order of their levels.
@@ -174,7 +174,7 @@ def test_groups_divide_the_weights(space: Space) -> None:
     mixed = [float(index) for index in range(len(space.layers))]
     total = sum(v * layer.module.weight.numel() for v, layer in zip(mixed, space.layers, strict=True))
     assert float((space.group_means(mixed) * sizes).sum()) == pytest.approx(total)
-    assert space.start_ratios().tolist() == [space.pattern.sparsity] * space.size
+    assert space.start_ratios().tolist() == [space.pattern.fraction] * space.size
 
 
 @properties
@@ -207,8 +207,8 @@ def test_a_pattern_of_groups_has_no_ratios(sparsity: str, family: str) -> None:
     assert not space.is_level.any()
     candidate = space.decode(space.random(np.random.default_rng(0)))
     assert candidate.sparsity_ratios == {}
-    assert candidate.achieved_sparsity == pattern.sparsity
-    expected = [round(layer.module.in_features * pattern.sparsity) for layer in MODELS[family]]
+    assert candidate.achieved_sparsity == pattern.fraction
+    expected = [round(layer.module.in_features * pattern.fraction) for layer in MODELS[family]]
     assert candidate.pruned_per_row == expected
 
 
