@@ -19,6 +19,7 @@ from flows.shared.checks import texts_by_name
 from optishear.errors import InputError
 from optishear.parameters.base import Parameters
 from optishear.parameters.read import read_parameters
+from optishear.pattern import parse_pattern
 
 
 @pytest.fixture
@@ -53,10 +54,11 @@ def test_the_finalists_differ_from_the_reconstructed_sweep_in_who_chooses(work: 
     swept, last_word = parameters_of("reconstruction", work), parameters_of("finalists", work)
     assert isinstance(swept, SweepParameters)
     assert isinstance(last_word, PipelineParameters)
-    assert "0.6" in swept.sparsities
+    assert parse_pattern("0.6") in swept.sparsities
     shared = swept.model_dump(exclude={"sparsities", "reconstructed_finalists"})
     assert {key: value for key, value in last_word.model_dump().items() if key in shared} == shared
-    assert (last_word.sparsity, last_word.reconstructed_finalists, swept.reconstructed_finalists) == ("0.6", 3, 0)
+    assert last_word.sparsity == parse_pattern("0.6")
+    assert (last_word.reconstructed_finalists, swept.reconstructed_finalists) == (3, 0)
 
 
 def test_missing_packages_are_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
