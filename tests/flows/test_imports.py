@@ -70,10 +70,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert python(code).stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("flow", ["pipeline", "search"])
-def test_each_flow_is_a_module_to_run(flow: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", f"flows.{flow}", "--sparsity", "1.5"], capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("command", ["run", "search"])
+def test_the_command_line_is_a_module_to_run(command: str) -> None:
+    arguments = [sys.executable, "-m", "flows.command_line", command, "--sparsity", "1.5"]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("Error: The sparsity '1.5' is neither")
