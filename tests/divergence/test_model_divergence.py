@@ -5,10 +5,10 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma2Config
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.divergence import model_divergence
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.models.features import split_at_head
 from optishear.models.layers import prunable_layers
-from optishear.searching import reconstruction
 from tiny import random_calibration, tiny_model
 
 TOKENS = random_calibration(5, 24).tokens
@@ -38,8 +38,8 @@ def soft_capped() -> PreTrainedModel:
 
 @pytest.mark.parametrize("kept_logits", [200, 20])
 def test_equal_to_whole_logits(family: str, kept_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconstruction, "KEPT_LOGITS", kept_logits)
-    monkeypatch.setattr(reconstruction, "TOKENS_PER_CHUNK", 13)
+    monkeypatch.setattr(model_divergence, "KEPT_LOGITS", kept_logits)
+    monkeypatch.setattr(model_divergence, "TOKENS_PER_CHUNK", 13)
     model = tiny_model(family)
     error = ModelDivergence(model, TOKENS, ("kl", "frobenius"), batch_size=2)
     dense = logits(model)

@@ -199,16 +199,16 @@ def test_ratios_encoded_are_decoded_to_themselves(scope: str, data: st.DataObjec
 
 
 @pytest.mark.parametrize("sparsity", ["2:4", "4:8", "1:4"])
-@pytest.mark.parametrize("family", sorted(MODELS))
-def test_a_pattern_of_groups_has_no_ratios(sparsity: str, family: str) -> None:
+@pytest.mark.parametrize("shape", sorted(MODELS))
+def test_a_pattern_of_groups_has_no_ratios(sparsity: str, shape: str) -> None:
     pattern = parse_pattern(sparsity)
-    assert ratio_groups(SearchParameters(), MODELS[family], pattern) == []
-    space = make_space("joint", sparsity, family)
+    assert ratio_groups(SearchParameters(), MODELS[shape], pattern) == []
+    space = make_space("joint", sparsity, shape)
     assert not space.is_level.any()
     candidate = space.decode(space.random(np.random.default_rng(0)))
     assert candidate.sparsity_ratios == {}
     assert candidate.achieved_sparsity == pattern.fraction
-    expected = [round(layer.module.in_features * pattern.fraction) for layer in MODELS[family]]
+    expected = [round(layer.module.in_features * pattern.fraction) for layer in MODELS[shape]]
     assert candidate.pruned_per_row == expected
 
 
