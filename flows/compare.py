@@ -19,6 +19,7 @@ from optishear.report.export import png
 from optishear.report.reproduce import command_line
 from optishear.searching.comparison import compare_searches
 from tasks.engine.parameter_groups import part
+from tasks.engine.precision import precision_of
 from tasks.registration.results import Attachments, register
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.parameters import SearchStageParameters
@@ -40,7 +41,7 @@ def compare(parameters: CompareParameters) -> str:
     """
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("compare", parameters) as run:
+        with tracked_run("compare", parameters, precision_of(parameters)) as run:
             blocks = calibrate_stage(parameters)
             observed = statistics_stage(parameters, blocks)
             objective = parameters.divergences[0]

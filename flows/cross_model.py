@@ -15,6 +15,7 @@ from optishear.evidence.crossed import DENSE, UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.recipes.recipe import Recipe, named_recipe
 from tasks.engine.parameter_groups import part, with_absolute_paths
+from tasks.engine.precision import precision_of
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.evaluate import evaluate_stage, forget_failures
 from tasks.stages.parameters import EvaluateStageParameters, SearchStageParameters
@@ -32,7 +33,7 @@ def cross_model(parameters: CrossModelParameters) -> str:
     """Write ``cross-model.parquet``, its heat maps and page, and the recipes; returns what came out and where it is."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("cross-model", parameters) as run:
+        with tracked_run("cross-model", parameters, precision_of(parameters)) as run:
             models = {
                 name: parameters.model_copy(update={"model": model})
                 for name, model in models_by_name(parameters).items()

@@ -14,6 +14,7 @@ from flows.shared.output_folder import output_folder
 from optishear.evidence.crossed import DENSE, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.recipes.recipe import Recipe, named_recipe
+from tasks.engine.precision import precision_of
 from tasks.stages.evaluate_held_out import judge_stage, load_perplexity
 from tasks.stages.held_out import hold_back
 from tasks.stages.search import load_recipe, search_stage
@@ -29,7 +30,7 @@ def cross_task(parameters: CrossTaskParameters) -> str:
     """Write ``cross-task.parquet``, its heat maps and page, and the recipes; returns what came out and where it is."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("cross-task", parameters) as run:
+        with tracked_run("cross-task", parameters, precision_of(parameters)) as run:
             texts = {
                 name: parameters.model_copy(update={"calibration": source})
                 for name, source in texts_by_name(parameters).items()

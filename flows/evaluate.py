@@ -6,6 +6,7 @@ from flows.parameters.evaluate import EvaluateParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder
 from flows.shared.summary import where
+from tasks.engine.precision import precision_of
 from tasks.registration.datasets import dataset_inputs
 from tasks.registration.metrics import collect_metrics, readable
 from tasks.registration.results import Attachments, flat_metrics, register
@@ -22,7 +23,7 @@ def evaluate(parameters: EvaluateParameters) -> str:
     """Write ``metrics.json``; returns the scores and where they are."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("evaluate", parameters) as run:
+        with tracked_run("evaluate", parameters, precision_of(parameters)) as run:
             judged = evaluate_stage(parameters)
             stages = {"evaluate": [judged]}
             footprints = {"evaluation": footprint_stage(parameters)} if parameters.footprint else {}

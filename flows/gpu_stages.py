@@ -10,6 +10,7 @@ from optishear.parameters.model import ModelParameters
 from optishear.pattern import Pattern
 from optishear.ratios.allocate import RatioMethod
 from optishear.recipes.recipe import Recipe
+from tasks.engine.precision import make_precision
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.evaluate import evaluate_stage
 from tasks.stages.evaluate_held_out import judge_stage
@@ -24,6 +25,12 @@ from tasks.stages.shared_search import MemberArtifacts, shared_search_stage
 from tasks.stages.statistics import statistics_stage
 from tasks.store.artifacts import Reference
 from tasks.tracking.stage_runs import RunReference, joined
+
+
+@flow(name="precision-stage")
+def precision(parameters: ModelParameters) -> Reference:
+    """Choose the working precision of this worker's device, for all stages of the pool."""
+    return make_precision(parameters).reference
 
 
 @flow(name="statistics-stage")

@@ -7,6 +7,7 @@ from flows.shared.checks import check
 from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
 from optishear.report.reproduce import command_line
+from tasks.engine.precision import precision_of
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.search import load_recipe, search_stage
@@ -19,7 +20,7 @@ def pipeline(parameters: PipelineParameters) -> str:
     """Search, prune, judge, report and register; returns the summary for a person."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("pipeline", parameters) as run:
+        with tracked_run("pipeline", parameters, precision_of(parameters)) as run:
             blocks = calibrate_stage(parameters)
             observed = statistics_stage(parameters, blocks)
             found = search_stage(parameters, blocks, observed)

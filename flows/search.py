@@ -6,6 +6,7 @@ from flows.parameters.search import SearchFlowParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where
+from tasks.engine.precision import precision_of
 from tasks.registration.datasets import dataset_inputs
 from tasks.registration.metrics import collect_metrics
 from tasks.registration.results import Attachments, flat_metrics, register
@@ -20,7 +21,7 @@ def search(parameters: SearchFlowParameters) -> str:
     """Write ``trials.parquet``, ``recipe.yaml`` and ``front/``, and what they came from; returns where."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("search", parameters) as run:
+        with tracked_run("search", parameters, precision_of(parameters)) as run:
             blocks = calibrate_stage(parameters)
             observed = statistics_stage(parameters, blocks)
             found = search_stage(parameters, blocks, observed)

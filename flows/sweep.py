@@ -26,6 +26,7 @@ from optishear.report.reproduce import command_line
 from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.sweep import SweepCell, sweep_markdown, sweep_verdict
 from optishear.report.sweep_page import write_sweep
+from tasks.engine.precision import precision_of
 from tasks.registration.results import Attachments, flat_metrics, register
 from tasks.store.json_file import write_json
 from tasks.tracking.flow_runs import tracked_run
@@ -45,7 +46,7 @@ def sweep(parameters: SweepParameters) -> str:
     """
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("sweep", parameters) as run:
+        with tracked_run("sweep", parameters, precision_of(parameters)) as run:
             cells = [_cell(sparsity, one) for sparsity, one in pipelines_of(parameters).items()]
             made = {cell.sparsity: cell.metrics for cell in cells if cell.metrics is not None}
             failed = {str(cell.sparsity): cell.failure for cell in cells if cell.metrics is None}

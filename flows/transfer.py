@@ -8,6 +8,7 @@ from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
 from optishear.recipes.recipe import find_recipe
 from optishear.report.reproduce import command_line
+from tasks.engine.precision import precision_of
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.gradients import observe
@@ -20,7 +21,7 @@ def transfer(parameters: TransferParameters) -> str:
     """Prune this model by the recipe, judge, report and register; returns the summary for a person."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("transfer", parameters) as run:
+        with tracked_run("transfer", parameters, precision_of(parameters)) as run:
             recipe = find_recipe(parameters.recipe, parameters.sparsity)
             blocks = calibrate_stage(parameters)
             observed = observe(parameters, blocks, recipe)

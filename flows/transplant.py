@@ -15,6 +15,7 @@ from optishear.evidence.transplant import SEARCHED, UNIFORM, transplant_evidence
 from optishear.ratios.allocate import RATIO_METHODS
 from optishear.recipes.recipe import Recipe, find_recipe, named_recipe
 from tasks.engine.parameter_groups import part
+from tasks.engine.precision import precision_of
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.evaluate import evaluate_stage, forget_failures
 from tasks.stages.gradients import observe
@@ -34,7 +35,7 @@ def transplant(parameters: TransplantParameters) -> str:
     """Write ``transplant.parquet``, its heat map and page; returns what came out and where it is."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("transplant", parameters) as run:
+        with tracked_run("transplant", parameters, precision_of(parameters)) as run:
             recipe = find_recipe(parameters.recipe, "0.5")
             blocks = calibrate_stage(parameters)
             rows = tuple(dict.fromkeys([UNIFORM, *parameters.layer_ratios]))

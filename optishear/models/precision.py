@@ -101,10 +101,15 @@ def choose_precision(dtype: str, device: torch.device) -> Precision:
     """
     check_dtype(dtype)
     if dtype != AUTO:
-        return Precision(dtype, "as given")
+        return given_precision(dtype)
     processor = processor_of(device)
     decision = _decide(processor, device)
     return Precision(decision.dtype, _reason(processor, decision))
+
+
+def given_precision(dtype: str) -> Precision:
+    """The precision of a dtype that was asked for by name."""
+    return Precision(dtype, "as given")
 
 
 def _reason(processor: Processor, decision: _Decision) -> str:

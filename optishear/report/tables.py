@@ -83,6 +83,9 @@ def settings_words(metrics: Mapping[str, Any]) -> str:
         sentences.append(
             "Within noise: nearer than 1.96 standard errors of the difference, taken on the same examples."
         )
+    precision = metrics.get("precision")
+    if precision:
+        sentences.append(f"Computed in {precision['dtype']}: {precision['reason']}.")
     return " ".join(sentences)
 
 

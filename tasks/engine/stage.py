@@ -14,6 +14,7 @@ from optishear.parameters.base import Parameters
 from tasks.engine.deployments import finish_deployment, handed_over
 from tasks.engine.model_cache import release_model
 from tasks.engine.placement import uses_deployments
+from tasks.engine.precision import with_dtype
 from tasks.engine.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
 from tasks.store import artifacts as store
 from tasks.store.artifacts import Artifact, Reference, Request
@@ -58,6 +59,7 @@ class Stage(Generic[Group, Inputs]):
 
     def request(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Request:
         """What a call would make, and its key; nothing is computed."""
+        parameters = self._settled(parameters)
         matter = chosen(parameters, self.parameters)
         inputs = self.inputs(parameters, *args, **kwargs)
         key = content_key(self.name, self.version, matter, inputs)
@@ -65,6 +67,7 @@ class Stage(Generic[Group, Inputs]):
 
     def make(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
         """The artifact, found or made, without Prefect."""
+        parameters = self._settled(parameters)
 
         def write(outputs: Path) -> None:
             try:
@@ -80,6 +83,7 @@ class Stage(Generic[Group, Inputs]):
     def make_on_gpu(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
         """The artifact, made by the stage's deployment, which finds it where another run has made it meanwhile."""
         assert self.on_gpu is not None
+        parameters = self._settled(parameters)
         request = self.request(parameters, *args, **kwargs)
         given = signature(self.write).bind(None, parameters, *args, **kwargs).arguments
         arguments = {name: value for name, value in given.items() if name not in ("outputs", "parameters")}
@@ -93,6 +97,7 @@ class Stage(Generic[Group, Inputs]):
 
     def __call__(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
         """The artifact, through Prefect: its record of the key is refreshed where the store has lost the files."""
+        parameters = self._settled(parameters)
         request = self.request(parameters, *args, **kwargs)
         kept = store.find(request.stage, request.key)
         name = self.label or self.name
@@ -123,3 +128,7 @@ class Stage(Generic[Group, Inputs]):
             if run is not None:
                 run.finish(artifact, self.scores(artifact))
         return artifact
+
+    def _settled(self, parameters: Group) -> Group:
+        """The parameters with a plain dtype where it matters, since the key says what is computed."""
+        return with_dtype(parameters, on_gpu=self.on_gpu is not None) if "dtype" in self.parameters else parameters

@@ -1,15 +1,17 @@
 """The numbers of a run as ``metrics.json`` holds them."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from optishear.evaluation.differences import differences
 from optishear.evaluation.examples import Examples, read_examples
-from optishear.parameters.base import Parameters
+from optishear.parameters.model import ModelParameters
 from optishear.parameters.roles import without_places
 from optishear.recipes.recipe import Recipe
+from tasks.engine.precision import precision_of
 from tasks.stages.diagnose import DIAGNOSIS_SUMMARY
 from tasks.stages.evaluate import EVALUATION, EXAMPLES
 from tasks.stages.footprint import FOOTPRINT
@@ -19,7 +21,7 @@ from tasks.store.artifacts import Artifact
 
 
 def collect_metrics(
-    parameters: Parameters,
+    parameters: ModelParameters,
     stages: Mapping[str, list[Artifact]],
     judged: Mapping[str, Artifact],
     footprints: Mapping[str, Artifact],
@@ -37,6 +39,7 @@ def collect_metrics(
         "model": values["model"],
         "sparsity": values.get("sparsity"),
         "calibration": values.get("calibration"),
+        "precision": asdict(precision_of(parameters)),
         **{model: artifact.read_json(EVALUATION) for model, artifact in judged.items()},
     }
     for model, artifact in footprints.items():

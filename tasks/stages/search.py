@@ -76,7 +76,11 @@ def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifa
                 parameters.sparsity,
                 seed=parameters.seed,
                 journal=journal_of(search_inputs(parameters, calibration, statistics), parameters.dtype),
-                origin={**provenance(parameters), "calibration": public_source(parameters.calibration)},
+                origin={
+                    **provenance(parameters),
+                    "calibration": public_source(parameters.calibration),
+                    "dtype": parameters.dtype,
+                },
                 on_generation=tell,
                 batch_size=batch_size,
             ),

@@ -51,7 +51,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[st
     loaded = [
         Member(
             name=name,
-            model=take_model(member.parameters).model,
+            model=take_model(member.parameters.model_copy(update={"dtype": parameters.dtype})).model,
             calibration=load_calibration(member.calibration.artifact()),
             statistics=load_statistics(member.statistics.artifact()),
             # What a model's own search has measured need not be measured again.
@@ -66,6 +66,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[st
         "model": ", ".join(find_model(member.parameters.model).public_name for member in members.values()),
         "optishear_version": code_version(),
         "calibration": public_source(parameters.calibration),
+        "dtype": parameters.dtype,
     }
     with search_metrics() as log_best:
 

@@ -39,7 +39,12 @@ def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact) ->
         )
     statistics.save(
         outputs / STATISTICS,
-        {**provenance(parameters), "calibration": blocks.source, "calibration_digest": blocks.digest},
+        {
+            **provenance(parameters),
+            "calibration": blocks.source,
+            "calibration_digest": blocks.digest,
+            "dtype": parameters.dtype,
+        },
     )
 
 

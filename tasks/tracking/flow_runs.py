@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from optishear.errors import first_line
+from optishear.models.precision import Precision
 from tasks.tracking.experiment import Tracking, connect, run_key, run_name
 from tasks.tracking.mlflow_run import TrackedRun
 from tasks.tracking.parameters import TrackedParameters
@@ -19,18 +20,23 @@ _running: ContextVar[TrackedRun | None] = ContextVar("running", default=None)
 
 
 @contextmanager
-def tracked_run(kind: str, parameters: TrackedParameters) -> Iterator[TrackedRun]:
+def tracked_run(kind: str, parameters: TrackedParameters, precision: Precision) -> Iterator[TrackedRun]:
     """The run of these parameters: continued where there is one, else begun. It ends finished, or failed with a reason.
 
     Args:
         kind: the flow's name.
         parameters: of the flow.
+        precision: in which its models are computed.
 
     Raises:
         InputError: if the tracking server or database cannot be used.
     """
     tracking = connect(parameters)
-    run = find_or_begin(tracking, run_name(kind, parameters), run_key(kind, parameters))
+    settled = parameters.model_copy(update={"dtype": precision.dtype})
+    run = find_or_begin(tracking, run_name(kind, parameters), run_key(kind, settled))
+    with unless_unreachable("the working precision"):
+        run.log_parameters({"working_dtype": precision.dtype})
+        run.log_tags({"precision": str(precision)})
     try:
         with running(run):
             yield run

@@ -16,7 +16,11 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from flows.parameters.pipeline import PipelineParameters
+from optishear.models.precision import given_precision
 from servers.processes import MlflowServer
+
+PRECISION = given_precision("float32")
+
 
 pytestmark = pytest.mark.servers
 
@@ -142,7 +146,7 @@ def test_the_champion_moves_only_when_it_should(
         parameters = PipelineParameters(**settings, seed=seed, champion_max_perplexity_increase=50)
         request = store.Request("prune", 1, f"prune-{name}-{seed}", {}, {})
         pruned = store.make_once(request, lambda outputs: shutil.copytree(model_folder, outputs / "model") and None)
-        with tracked_run("pipeline", parameters) as run:
+        with tracked_run("pipeline", parameters, PRECISION) as run:
             judged = Judgement(perplexity, 20.0, None, "text")
             return register_version(run, name, pruned, judged, parameters, {"pattern": "unstructured"}, "")
 
@@ -201,7 +205,7 @@ def test_a_search_of_another_process_is_killed_and_goes_on_in_its_run(
     from tasks.tracking.stage_runs import running_reference
 
     parameters = PipelineParameters(**{**settings, "trials": 120})
-    with tracked_run("pipeline", parameters) as flow:
+    with tracked_run("pipeline", parameters, PRECISION) as flow:
         reference = running_reference()
         assert reference is not None
         command = [sys.executable, "-c", WORKER, parameters.model_dump_json(), reference.model_dump_json()]
@@ -250,7 +254,7 @@ def test_a_stage_goes_on_while_the_server_is_away(
     blocks = calibrate_stage.make(parameters)
     observed = statistics_stage.make(parameters, blocks)
     request = search_stage.request(parameters, blocks, observed)
-    with tracked_run("pipeline", parameters), stage_run("search", request) as stage:
+    with tracked_run("pipeline", parameters, PRECISION), stage_run("search", request) as stage:
         assert stage is not None
         mlflow_server.stop()
         try:
@@ -259,7 +263,7 @@ def test_a_stage_goes_on_while_the_server_is_away(
             mlflow_server.start()
         stage.finish(found, {})
     assert "MLflow was not told how far the search is" in caplog.text
-    with tracked_run("pipeline", parameters), stage_run("search", request) as stage:
+    with tracked_run("pipeline", parameters, PRECISION), stage_run("search", request) as stage:
         assert stage is not None
         stage.finish(search_stage.make(parameters, blocks, observed), {})
     flows, stages = all_runs(client, settings["experiment"])

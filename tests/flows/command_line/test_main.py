@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
 ) -> None:
     tracking_database.unlink()  # the first run makes one
     output = tmp_path / "output"
+    model = Path(settings["model"])
+    AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).save_pretrained(model)
     command("run", "--sparsity", "0.5")
     assert sorted(path.name for path in output.iterdir()) == CONTRACT
 
@@ -114,8 +117,12 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     assert metrics["pruned"]["sparsity"] == metrics["achieved_sparsity"] == pytest.approx(0.5, abs=0.001)
     assert metrics["search"]["objectives"]["kl"] <= metrics["search"]["wanda_objectives"]["kl"]
 
-    # Plain transformers loads the checkpoint, and it is as sparse as it says.
+    assert metrics["precision"]["dtype"] == "float32"
+    assert f"Computed in float32: {escape(metrics['precision']['reason'])}." in (output / "report.html").read_text()
+
+    # Plain transformers loads the checkpoint, stored as the dense one is, and it is as sparse as it says.
     pruned = AutoModelForCausalLM.from_pretrained(output / "model")
+    assert pruned.dtype == torch.bfloat16
     tokenizer = AutoTokenizer.from_pretrained(output / "model")
     assert zeros(pruned) == pytest.approx(metrics["achieved_sparsity"])
     assert pruned.generate(torch.tensor([tokenizer.encode("the")]), max_new_tokens=3).shape[1] > 3
@@ -149,6 +156,8 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     assert run.info.status == "FINISHED"
     assert run.data.params["sparsity"] == "0.5"
     assert run.data.params["sequence_length"] == "32"
+    assert (run.data.params["dtype"], run.data.params["working_dtype"]) == ("auto", "float32")
+    assert run.data.tags["precision"] == f"float32 ({metrics['precision']['reason']})"
     assert run.data.metrics["pruned/perplexity"] == metrics["pruned"]["perplexity"]
     assert run.data.metrics["diagnosis/layer_error/pruned"] == metrics["diagnosis"]["layer_error"]["pruned"]
     assert run.data.metrics["achieved_sparsity"] == metrics["achieved_sparsity"]

@@ -9,6 +9,7 @@ import pytest
 from flows.parameters.cross_model import CrossModelParameters
 from flows.parameters.pipeline import PipelineParameters
 from optishear.errors import InputError
+from optishear.models.precision import given_precision
 from optishear.named_source import NamedSource
 from optishear.units import parse_duration
 from tasks.registration.results import flat_metrics
@@ -16,20 +17,23 @@ from tasks.tracking.experiment import connect, public_uri, run_key, tracking_uri
 from tasks.tracking.flow_runs import FAILURE_TAG, tracked_run
 from tasks.tracking.parameters import TrackingParameters
 
+PRECISION = given_precision("float32")
+
 
 def test_a_repeated_run_is_one_run(tracked_parameters: PipelineParameters, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     for seconds in (12.5, 12.5):
         report.write_text("page")
-        with tracked_run("pipeline", tracked_parameters) as run:
+        with tracked_run("pipeline", tracked_parameters, PRECISION) as run:
             run.log_parameters({"sparsity": "0.5", "tasks": ["boolq"], "limit": None})
             run.log_metrics({"seconds/search": seconds, "pruned/acc,none": 0.5, "missing": None})
             run.log_file(report)
     client = run.client
     (only,) = client.search_runs([run.tracking.experiment_id])
     assert only.info.status == "FINISHED"
+    assert only.data.tags["precision"] == "float32 (as given)"
     assert only.info.run_name == "pipeline model 0.5"
-    assert only.data.params == {"sparsity": "0.5", "tasks": "['boolq']"}
+    assert only.data.params == {"sparsity": "0.5", "tasks": "['boolq']", "working_dtype": "float32"}
     assert only.data.metrics == {"seconds/search": 12.5, "pruned/acc_none": 0.5}
     assert len(client.get_metric_history(only.info.run_id, "seconds/search")) == 1
     assert [file.path for file in client.list_artifacts(only.info.run_id)] == ["report.html"]
@@ -37,14 +41,14 @@ def test_a_repeated_run_is_one_run(tracked_parameters: PipelineParameters, tmp_p
 
 def test_another_value_of_a_param_keeps_the_first(tracked_parameters: PipelineParameters) -> None:
     for batch_size in (8, 4):
-        with tracked_run("pipeline", tracked_parameters) as run:
+        with tracked_run("pipeline", tracked_parameters, PRECISION) as run:
             run.log_parameters({"batch_size": batch_size})
-    assert run.read().data.params == {"batch_size": "8"}
+    assert run.read().data.params["batch_size"] == "8"
 
 
 def test_a_changed_value_is_another_step(tracked_parameters: PipelineParameters) -> None:
     for seconds in (12.5, 12.5, 13.0, 13.0, 12.5):
-        with tracked_run("pipeline", tracked_parameters) as run:
+        with tracked_run("pipeline", tracked_parameters, PRECISION) as run:
             run.log_metrics({"seconds": seconds, "broken": float("inf")})
     history = run.client.get_metric_history(run.run_id, "seconds")
     assert [(each.step, each.value) for each in history] == [(0, 12.5), (1, 13.0), (2, 12.5)]
@@ -52,7 +56,7 @@ def test_a_changed_value_is_another_step(tracked_parameters: PipelineParameters)
 
 
 def test_points_are_logged_once_for_each_step(tracked_parameters: PipelineParameters) -> None:
-    with tracked_run("search", tracked_parameters) as run:
+    with tracked_run("search", tracked_parameters, PRECISION) as run:
         run.log_points([("best,kl", 8, 0.5), ("best,kl", 16, 0.4)])
         run.log_points([("best,kl", 8, 0.5), ("best,kl", 16, 0.4), ("best,kl", 24, 0.3), ("best,kl", 24, 0.3)])
     history = run.client.get_metric_history(run.run_id, "best_kl")
@@ -65,19 +69,19 @@ def test_a_table_is_replaced(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     table = pa.table({"model": ["dense", "pruned"], "perplexity": [20.5, float("inf")]})
     for _ in range(2):
-        with tracked_run("pipeline", tracked_parameters) as run:
+        with tracked_run("pipeline", tracked_parameters, PRECISION) as run:
             run.log_table(table, "comparison.json")
     loaded = run.client.load_table(run.tracking.experiment_id, "comparison.json", [run.run_id])
     assert loaded.to_dict("list") == {"model": ["dense", "pruned"], "perplexity": [20.5, float("inf")]}
 
 
 def test_a_failure_is_told_and_forgotten_after_success(tracked_parameters: PipelineParameters) -> None:
-    with pytest.raises(RuntimeError), tracked_run("pipeline", tracked_parameters) as run:
+    with pytest.raises(RuntimeError), tracked_run("pipeline", tracked_parameters, PRECISION) as run:
         raise RuntimeError("out of disk")
     failed = run.read()
     assert failed.info.status == "FAILED"
     assert failed.data.tags[FAILURE_TAG] == "RuntimeError: out of disk"
-    with tracked_run("pipeline", tracked_parameters) as again:
+    with tracked_run("pipeline", tracked_parameters, PRECISION) as again:
         pass
     assert again.run_id == run.run_id
     finished = run.read()
@@ -93,6 +97,7 @@ def test_a_run_is_known_by_what_it_makes(tracked_parameters: PipelineParameters,
     )
     assert run_key("pipeline", same) == key
     assert run_key("search", same) != key
+    assert run_key("pipeline", same.model_copy(update={"dtype": "float32"})) != key
     assert run_key("pipeline", same.model_copy(update={"seed": 1})) != key
     (moved / "model.safetensors").write_bytes(b"others!")
     assert run_key("pipeline", same) != key

@@ -8,6 +8,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from flows.parameters.pipeline import PipelineParameters
+from optishear.models.precision import given_precision
 from optishear.searching.journal import Journal
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.search import load_recipe, search_stage
@@ -17,6 +18,8 @@ from tasks.tracking import search_metrics
 from tasks.tracking.flow_runs import tracked_run
 from tasks.tracking.mlflow_run import TrackedRun
 from tasks.tracking.stage_runs import stage_run
+
+PRECISION = given_precision("float32")
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def search(parameters: PipelineParameters) -> Callable[[], tuple[Artifact, Run]]
         blocks = calibrate_stage.make(parameters)
         observed = statistics_stage.make(parameters, blocks)
         request = search_stage.request(parameters, blocks, observed)
-        with tracked_run("pipeline", parameters), stage_run("search", request) as stage:
+        with tracked_run("pipeline", parameters, PRECISION), stage_run("search", request) as stage:
             assert stage is not None
             found = search_stage.make(parameters, blocks, observed)
             stage.finish(found, {})
@@ -109,7 +112,7 @@ def test_a_stopped_search_goes_on_without_logging_a_step_twice(
     blocks = calibrate_stage.make(other)
     observed = statistics_stage.make(other, blocks)
     with (
-        tracked_run("pipeline", other),
+        tracked_run("pipeline", other, PRECISION),
         stage_run("search", search_stage.request(other, blocks, observed)) as stage,
     ):
         assert stage is not None

@@ -9,10 +9,14 @@ from mlflow.tracking import MlflowClient
 from prefect import flow
 
 from flows.parameters.pipeline import PipelineParameters
+from optishear.models.precision import given_precision
 from tasks.engine.stage import Stage
 from tasks.store.artifacts import Artifact
 from tasks.tracking.flow_runs import FAILURE_TAG, KEY_TAG, tracked_run
 from tasks.tracking.stage_runs import RunReference, joined, running_reference
+
+PRECISION = given_precision("float32")
+
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -40,7 +44,7 @@ class Words:
     def run(self) -> Artifact:
         @flow(name="pipeline")
         def pipeline() -> Artifact:
-            with tracked_run("pipeline", self.parameters):
+            with tracked_run("pipeline", self.parameters, PRECISION):
                 return self.stage(self.parameters)
 
         return pipeline()
@@ -97,7 +101,7 @@ def test_a_failed_stage_is_continued(words: Words) -> None:
 
 
 def test_another_process_finds_the_run_by_its_key(words: Words) -> None:
-    with tracked_run("pipeline", words.parameters):
+    with tracked_run("pipeline", words.parameters, PRECISION):
         reference = running_reference()
     assert running_reference() is None
     assert reference is not None
@@ -119,7 +123,7 @@ def test_without_a_flow_that_is_tracked_nothing_is_logged(words: Words) -> None:
     with joined(None):
         assert running_reference() is None
         words.stage.make(words.parameters)
-    with tracked_run("pipeline", words.parameters):
+    with tracked_run("pipeline", words.parameters, PRECISION):
         pass
     assert len(words.runs) == 1
 
@@ -128,7 +132,7 @@ def test_without_a_flow_that_is_tracked_nothing_is_logged(words: Words) -> None:
 def test_a_stage_works_while_mlflow_is_away(
     words: Words, call: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with tracked_run("pipeline", words.parameters):
+    with tracked_run("pipeline", words.parameters, PRECISION):
         pass
 
     def away(*_: object, **__: object) -> None:

@@ -1,0 +1,85 @@
+"""In which dtype a stage computes, settled before its key is made, so that the key says what is computed.
+
+``dtype: auto`` depends on the processor, and the one that computes is the one that counts. A stage in this process asks
+this process's device. A stage on the work pool runs on a worker whose device is not seen from here: the pool is asked
+once, by a run of the deployment ``precision``, and its answer is an artifact, so that it holds for all runs. The flow
+then hands a plain dtype over with every stage: its key is the same on both sides, and the stages of one run do not mix
+precisions, whichever worker takes them. Workers of one pool are taken for alike; one whose device emulates the dtype
+says so in its log, and computes in it all the same, because the key says so.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+from optishear.models.load import resolve_device
+from optishear.models.precision import AUTO, Precision, announce, choose_precision, given_precision
+from optishear.parameters.base import Parameters
+from optishear.parameters.model import ModelParameters
+from tasks.engine.deployments import finish_deployment, handed_over
+from tasks.engine.placement import GPU_POOL, uses_deployments
+from tasks.store.artifacts import Artifact, Reference, Request, find, make_once
+from tasks.store.json_file import write_json
+from tasks.store.keys import content_key
+
+NAME = "precision"
+PRECISION = "precision.json"
+_VERSION = 1
+Group = TypeVar("Group", bound=Parameters)
+
+
+def precision_of(parameters: ModelParameters) -> Precision:
+    """In which dtype the stages of a run compute, and why; those that need a GPU, where they run on the pool.
+
+    Raises:
+        InputError: if the device is not there.
+    """
+    if parameters.dtype == AUTO and uses_deployments(parameters):
+        return _precision_of_pool(parameters)
+    if parameters.dtype == AUTO:
+        return choose_precision(AUTO, resolve_device(parameters.device))
+    return given_precision(parameters.dtype)
+
+
+def with_dtype(parameters: Group, *, on_gpu: bool) -> Group:
+    """Parameters with a plain dtype in place of ``auto``, for a stage.
+
+    Args:
+        parameters: of the stage.
+        on_gpu: whether the stage runs on the pool where stages do that need a GPU.
+
+    Raises:
+        InputError: if the device is not there.
+    """
+    if not isinstance(parameters, ModelParameters) or parameters.dtype != AUTO:
+        return parameters
+    if on_gpu and uses_deployments(parameters):
+        precision = _precision_of_pool(parameters)
+    else:
+        precision = choose_precision(AUTO, resolve_device(parameters.device))
+    return parameters.model_copy(update={"dtype": precision.dtype})
+
+
+def make_precision(parameters: ModelParameters) -> Artifact:
+    """What ``auto`` is on this worker's device, kept as the answer of the pool."""
+
+    def write(outputs: Path) -> None:
+        write_json(outputs / PRECISION, asdict(choose_precision(AUTO, resolve_device(parameters.device))))
+
+    return make_once(_request(parameters), write)
+
+
+def _precision_of_pool(parameters: ModelParameters) -> Precision:
+    request = _request(parameters)
+    if find(request.stage, request.key) is None:
+        asked = handed_over(parameters, ModelParameters, {})
+        finish_deployment(f"{NAME}-stage/{NAME}", asked, NAME, request.key)
+    answer = Reference(stage=request.stage, key=request.key).artifact()
+    precision = Precision(**answer.read_json(PRECISION))
+    announce(precision)
+    return precision
+
+
+def _request(parameters: ModelParameters) -> Request:
+    matter, inputs = {"device": parameters.device}, {"pool": GPU_POOL}
+    return Request(NAME, _VERSION, content_key(NAME, _VERSION, matter, inputs), matter, inputs)
