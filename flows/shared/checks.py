@@ -1,9 +1,5 @@
 """Cheap checks of a flow's input, all made before anything expensive begins."""
 
-from pathlib import Path
-
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_utils import PreTrainedModel
 
 from flows.parameters.cross_model import CrossModelParameters
@@ -24,11 +20,10 @@ from optishear.errors import InputError
 from optishear.evaluation.evaluate import NO_TEXT, check_evaluation
 from optishear.evidence.crossed import check_places
 from optishear.formats.stored import open_checkpoint, stored_format
-from optishear.models.gguf import convert_gguf
+from optishear.models.finite import check_float16
 from optishear.models.layers import prunable_layers
-from optishear.models.load import resolve_device
-from optishear.models.quiet import quiet_transformers
-from optishear.models.source import ModelSource
+from optishear.models.load import model_without_weights, resolve_device
+from optishear.models.memory import check_memory, weight_count
 from optishear.parameters.base import Parameters
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.evaluation import EvaluationParameters
@@ -45,6 +40,7 @@ from optishear.searching.finalists import fitting_sequences
 from optishear.searching.shared import check_shared
 from tasks.engine.parameters import PlacementParameters
 from tasks.engine.placement import check_placement, uses_deployments
+from tasks.engine.precision import precision_of
 from tasks.registration.parameters import RegistryParameters
 from tasks.stages.prune import CHECKPOINT
 from tasks.store.model_sources import find_model
@@ -176,9 +172,10 @@ def _check_export(parameters: ExportParameters) -> None:
 def _check_model(parameters: ModelParameters) -> None:
     """Whether the model is there, and whether lengths, pattern and recipe fit it."""
     source = find_model(parameters.model)
-    model = _without_weights(source, parameters.trust_remote_code)
+    model = model_without_weights(source, parameters.trust_remote_code)
     if model is None:
         return
+    _check_precision(parameters, model)
     if isinstance(parameters, CalibrationParameters):
         check_context(model, "sequence_length", parameters.sequence_length)
     if isinstance(parameters, EvaluationParameters) and parameters.evaluation_text != NO_TEXT:
@@ -193,15 +190,9 @@ def _check_model(parameters: ModelParameters) -> None:
             check_pattern(parameters.sparsity, layers)
 
 
-def _without_weights(source: ModelSource, trust_remote_code: bool) -> PreTrainedModel | None:
-    """The model's structure on the meta device; ``None`` where loading it will tell better what is wrong."""
-    if source.gguf is not None:
-        convert_gguf(source.gguf, Path(source.location))
-    options = {"trust_remote_code": trust_remote_code}
-    try:
-        with quiet_transformers(), torch.device("meta"):
-            config = AutoConfig.from_pretrained(source.location, revision=source.revision, **options)
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, **options)
-    except (OSError, ValueError, KeyError):
-        return None
-    return model
+def _check_precision(parameters: ModelParameters, model: PreTrainedModel) -> None:
+    """Whether the family can be computed in the dtype, and whether the weights fit into the memory of this machine."""
+    check_float16(parameters.model, model.config, parameters.dtype)
+    if not uses_deployments(parameters):  # elsewhere the worker has the memory
+        dtype = precision_of(parameters).dtype
+        check_memory(parameters.model, weight_count(model), dtype, resolve_device(parameters.device))

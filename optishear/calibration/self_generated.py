@@ -12,7 +12,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StaticCache
 
 from optishear.calibration.calibration_set import CalibrationSet
-from optishear.errors import InputError
+from optishear.models.finite import not_finite
 
 
 def generate(
@@ -63,7 +63,7 @@ def _generate_rows(
         output = model(token, past_key_values=cache, use_cache=True)
         cache = output.past_key_values
         # The embedding may be padded beyond the vocabulary, with rows that were never trained.
-        token = _sample(output.logits[:, -1, : len(tokenizer)].float(), chances[:, step : step + 1])
+        token = _sample(output.logits[:, -1, : len(tokenizer)], chances[:, step : step + 1])
         tokens.append(token)
         progress.update(rows)
     progress.update(rows)
@@ -76,12 +76,10 @@ def _sample(logits: Tensor, chances: Tensor) -> Tensor:
     One number per row is all the randomness, so it can be drawn on the CPU and the tokens do not depend on the
     device's generator.
     """
-    cumulative = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
+    cumulative = logits.float().softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
     total = cumulative[:, -1:]
     if not bool(torch.isfinite(total).all()):
-        raise InputError(
-            "The model's outputs are not finite, so no text can be sampled from it; load it in bfloat16 or float32."
-        )
+        raise not_finite("The model's outputs are", logits.dtype)
     token = torch.searchsorted(cumulative, chances * total, right=True)
     return token.clamp_(max=logits.shape[-1] - 1)
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from optishear.errors import InputError
+from optishear.models.finite import not_finite
 
 # Logits of one forward pass, and of one float32 softmax: bounds on memory that a large vocabulary would break.
 _LOGITS_PER_PASS = 2**29
@@ -61,13 +62,19 @@ def perplexity(model: PreTrainedModel, windows: Tensor, batch_size: int = 8) -> 
 
 
 def window_losses(model: PreTrainedModel, windows: Tensor, batch_size: int = 8) -> list[float]:
-    """Mean negative log-likelihood of each window in nats; the arguments are those of ``perplexity``."""
+    """Mean negative log-likelihood of each window in nats; the arguments are those of ``perplexity``.
+
+    Raises:
+        InputError: if the outputs of a model in float16 are not finite.
+    """
     vocabulary = model.config.get_text_config().vocab_size
     batch_size = max(1, min(batch_size, _LOGITS_PER_PASS // (windows.shape[1] * vocabulary)))
     losses: list[float] = []
     with tqdm(total=len(windows), unit="window", desc="perplexity") as progress:
         for batch in windows.split(batch_size):
             losses += _losses(model, batch.to(model.device)).tolist()
+            if model.dtype == torch.float16 and not all(map(math.isfinite, losses)):
+                raise not_finite("The model's outputs are", model.dtype)
             progress.update(len(batch))
     return losses
 

@@ -15,8 +15,10 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from optishear.errors import InputError, first_line
 from optishear.formats.stored import open_checkpoint, stored_format
+from optishear.models.finite import check_float16, check_outputs
 from optishear.models.folder import checkpoint_folder
 from optishear.models.gguf import convert_gguf
+from optishear.models.memory import check_memory, weight_count
 from optishear.models.precision import Precision, announce, check_dtype, choose_precision, warn_if_emulated
 from optishear.models.quiet import quiet_transformers
 from optishear.models.source import ModelSource, resolve_model
@@ -54,8 +56,9 @@ def load_model(
         trust_remote_code: run model code that comes with the checkpoint.
 
     Raises:
-        InputError: if the model, the dtype or the device cannot be used; as much as possible before the weights
-            are read.
+        InputError: if the model, the dtype or the device cannot be used, or the memory is too small; as much as
+            possible before the weights are read. A model that overflows in float16 is found by a pass over a few
+            tokens.
     """
     check_dtype(dtype)
     target = resolve_device(device)
@@ -69,13 +72,46 @@ def load_model(
         config = _causal_config(source, options)
         tokenizer = _tokenizer(source, options)
         precision = choose_precision(dtype, target)
+        check_float16(source.name, config, precision.dtype)
+        empty = _without_weights(config, trust_remote_code)
+        if empty is not None:
+            check_memory(source.name, weight_count(empty), precision.dtype, target)
         announce(precision)
         warn_if_emulated(precision.dtype, target)
         loaded = _weights(source, config, precision.torch_dtype, options)
     remember_origin(loaded, lambda: checkpoint_folder(source), lambda wider: _weights(source, config, wider, options))
     loaded.requires_grad_(False).train(False).to(target)
     loaded.config.get_text_config().use_cache = False
+    if precision.dtype == "float16":
+        check_outputs(loaded, tokenizer.bos_token_id or 0)
     return LoadedModel(loaded, tokenizer, source, precision)
+
+
+def model_without_weights(source: ModelSource, trust_remote_code: bool) -> PreTrainedModel | None:
+    """The model's structure on the meta device; ``None`` where loading it will say better what is wrong.
+
+    Raises:
+        InputError: if a GGUF file cannot be converted.
+    """
+    if source.gguf is not None:
+        convert_gguf(source.gguf, Path(source.location))
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(
+                source.location, revision=source.revision, trust_remote_code=trust_remote_code
+            )
+    except (OSError, ValueError, KeyError):
+        return None
+    return _without_weights(config, trust_remote_code)
+
+
+def _without_weights(config: PreTrainedConfig, trust_remote_code: bool) -> PreTrainedModel | None:
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception:  # a checkpoint's own code may raise anything on the meta device, and load all the same
+        return None
+    return model
 
 
 def resolve_device(device: str) -> torch.device:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optishear.errors import InputError
+from optishear.models.finite import not_finite
 from optishear.models.layers import PrunableLayer
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pattern import Pattern
@@ -65,11 +65,8 @@ def solve_layers(tasks: list[LayerTask], moment: Tensor, parameters: Reconstruct
         InputError: if the inputs were not finite.
     """
     if not bool(moment.isfinite().all()):
-        module = tasks[0].layer.module
-        raise InputError(
-            f"What the layer {tasks[0].layer.name!r} reads is not finite in {str(module.weight.dtype).split('.')[-1]}; "
-            "give dtype bfloat16 or float32."
-        )
+        layer = tasks[0].layer
+        raise not_finite(f"The inputs of the layer {layer.name!r} are", layer.module.weight.dtype)
     # What no calibration token went through says nothing about its weights.
     unused = not bool(moment.diagonal().any())
     if parameters.reconstruction == "sparsegpt" and not unused:

@@ -4,9 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
-import torch
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibration_set import CalibrationSet
@@ -14,6 +12,7 @@ from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import PrunableLayer, prunable_layers
+from optishear.models.memory import free_memory
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
@@ -169,9 +168,7 @@ def memory_budget(parameters: SearchParameters, layers: list[PrunableLayer]) -> 
     """Bytes for rank caches: the parameter, else a quarter of what is free on the weights' device."""
     if parameters.memory_budget is not None:
         return parameters.memory_budget * 2**30
-    device = layers[0].module.weight.device
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return free / 4
+    return free_memory(layers[0].module.weight.device) / 4
 
 
 def search_result(

@@ -8,6 +8,7 @@ from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibration_set import CalibrationSet
+from optishear.models.finite import not_finite
 from optishear.models.layers import prunable_layers
 from optishear.statistics.statistics import Statistics
 
@@ -26,6 +27,9 @@ def collect_statistics(
         calibration: token blocks [sequences, sequence_length].
         batch_size: sequences per forward pass.
         progress: show a progress bar.
+
+    Raises:
+        InputError: if the inputs of a layer or the last hidden states are not finite, after the first such batch.
     """
     layers = prunable_layers(model)
     device = layers[0].module.weight.device
@@ -47,10 +51,20 @@ def collect_statistics(
     try:
         batches = calibration.tokens.split(batch_size)
         for batch in tqdm(batches, desc="statistics", unit="batch", disable=not progress):
-            model.base_model(batch.to(device), use_cache=False)
+            output = model.base_model(batch.to(device), use_cache=False)
+            _check_finite(sums, output.last_hidden_state)
             last["input"] = last["sum"] = None
     finally:
         for handle in handles:
             handle.remove()
     sequences = len(calibration.tokens)
     return Statistics({layer.name: (sums[layer.name] / sequences).float() for layer in layers})
+
+
+def _check_finite(sums: dict[str, Tensor], hidden: Tensor) -> None:
+    """Refuse what is not finite, naming the first layer, in the order in which they run, that reads it."""
+    for name, total in sums.items():
+        if not bool(total.isfinite().all()):
+            raise not_finite(f"The inputs of the layer {name!r} are", hidden.dtype)
+    if not bool(hidden.isfinite().all()):
+        raise not_finite("The model's last hidden states are", hidden.dtype)

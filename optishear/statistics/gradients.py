@@ -9,6 +9,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.models.features import split_at_head
+from optishear.models.finite import not_finite
 from optishear.models.layers import prunable_layers
 
 
@@ -26,6 +27,9 @@ def collect_gradients(model: PreTrainedModel, calibration: CalibrationSet, progr
 
     Returns:
         For each layer's name float16 [out, in] on the CPU.
+
+    Raises:
+        InputError: if a layer's gradients are not finite.
     """
     layers = prunable_layers(model)
     split = split_at_head(model)
@@ -47,6 +51,9 @@ def collect_gradients(model: PreTrainedModel, calibration: CalibrationSet, progr
         for layer, need in zip(layers, needed, strict=True):
             layer.module.weight.requires_grad_(need)
             layer.module.weight.grad = None
+    for name, total in sums.items():
+        if not bool(total.isfinite().all()):
+            raise not_finite(f"The gradients of the layer {name!r} are", model.dtype)
     return {name: _scaled(total.sqrt_()) for name, total in sums.items()}
 
 
