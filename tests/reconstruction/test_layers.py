@@ -52,7 +52,7 @@ def test_inputs_that_are_not_finite_are_refused(method: str) -> None:
     broken = moment()
     broken[3, 5] = torch.inf
     with pytest.raises(
-        InputError, match="inputs of the layer .* are not finite in float16, .* give dtype auto, bfloat16"
+        InputError, match=r"inputs of the layer .* are not finite in float16, .* give dtype auto, bfloat16"
     ):
         solve_layers([task("0.5", dtype=torch.float16)], broken, ReconstructionParameters(reconstruction=method))
 

@@ -13,7 +13,7 @@ from tasks.stages.parameters import EvaluateStageParameters
 
 @pytest.fixture
 def parameters(model: Path) -> EvaluateStageParameters:
-    return EvaluateStageParameters(model=str(model), placement="in_process")
+    return EvaluateStageParameters(model=str(model), placement="in_process", dtype="float32")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_auto_is_the_device_that_is_there(parameters: EvaluateStageParameters, g
 def test_a_worker_makes_what_the_flow_waits_for(model_folder: Path, device: str) -> None:
     from flows import gpu_stages as stages
 
-    asked = EvaluateStageParameters(model=str(model_folder), device=device, placement="deployments")
+    asked = EvaluateStageParameters(model=str(model_folder), device=device, dtype="float32", placement="deployments")
     waited_for = footprint_stage.request(asked).key
     made = stages.footprint(ModelParameters(**handed_over(asked, ModelParameters, {})["parameters"]))
     assert made.key == waited_for
