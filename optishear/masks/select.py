@@ -119,10 +119,26 @@ def row_ranks(scores: Tensor) -> Tensor:
         [out, in] int16 where rows are shorter than 2^15, else int32, so that ``ranks >= k`` is the mask that
         prunes k of each row, for every k.
     """
-    order = torch.argsort(scores, dim=1, stable=True)
+    order = _order(scores)
     ranks = empty_ranks(scores)
     positions = torch.arange(scores.shape[1], device=scores.device, dtype=ranks.dtype).expand_as(order)
     return ranks.scatter_(1, order, positions)
+
+
+def _order(scores: Tensor) -> Tensor:
+    """The columns of each row from its lowest score to its highest, [out, in] int64; equal scores by column."""
+    if scores.device.type == "cpu" and scores.dtype == torch.float32:
+        bits = scores.numpy().view(np.int32)
+        if bits.min() >= _BITS_OF_MINUS_INFINITY:
+            # Integers with the score above the column are sorted by vector instructions, and no two are equal: some
+            # four times as fast as a stable sort of the scores that carries the columns along.
+            keys = bits.astype(np.int64)
+            keys <<= 32
+            keys |= np.arange(keys.shape[1])
+            keys.sort(axis=1)
+            keys &= 2**32 - 1
+            return torch.from_numpy(keys)
+    return torch.argsort(scores, dim=1, stable=True)
 
 
 def empty_ranks(like: Tensor) -> Tensor:

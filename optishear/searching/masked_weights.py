@@ -115,17 +115,24 @@ class MaskedWeights:
             band: half-width of the neighbourhood, as a share of the row length.
         """
         layer = self._layers[index]
-        if layer.applied is None:
+        if layer.applied is None or layer.metric is None:
             raise RuntimeError("no candidate is on the weights")
         key, count = layer.applied
-        width = max(2, int(band * gradient.shape[1]))
-        if layer.ranks is not None and layer.ranks_of == key:
-            ranks = layer.ranks
+        inputs = gradient.shape[1]
+        width = max(2, int(band * inputs))
+        if layer.ranks is None or layer.ranks_of != key:
+            ranks = self._compute_ranks(layer, layer.metric)
+            # Who asks for the costs is about to change the counts.
+            layer.ranks_of = key
         else:
-            assert layer.metric is not None
-            ranks = row_ranks(layer.scores(layer.metric).rows(slice(None)))
+            ranks = layer.ranks
         near = (ranks >= count - width) & (ranks < count + width)
-        return -float((gradient * layer.original * near).sum(dtype=torch.float32)) / max(1, int(near.sum()))
+        weights = torch.empty_like(layer.original)
+        masked(layer.original, near, weights)
+        total = torch.dot(gradient.flatten().float(), weights.flatten().float())
+        # Each rank is there once in every row.
+        columns = min(count + width, inputs) - max(count - width, 0)
+        return -float(total) / max(1, columns * len(gradient))
 
     @torch.no_grad()
     def _prune(self, change: "_Change", rows: slice) -> None:
@@ -151,13 +158,30 @@ class MaskedWeights:
             return _Change(layer, metric, key, count, scores=None, keeps_ranks=True)
         only_the_count_changes = layer.applied is not None and layer.applied[0] == key
         keeps_ranks = only_the_count_changes and not self.pattern.is_structured
-        if keeps_ranks and layer.ranks is None:
-            room = empty_ranks(layer.original)
-            keeps_ranks = self.rank_cache_bytes + room.nbytes <= self.memory_budget
-            if keeps_ranks:
-                layer.ranks = room
-                self.rank_cache_bytes += room.nbytes
+        keeps_ranks = keeps_ranks and self._has_room_for_ranks(layer)
         return _Change(layer, metric, key, count, layer.scores(metric), keeps_ranks)
+
+    def _compute_ranks(self, layer: _Layer, metric: MetaMetric | PowerMetric) -> Tensor:
+        """The ranks of a layer, in the room that is kept for them where there is one."""
+        ranks = layer.ranks if self._has_room_for_ranks(layer) else empty_ranks(layer.original)
+        assert ranks is not None
+        scores = layer.scores(metric)
+
+        def rank(rows: slice) -> None:
+            ranks[rows] = row_ranks(scores.rows(rows))
+
+        list(_threads().map(rank, _row_blocks(layer.original)))
+        return ranks
+
+    def _has_room_for_ranks(self, layer: _Layer) -> bool:
+        """Whether the layer has, or now gets, memory for its ranks."""
+        if layer.ranks is None:
+            room = empty_ranks(layer.original)
+            if self.rank_cache_bytes + room.nbytes > self.memory_budget:
+                return False
+            layer.ranks = room
+            self.rank_cache_bytes += room.nbytes
+        return True
 
 
 @dataclass(frozen=True)

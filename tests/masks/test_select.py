@@ -49,6 +49,7 @@ def test_every_kind_of_lowest_score_goes_first(lowest: float) -> None:
     scores[:, ::4] = lowest
     for pruned in (1, 5, 8, 9, 20):
         assert torch.equal(row_mask(scores, pruned), by_sorting(scores, pruned))
+        assert torch.equal(row_ranks(scores) >= pruned, by_sorting(scores, pruned))
 
 
 def test_many_rows_are_shared_between_threads() -> None:
