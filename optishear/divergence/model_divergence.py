@@ -1,5 +1,6 @@
 """The model-wise reconstruction error: how far a pruned model's outputs are from the dense model's."""
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -80,7 +81,6 @@ class ModelDivergence:
         self._likeliest = torch.cat(likeliest) if likeliest else None
         self._log_masses = torch.cat(log_masses) if log_masses else None
 
-    @torch.no_grad()
     def measure(self, sequences: int | None = None) -> dict[Divergence, float]:
         """Distances of the model's present outputs from the dense ones, on the first ``sequences`` sequences.
 
@@ -89,36 +89,26 @@ class ModelDivergence:
             ``frobenius``: Frobenius norm of the logits' difference over all tokens. Infinite where the pruned
             outputs are not finite.
         """
-        tokens = self.tokens if sequences is None else self.tokens[:sequences]
-        squared = 0.0
-        divergence = 0.0
-        at = 0
-        for batch in tokens.split(self._batch_size):
-            features = self._model.features(batch).flatten(0, -2)
-            if "frobenius" in self.divergences:
-                squared += float(self._squared_distance(features, at))
-            if "kl" in self.divergences:
-                divergence += sum(float(self._divergence(*each)) for each in _chunks(features, at))
-            at += len(features)
-        measured: dict[Divergence, float] = {}
-        if "kl" in self.divergences:
-            measured["kl"] = _finite_or_infinite(divergence / tokens.numel())
-        if "frobenius" in self.divergences:
-            measured["frobenius"] = _finite_or_infinite(squared**0.5)
-        return {name: measured[name] for name in self.divergences}
+        return over_sequences(self.measure_each(0, sequences))
 
     @torch.no_grad()
-    def measure_each(self) -> list[float]:
-        """The KL divergence of each sequence by itself, in nats, for a paired comparison of two models."""
-        length = self.tokens.shape[1]
-        divergences = []
-        for index, sequence in enumerate(self.tokens):
-            features = self._model.features(sequence[None]).flatten(0, -2)
-            total = sum(float(self._divergence(*each)) for each in _chunks(features, index * length))
-            divergences.append(_finite_or_infinite(total / length))
-        return divergences
+    def measure_each(self, first: int = 0, count: int | None = None) -> list[dict[Divergence, float]]:
+        """The distances of ``measure`` for each of ``count`` sequences from ``first`` on, by itself."""
+        tokens = self.tokens[first:] if count is None else self.tokens[first : first + count]
+        at = first * tokens.shape[1]
+        measured: list[dict[Divergence, float]] = []
+        for batch in tokens.split(self._batch_size):
+            features = self._model.features(batch).flatten(0, -2)
+            values: dict[Divergence, Tensor] = {}
+            if "kl" in self.divergences:
+                values["kl"] = torch.cat([self._divergence(*each) for each in _chunks(features, at)])
+            if "frobenius" in self.divergences:
+                values["frobenius"] = self._squared_distance(features, at)
+            measured += _by_sequence(values, len(batch))
+            at += len(features)
+        return [{name: each[name] for name in self.divergences} for each in measured]
 
-    def backward(self, first: int, count: int) -> None:
+    def backward(self, first: int, count: int) -> list[dict[Divergence, float]]:
         """Back-propagate the mean KL divergence of some sequences to whatever weights require a gradient.
 
         The logits are back-propagated to the features chunk by chunk, and the features to the weights by as many
@@ -127,25 +117,40 @@ class ModelDivergence:
         Args:
             first: first sequence.
             count: number of sequences.
+
+        Returns:
+            The distances of each sequence, which the pass gives too: as ``measure_each``, but without ``frobenius``
+            where no dense hidden states are kept of a sequence.
         """
         length = self.tokens.shape[1]
         at = first * length
+        measured: list[dict[Divergence, float]] = []
         for batch in self.tokens[first : first + count].split(max(1, TOKENS_PER_BACKWARD // length)):
             features = self._model.features(batch).flatten(0, -2)
             leaf = features.detach().requires_grad_(True)
+            divergences = []
             for chunk, start in _chunks(leaf, at):
-                (self._divergence(chunk, start) / (count * length)).backward()
+                divergence = self._divergence(chunk, start)
+                (divergence.sum(dtype=torch.float64) / (count * length)).backward()
+                divergences.append(divergence.detach())
             features.backward(leaf.grad)
-            at += len(features)
+            values: dict[Divergence, Tensor] = {"kl": torch.cat(divergences)}
+            if self._dense_features is not None and at + len(leaf) <= len(self._dense_features):
+                values["frobenius"] = self._squared_distance(leaf.detach(), at)
+            measured += _by_sequence(values, len(batch))
+            at += len(leaf)
+        return measured
 
     def _squared_distance(self, features: Tensor, at: int) -> Tensor:
+        """Of the logits of each token, [tokens] float32."""
         assert self._dense_features is not None
         difference = features.float() - self._dense_features[at : at + len(features)].float()
         if self._gram is None:
-            return difference.square().sum(dtype=torch.float64)
-        return ((difference @ self._gram) * difference).sum(dtype=torch.float64)
+            return difference.square().sum(dim=-1)
+        return ((difference @ self._gram) * difference).sum(dim=-1)
 
     def _divergence(self, features: Tensor, at: int) -> Tensor:
+        """KL divergence at each token, [tokens] float32."""
         assert self._likeliest is not None
         assert self._log_masses is not None
         logits = self._model.logits(features)
@@ -158,7 +163,27 @@ class ModelDivergence:
         tail_dense = 1 - dense.sum(dim=-1)
         tail_pruned = (1 - log_pruned.exp().sum(dim=-1)).clamp_min(SMALLEST_TAIL)
         tail = tail_dense.clamp_min(SMALLEST_TAIL) * (tail_dense.clamp_min(SMALLEST_TAIL).log() - tail_pruned.log())
-        return (per_token + torch.where(tail_dense > SMALLEST_TAIL, tail, 0.0)).sum(dtype=torch.float64)
+        return per_token + torch.where(tail_dense > SMALLEST_TAIL, tail, 0.0)
+
+
+def over_sequences(each: list[dict[Divergence, float]]) -> dict[Divergence, float]:
+    """The distances over several sequences of equal length, from those of each by itself."""
+    of_all: dict[Divergence, float] = {}
+    for name in each[0]:
+        values = [distances[name] for distances in each]
+        of_all[name] = math.hypot(*values) if name == "frobenius" else math.fsum(values) / len(values)
+    return of_all
+
+
+def _by_sequence(values: dict[Divergence, Tensor], sequences: int) -> list[dict[Divergence, float]]:
+    """Distances of each sequence, from the KL divergence and the squared distance of each token."""
+    totals = {name: each.reshape(sequences, -1).sum(dim=1, dtype=torch.float64) for name, each in values.items()}
+    if "kl" in totals:
+        totals["kl"] /= len(values["kl"]) // sequences
+    if "frobenius" in totals:
+        totals["frobenius"].sqrt_()
+    rows = zip(*(each.tolist() for each in totals.values()), strict=True)
+    return [dict(zip(totals, map(_finite_or_infinite, row), strict=True)) for row in rows]
 
 
 def _chunks(features: Tensor, at: int) -> Iterator[tuple[Tensor, int]]:

@@ -1,14 +1,14 @@
-"""Measure a candidate: one mask computation and one forward pass, or nothing if the journal knows it."""
+"""Measure a candidate: one mask computation and one forward pass over the sequences that the journal does not know."""
 
 import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from optishear.divergence.model_divergence import ModelDivergence
+from optishear.divergence.model_divergence import Divergence, ModelDivergence, over_sequences
 from optishear.models.layers import PrunableLayer
 from optishear.pattern import Pattern
 from optishear.search_space.candidate import Candidate
-from optishear.searching.journal import Journal, measurement_key
+from optishear.searching.journal import Journal, Measurement, measurement_key
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.sensitivity import marginal_costs
 
@@ -17,7 +17,7 @@ class Evaluator(Protocol):
     """What a search needs to know of its candidates."""
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
-        """All errors by name, ``sparsity_distance``, and the ``seconds`` that it took when it was measured."""
+        """All errors by name, ``sparsity_distance``, and the ``seconds`` that what is new in it took."""
         ...
 
     def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
@@ -25,18 +25,9 @@ class Evaluator(Protocol):
         ...
 
 
-def measure_all(errors: Mapping[str, ModelDivergence], sequences: int) -> dict[str, float]:
-    """The errors of what is on the weights now: ``kl``, and ``kl/NAME`` for a further set of search tokens."""
-    return {
-        f"{divergence}/{name}" if name else divergence: value
-        for name, error in errors.items()
-        for divergence, value in error.measure(sequences).items()
-    }
-
-
-def named_divergences(errors: Mapping[str, ModelDivergence]) -> list[str]:
-    """What ``measure_all`` measures, for a key."""
-    return [f"{name}:{','.join(error.divergences)}" for name, error in errors.items()]
+def objective_name(divergence: str, calibration: str) -> str:
+    """``kl``, or ``kl/NAME`` on a further set of search tokens."""
+    return f"{divergence}/{calibration}" if calibration else divergence
 
 
 class CandidateEvaluator:
@@ -66,32 +57,63 @@ class CandidateEvaluator:
         self._target = pattern.fraction
         # The same numbers of weights fall in another order in groups than in rows.
         self._grouping = str(pattern) if pattern.is_structured else "rows"
-
-    def key(self, candidate: Candidate, sequences: int) -> str:
-        """What identifies a measurement in the journal."""
-        return measurement_key(self._grouping, candidate.key, sequences, *named_divergences(self._errors))
+        # For each key the sequences whose seconds this search has counted.
+        self._counted: dict[str, int] = {}
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
-        """All errors by name (``kl``; ``kl/NAME`` for a further set), ``sparsity_distance``, and ``seconds``."""
-        key = self.key(candidate, sequences)
-        measured = self._journal.get(key)
-        if measured is None:
-            started = time.perf_counter()
-            self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
-            measured = measure_all(self._errors, sequences)
-            measured["seconds"] = time.perf_counter() - started
-            self._journal.put(key, measured)
-        return {**measured, "sparsity_distance": abs(candidate.achieved_sparsity - self._target)}
+        """All errors by name, ``sparsity_distance``, and ``seconds``.
+
+        Only the sequences are run that no search has measured the candidate on, and no sequence's seconds are counted
+        twice in one search: a candidate that is promoted to twice the tokens costs the second half.
+        """
+        seconds = 0.0
+        errors: dict[str, float] = {}
+        for name, error in self._errors.items():
+            key = self._key(candidate, name)
+            known = self._journal.get(key) or {}
+            done = len(known.get("seconds", []))
+            if done < sequences:
+                started = time.perf_counter()
+                self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
+                each = error.measure_each(done, sequences - done)
+                known = self._keep(key, known, each, time.perf_counter() - started)
+            counted = self._counted.get(key, 0)
+            seconds += sum(known["seconds"][counted:sequences])
+            self._counted[key] = max(counted, sequences)
+            each = [{which: known[which][index] for which in error.divergences} for index in range(sequences)]
+            errors |= {objective_name(which, name): value for which, value in over_sequences(each).items()}
+        distance = abs(candidate.achieved_sparsity - self._target)
+        return {**errors, "seconds": seconds, "sparsity_distance": distance}
 
     def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
-        """Cost of one more pruned weight in each layer (``sensitivity.marginal_costs``), and the seconds it took."""
+        """Cost of one more pruned weight in each layer (``sensitivity.marginal_costs``), and the seconds it took.
+
+        On the first sequences the pass measures the candidate too, so that ``measure`` then has nothing to do.
+        """
         key = measurement_key("marginal costs", self._grouping, candidate.key, first, count)
-        measured = self._journal.get(key)
-        if measured is None:
+        known = self._journal.get(key)
+        if known is None:
             started = time.perf_counter()
             self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
-            costs = marginal_costs(self._weights, self._errors[""], self._layers, first, count)
-            measured = {str(index): cost for index, cost in enumerate(costs)}
-            measured["seconds"] = time.perf_counter() - started
-            self._journal.put(key, measured)
-        return [measured[str(index)] for index in range(len(self._layers))], measured["seconds"]
+            costs, each = marginal_costs(self._weights, self._errors[""], self._layers, first, count)
+            if first == 0:
+                own = self._key(candidate, "")
+                measured = self._journal.get(own) or {}
+                self._keep(own, measured, each[len(measured.get("seconds", [])) :], 0.0)
+            known = {"costs": costs, "seconds": [time.perf_counter() - started]}
+            self._journal.put(key, known)
+        return known["costs"], known["seconds"][0]
+
+    def _key(self, candidate: Candidate, name: str) -> str:
+        """What identifies a candidate's measurements on one set of search tokens in the journal."""
+        divergences = ",".join(self._errors[name].divergences)
+        return measurement_key(self._grouping, candidate.key, name, divergences)
+
+    def _keep(self, key: str, known: Measurement, each: list[dict[Divergence, float]], seconds: float) -> Measurement:
+        """Add what was measured on further sequences to what is known of the ones before, in one record."""
+        for distances in each:
+            values = {**distances, "seconds": seconds / len(each)}
+            known = {name: [*known.get(name, []), value] for name, value in values.items()}
+        if each:
+            self._journal.put(key, known)
+        return known

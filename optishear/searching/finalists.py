@@ -17,7 +17,7 @@ from optishear.pattern import Pattern
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.search_space.candidate import Candidate
 from optishear.searching.choice import Choice, on_target
-from optishear.searching.evaluator import measure_all, named_divergences
+from optishear.searching.evaluator import objective_name
 from optishear.searching.journal import Journal, measurement_key
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.trials import Trial
@@ -119,16 +119,19 @@ class Finalists:
             self._weights.restore()
             recipe = candidate.recipe("finalist", self._pattern)
             reconstruct(self._model, recipe, self._statistics, self._calibration, _SOLVER, layer_errors=False)
-            found = measure_all(self._errors, trial.sequences)
-            measured = {_PREFIX + name: value for name, value in found.items()}
+            measured = {
+                _PREFIX + objective_name(divergence, name): [value]
+                for name, error in self._errors.items()
+                for divergence, value in error.measure(trial.sequences).items()
+            }
             self._weights.restore()
-            measured["seconds"] = time.perf_counter() - started
+            measured["seconds"] = [time.perf_counter() - started]
             self._journal.put(key, measured)
-        return {name: value for name, value in measured.items() if name != "seconds"}
+        return {name: values[0] for name, values in measured.items() if name != "seconds"}
 
     def _key(self, candidate: Candidate, sequences: int) -> str:
         fitted_on, solver = len(self._calibration.tokens), _SOLVER.model_dump_json()
-        sets = named_divergences(self._errors)
+        sets = [f"{name}:{','.join(error.divergences)}" for name, error in self._errors.items()]
         return measurement_key("finalist", str(self._pattern), candidate.key, sequences, fitted_on, solver, *sets)
 
 

@@ -58,15 +58,16 @@ class Confirmation:
 class HeldOut:
     """Held-out sequences with the dense model's outputs on them."""
 
-    def __init__(self, model: PreTrainedModel, tokens: Tensor) -> None:
+    def __init__(self, model: PreTrainedModel, tokens: Tensor, batch_size: int = 4) -> None:
         """Compute the dense outputs.
 
         Args:
             model: dense at this moment.
             tokens: [sequences, length] that nothing in the search looks at; fewer than two cannot tell anything.
+            batch_size: sequences per forward pass.
         """
         tokens = tokens[:MOST_SEQUENCES]
-        self._error = ModelDivergence(model, tokens, ("kl",)) if len(tokens) > 1 else None
+        self._error = ModelDivergence(model, tokens, ("kl",), batch_size) if len(tokens) > 1 else None
 
     def compare(self, weights: MaskedWeights, chosen: Candidate, reference: Candidate) -> Confirmation | None:
         """Measure both candidates on the same sequences; ``None`` where there are too few."""
@@ -75,7 +76,7 @@ class HeldOut:
         divergences = []
         for candidate in (chosen, reference):
             weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
-            divergences.append(self._error.measure_each())
+            divergences.append([each["kl"] for each in self._error.measure_each()])
         differences = [theirs - ours for ours, theirs in zip(*divergences, strict=True)]
         finite = all(math.isfinite(difference) for difference in differences)
         return Confirmation(

@@ -5,6 +5,9 @@ import json
 import os
 from pathlib import Path
 
+# Values by name: one for each sequence or layer that was measured, and ``seconds`` among them.
+Measurement = dict[str, list[float]]
+
 
 class Journal:
     """Measurements by key, in memory and, where a path is given, in a journal that survives a kill.
@@ -17,7 +20,7 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         """Open a journal with the measurements of an earlier search."""
         self._path = path
-        self._measured: dict[str, dict[str, float]] = {}
+        self._measured: dict[str, Measurement] = {}
         self._ends_whole = True
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,12 +30,12 @@ class Journal:
     def __len__(self) -> int:
         return len(self._measured)
 
-    def get(self, key: str) -> dict[str, float] | None:
-        """The measurement of a key: objectives by name, and ``seconds``."""
+    def get(self, key: str) -> Measurement | None:
+        """The measurement of a key, as it was kept last."""
         return self._measured.get(key)
 
-    def put(self, key: str, measured: dict[str, float]) -> None:
-        """Keep a measurement."""
+    def put(self, key: str, measured: Measurement) -> None:
+        """Keep a measurement, in place of what was kept under the key before."""
         self._measured[key] = measured
         if self._path is not None:
             line = json.dumps({"key": key, **measured}) + "\n"

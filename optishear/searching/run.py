@@ -121,14 +121,20 @@ class SearchRun:
         with self._bar(plan) as bar:
             for step in range(steps + 1):
                 candidate = space.candidate(space.fixed_metrics, descent.ratios.tolist(), exact=True)
+                batch = step % batches * plan.sequences
+                costs: list[float] = []
+                if batch == 0 and _progress(plan, step, spent) < 1:
+                    # On the sequences that it is judged on, the pass for the costs measures the candidate too.
+                    costs, seconds = self._evaluator.marginal_costs(candidate, batch, plan.sequences)
+                    spent += seconds
                 spent += self._evaluate(candidate, plan).seconds
                 self._tell_generation()
-                progress = max(step / steps, spent / plan.seconds if plan.seconds else 0.0)
+                progress = _progress(plan, step, spent)
                 if progress >= 1:
                     break
-                batch = step % batches * plan.sequences
-                costs, seconds = self._evaluator.marginal_costs(candidate, batch, plan.sequences)
-                spent += seconds
+                if not costs:
+                    costs, seconds = self._evaluator.marginal_costs(candidate, batch, plan.sequences)
+                    spent += seconds
                 descent.step(space.group_means(costs), progress)
                 bar.update()
         best = best_first(self.trials[first:])[: self._parameters.population // 2]
@@ -199,3 +205,8 @@ class SearchRun:
         bar: tqdm[Any]
         with tqdm(total=min(limits, default=None), desc=label, unit="trial", disable=not self._progress) as bar:
             yield bar
+
+
+def _progress(plan: Round, step: int, spent: float) -> float:
+    """How much of a descent is over, from 0 to 1 or more, after some steps and seconds."""
+    return max(step / (plan.trials or 1), spent / plan.seconds if plan.seconds else 0.0)

@@ -106,7 +106,7 @@ def run_search(
     seen = len(errors[""].tokens)
     if parameters.reconstructed_finalists:
         seen = max(seen, parameters.search_sequences + len(fitted_on))
-    held_out = HeldOut(model, main[seen:])
+    held_out = HeldOut(model, main[seen:], batch_size)
     measured = Journal(journal)
     with MaskedWeights(layers, statistics, pattern, budget) as weights:
         evaluator = CandidateEvaluator(layers, weights, errors, measured, pattern)

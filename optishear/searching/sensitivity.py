@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from optishear.divergence.model_divergence import ModelDivergence
+from optishear.divergence.model_divergence import Divergence, ModelDivergence
 from optishear.models.layers import PrunableLayer
 from optishear.searching.masked_weights import MaskedWeights
 
@@ -20,7 +20,7 @@ BAND = 0.04
 
 def marginal_costs(
     weights: MaskedWeights, error: ModelDivergence, layers: list[PrunableLayer], first: int, count: int
-) -> list[float]:
+) -> tuple[list[float], list[dict[Divergence, float]]]:
     """Cost of pruning one more weight of each layer, for the candidate that is on the weights now.
 
     No gradient of a whole model is ever held: each layer's is reduced to one number as soon as it is there.
@@ -33,7 +33,8 @@ def marginal_costs(
         count: number of sequences.
 
     Returns:
-        One number per layer: the rise of the mean KL divergence, in nats, per weight.
+        One number per layer: the rise of the mean KL divergence, in nats, per weight. And the distances of each
+        sequence, as ``ModelDivergence.backward`` gives them.
     """
     costs = [0.0] * len(layers)
     handles = []
@@ -42,14 +43,14 @@ def marginal_costs(
             layer.module.weight.requires_grad_(True)
             reduce = _reducer(costs, index, weights)
             handles.append(layer.module.weight.register_post_accumulate_grad_hook(reduce))
-        error.backward(first, count)
+        measured = error.backward(first, count)
     finally:
         for handle in handles:
             handle.remove()
         for layer in layers:
             layer.module.weight.requires_grad_(False)
             layer.module.weight.grad = None
-    return costs
+    return costs, measured
 
 
 def _reducer(costs: list[float], index: int, weights: MaskedWeights) -> Callable[[Tensor], None]:

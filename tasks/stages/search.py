@@ -29,7 +29,7 @@ RECIPE = "recipe.yaml"
 FRONT = "front"
 # Of the recipe that comes of the same inputs, and of what a measurement means in the journal.
 VERSION = 5
-_JOURNAL_VERSION = 4
+_JOURNAL_VERSION = 5
 
 
 def load_recipe(artifact: Artifact) -> Recipe:

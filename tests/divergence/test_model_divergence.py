@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.divergence import model_divergence
-from optishear.divergence.model_divergence import ModelDivergence
+from optishear.divergence.model_divergence import ModelDivergence, over_sequences
 from optishear.models.features import split_at_head
 from optishear.models.layers import prunable_layers
 from tiny import random_calibration, tiny_model
@@ -69,6 +69,36 @@ def test_fewer_sequences_are_the_first_ones() -> None:
     damage(model)
     measured, expected = error.measure(3), alone.measure()
     assert measured == {name: pytest.approx(value, rel=1e-5) for name, value in expected.items()}
+
+
+def test_each_sequence_by_itself_and_all_together(family: str) -> None:
+    model = tiny_model(family)
+    error = ModelDivergence(model, TOKENS, ("kl", "frobenius"), batch_size=2)
+    alone = [ModelDivergence(model, TOKENS[index : index + 1], ("kl", "frobenius")) for index in range(len(TOKENS))]
+    damage(model)
+    each = error.measure_each()
+    assert each == [{name: pytest.approx(value, rel=1e-5) for name, value in one.measure().items()} for one in alone]
+    assert error.measure_each(1, 3) == [
+        {name: pytest.approx(v, rel=1e-5) for name, v in one.items()} for one in each[1:4]
+    ]
+    assert error.measure() == {name: pytest.approx(value, rel=1e-6) for name, value in over_sequences(each).items()}
+
+
+@pytest.mark.parametrize("tokens_per_backward", [24, 60, 2048])
+def test_a_backward_pass_measures_what_it_goes_through(
+    tokens_per_backward: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_divergence, "TOKENS_PER_BACKWARD", tokens_per_backward)
+    model = tiny_model()
+    error = ModelDivergence(model, TOKENS, ("kl",), batch_size=2, measured=2)
+    damage(model)
+    for layer in prunable_layers(model):
+        layer.module.weight.requires_grad_(True)
+    assert error.backward(0, 2) == [
+        {name: pytest.approx(value, rel=1e-5) for name, value in each.items()} for each in error.measure_each(0, 2)
+    ]
+    # Of the others no dense hidden states are kept.
+    assert [set(each) for each in error.backward(2, 3)] == [{"kl"}] * 3
 
 
 def test_logits_that_are_not_linear_in_the_features_are_compared_whole() -> None:

@@ -13,7 +13,7 @@ from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
 from optishear.searching import evaluator
-from optishear.searching.journal import Journal
+from optishear.searching.journal import Journal, Measurement
 from optishear.searching.search import SearchResult, run_search
 from optishear.statistics.collect import collect_statistics
 from tiny import random_calibration, tiny_model
@@ -112,7 +112,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing in the search catches it."""
 
 
-@pytest.mark.parametrize("measurements_before_the_kill", [1, 13, 45])
+@pytest.mark.parametrize("measurements_before_the_kill", [1, 13, 30])
 @pytest.mark.parametrize("budget", [{"trials": 60}, {"trials": None, "budget": "2s"}])
 def test_a_killed_search_goes_on_and_ends_the_same(
     measurements_before_the_kill: int, budget: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -121,13 +121,13 @@ def test_a_killed_search_goes_on_and_ends_the_same(
     ticks = count()
     monkeypatch.setattr(evaluator, "time", SimpleNamespace(perf_counter=lambda: next(ticks) / 64))
     undisturbed = search(**budget)
-    measured: list[str] = []
+    measured: list[tuple[str, int]] = []
     put = Journal.put
 
-    def counting_put(self: Journal, key: str, values: dict[str, float]) -> None:
+    def counting_put(self: Journal, key: str, values: Measurement) -> None:
         if len(measured) == measurements_before_the_kill:
             raise Killed
-        measured.append(key)
+        measured.append((key, len(values["seconds"])))
         put(self, key, values)
 
     monkeypatch.setattr(Journal, "put", counting_put)

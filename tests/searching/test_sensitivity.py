@@ -36,7 +36,10 @@ def test_costs_are_the_gradient_by_definition(
     with MaskedWeights(layers, statistics, parse_pattern("0.5"), memory_budget) as weights:
         weights.apply([WANDA] * len(layers), [15] * len(layers))
         weights.apply([WANDA] * len(layers), [16] * len(layers))
-        costs = marginal_costs(weights, error, layers, 2, 3)
+        costs, measured = marginal_costs(weights, error, layers, 2, 3)
+        assert measured == [
+            {name: pytest.approx(value, rel=1e-5) for name, value in each.items()} for each in error.measure_each(2, 3)
+        ]
         assert not any(parameter.requires_grad for parameter in (layer.module.weight for layer in layers))
         for layer in layers:
             layer.module.weight.requires_grad_(True)

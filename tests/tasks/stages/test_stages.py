@@ -333,20 +333,21 @@ def test_a_search_short_of_memory_goes_on_with_smaller_batches(
     parameters: SearchStageParameters, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks, observed = observe(parameters)
-    measure = ModelDivergence.measure
+    measure_each = ModelDivergence.measure_each
     batches: list[int] = []
 
-    def short_of_memory(self: ModelDivergence, sequences: int | None = None) -> dict[Divergence, float]:
+    def short_of_memory(self: ModelDivergence, *asked: int) -> list[dict[Divergence, float]]:
         batches.append(self._batch_size)
         if len(batches) == 40:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return measure(self, sequences)
+        return measure_each(self, *asked)
 
-    monkeypatch.setattr(ModelDivergence, "measure", short_of_memory)
+    monkeypatch.setattr(ModelDivergence, "measure_each", short_of_memory)
     found = search_stage.make(parameters, blocks, observed)
     assert set(batches[:40]) == {4}
     assert set(batches[40:]) == {2}
     (journal,) = home.glob("journals/*.jsonl")
-    keys = [json.loads(line)["key"] for line in journal.read_text().splitlines()]
-    assert len(keys) == len(set(keys))
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    measured = [(record["key"], len(record["seconds"])) for record in records]
+    assert len(measured) == len(set(measured))
     assert pq.read_table(found.path(TRIALS)).num_rows > 40
