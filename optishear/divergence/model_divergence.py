@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -101,7 +102,8 @@ class ModelDivergence:
             features = self._model.features(batch).flatten(0, -2)
             values: dict[Divergence, Tensor] = {}
             if "kl" in self.divergences:
-                values["kl"] = torch.cat([self._divergence(*each) for each in _chunks(features, at)])
+                compared = [self._compare(self._model.logits(chunk), start) for chunk, start in _chunks(features, at)]
+                values["kl"] = torch.cat([each.divergence for each in compared])
             if "frobenius" in self.divergences:
                 values["frobenius"] = self._squared_distance(features, at)
             measured += _by_sequence(values, len(batch))
@@ -130,9 +132,10 @@ class ModelDivergence:
             leaf = features.detach().requires_grad_(True)
             divergences = []
             for chunk, start in _chunks(leaf, at):
-                divergence = self._divergence(chunk, start)
-                (divergence.sum(dtype=torch.float64) / (count * length)).backward()
-                divergences.append(divergence.detach())
+                logits = self._model.logits(chunk)
+                pruned = logits.detach() if self._model.head is not None else logits.detach().clone()
+                divergences.append(self._to_gradient(pruned, start, count * length))
+                logits.backward(pruned)
             features.backward(leaf.grad)
             values: dict[Divergence, Tensor] = {"kl": torch.cat(divergences)}
             if self._dense_features is not None and at + len(leaf) <= len(self._dense_features):
@@ -149,21 +152,66 @@ class ModelDivergence:
             return difference.square().sum(dim=-1)
         return ((difference @ self._gram) * difference).sum(dim=-1)
 
-    def _divergence(self, features: Tensor, at: int) -> Tensor:
-        """KL divergence at each token, [tokens] float32."""
+    def _to_gradient(self, logits: Tensor, at: int, tokens: int) -> Tensor:
+        """KL divergence at each token, [tokens] float32, and the gradient of its mean in place of the logits.
+
+        With p and q the dense and the pruned probabilities, K the kept tokens, P = sum of p over K, S = sum of q over K
+        and c = (1 - P) / (1 - S), the derivative by logit j is q_j (P - c S), and in K moreover c q_j - p_j. Where a
+        tail is only rounding c is 0. Automatic differentiation would go several more times through all logits.
+
+        Args:
+            logits: [tokens, vocabulary] of the pruned model; overwritten.
+            at: number of the first token.
+            tokens: that the mean is over.
+        """
+        compared = self._compare(logits, at)
+        kept, dense = compared.kept, compared.dense
+        tail, tail_dense = 1 - kept.sum(dim=-1, keepdim=True), 1 - dense.sum(dim=-1, keepdim=True)
+        real = (tail_dense > SMALLEST_TAIL) & (tail >= SMALLEST_TAIL)
+        ratio = torch.where(real, tail_dense / tail, 0.0)
+        factor = (1 - tail_dense - ratio * (1 - tail)) / tokens
+        rows = _rows_in_cache(logits)
+        for some, *of_each in zip(
+            *(each.split(rows) for each in (logits, compared.log_normalizer, factor)), strict=True
+        ):
+            some.copy_(torch.sub(some.float(), of_each[0]).exp_().mul_(of_each[1]))
+        logits.scatter_add_(-1, compared.likeliest, ((ratio * kept - dense) / tokens).to(logits.dtype))
+        return compared.divergence
+
+    def _compare(self, logits: Tensor, at: int) -> "_Compared":
+        """The logits [tokens, vocabulary] of the pruned model beside the dense model's from token ``at`` on."""
         assert self._likeliest is not None
         assert self._log_masses is not None
-        logits = self._model.logits(features)
         log_normalizer = _log_normalizer(logits)
-        log_dense = self._log_masses[at : at + len(features)]
-        likeliest = self._likeliest[at : at + len(features)].long()
-        log_pruned = logits.gather(-1, likeliest).float() - log_normalizer
-        dense = log_dense.exp()
-        per_token = (dense * (log_dense - log_pruned)).sum(dim=-1)
+        log_dense = self._log_masses[at : at + len(logits)]
+        likeliest = self._likeliest[at : at + len(logits)].long()
+        log_kept = logits.gather(-1, likeliest).float() - log_normalizer
+        dense, kept = log_dense.exp(), log_kept.exp()
+        per_token = (dense * (log_dense - log_kept)).sum(dim=-1)
         tail_dense = 1 - dense.sum(dim=-1)
-        tail_pruned = (1 - log_pruned.exp().sum(dim=-1)).clamp_min(SMALLEST_TAIL)
-        tail = tail_dense.clamp_min(SMALLEST_TAIL) * (tail_dense.clamp_min(SMALLEST_TAIL).log() - tail_pruned.log())
-        return per_token + torch.where(tail_dense > SMALLEST_TAIL, tail, 0.0)
+        tail_kept = (1 - kept.sum(dim=-1)).clamp_min(SMALLEST_TAIL)
+        tail = tail_dense.clamp_min(SMALLEST_TAIL) * (tail_dense.clamp_min(SMALLEST_TAIL).log() - tail_kept.log())
+        divergence = per_token + torch.where(tail_dense > SMALLEST_TAIL, tail, 0.0)
+        return _Compared(divergence, log_normalizer, likeliest, dense, kept)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Two next-token distributions at each of some tokens.
+
+    Attributes:
+        divergence: KL of the pruned from the dense one, [tokens] float32.
+        log_normalizer: of the pruned logits, [tokens, 1] float32.
+        likeliest: the dense model's likeliest next tokens, [tokens, kept] int64.
+        dense: their dense probabilities, [tokens, kept] float32.
+        kept: their pruned probabilities, of the same shape.
+    """
+
+    divergence: Tensor
+    log_normalizer: Tensor
+    likeliest: Tensor
+    dense: Tensor
+    kept: Tensor
 
 
 def over_sequences(each: list[dict[Divergence, float]]) -> dict[Divergence, float]:
@@ -194,8 +242,13 @@ def _chunks(features: Tensor, at: int) -> Iterator[tuple[Tensor, int]]:
 
 def _log_normalizer(logits: Tensor) -> Tensor:
     """Log of the sum of exponentials of each row in float32, [tokens, 1], by slices that stay in a CPU's cache."""
-    rows = len(logits) if logits.device.type != "cpu" else max(1, LOGITS_IN_CACHE // logits.shape[-1])
+    rows = _rows_in_cache(logits)
     return torch.cat([torch.logsumexp(some.float(), dim=-1, keepdim=True) for some in logits.split(rows)])
+
+
+def _rows_in_cache(logits: Tensor) -> int:
+    """How many rows of logits a CPU's cache holds; all on a GPU."""
+    return len(logits) if logits.device.type != "cpu" else max(1, LOGITS_IN_CACHE // logits.shape[-1])
 
 
 def _finite_or_infinite(value: float) -> float:

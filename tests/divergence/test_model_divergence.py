@@ -1,5 +1,7 @@
 """Reconstruction errors equal a direct computation on whole logits."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma2Config
@@ -99,6 +101,36 @@ def test_a_backward_pass_measures_what_it_goes_through(
     ]
     # Of the others no dense hidden states are kept.
     assert [set(each) for each in error.backward(2, 3)] == [{"kl"}] * 3
+
+
+@pytest.mark.parametrize("kept_logits", [200, 20, 1])
+@pytest.mark.parametrize("make", [tiny_model, soft_capped])
+def test_the_gradient_is_that_of_automatic_differentiation(
+    make: Callable[[], PreTrainedModel], kept_logits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_divergence, "KEPT_LOGITS", kept_logits)
+    monkeypatch.setattr(model_divergence, "TOKENS_PER_CHUNK", 13)
+    monkeypatch.setattr(model_divergence, "TOKENS_PER_BACKWARD", 48)
+    monkeypatch.setattr(model_divergence, "LOGITS_IN_CACHE", 400)
+    model = make()
+    error = ModelDivergence(model, TOKENS, ("kl",))
+    with torch.no_grad():
+        log_p = model(TOKENS[1:4]).logits.log_softmax(-1)
+        damage(model)
+    weights = [layer.module.weight.requires_grad_(True) for layer in prunable_layers(model)]
+    error.backward(1, 3)
+    found = [weight.grad for weight in weights]
+    log_q = model(TOKENS[1:4]).logits.log_softmax(-1)
+    kept = log_p.topk(min(kept_logits, 128)).indices
+    p, q = (each.exp().gather(-1, kept) for each in (log_p, log_q))
+    divergence = (p * (p / q).log()).sum(-1)
+    if kept_logits < 128:
+        tail_p, tail_q = 1 - p.sum(-1), 1 - q.sum(-1)
+        divergence = divergence + tail_p * (tail_p / tail_q).log()
+    expected = torch.autograd.grad(divergence.mean(), weights)
+    for one, other in zip(found, expected, strict=True):
+        assert one is not None
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
 
 
 def test_logits_that_are_not_linear_in_the_features_are_compared_whole() -> None:
