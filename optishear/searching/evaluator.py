@@ -112,7 +112,7 @@ class CandidateEvaluator:
     def _keep(self, key: str, known: Measurement, each: list[dict[Divergence, float]], seconds: float) -> Measurement:
         """Add what was measured on further sequences to what is known of the ones before, in one record."""
         for distances in each:
-            values = {**distances, "seconds": seconds / len(each)}
+            values = {**{str(name): value for name, value in distances.items()}, "seconds": seconds / len(each)}
             known = {name: [*known.get(name, []), value] for name, value in values.items()}
         if each:
             self._journal.put(key, known)
