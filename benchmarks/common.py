@@ -35,7 +35,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """The options of every benchmark."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--model", default=MODEL, help="the dense model")
-    made.add_argument("--dtype", default="bfloat16", help="working precision")
+    made.add_argument("--dtype", default="auto", help="working precision")
     return made
 
 

@@ -35,7 +35,7 @@ def search(
 
     >>> recipe = optishear.search(model, tokenizer, sparsity="2:4", budget="10m")
     >>> optishear.prune(model, recipe, tokenizer=tokenizer)
-    >>> model.save_pretrained("pruned")
+    >>> optishear.save_checkpoint("pruned", model, tokenizer, recipe, card="")
 
     Args:
         model: the dense model.
