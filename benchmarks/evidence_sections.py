@@ -121,13 +121,13 @@ def compare(work: Path) -> list[str]:
 SECTIONS = {
     section.name: section
     for section in (
-        Section("sweep", "At every sparsity", sweep),
-        Section("reconstruction", "At every sparsity, with the weights that stay made anew", reconstruction),
-        Section("finalists", "The last word to reconstruction", finalists),
+        Section("sweep", "Several sparsities", sweep),
+        Section("reconstruction", "Several sparsities, with reconstruction", reconstruction),
+        Section("finalists", "Finalists chosen after reconstruction", finalists),
         Section("paper", "The papers' tasks", paper),
-        Section("transplant", "The searched layer ratios with other metrics", transplant),
-        Section("cross-task", "Found on one text, judged on another", cross_task),
-        Section("cross-model", "Found on one model, applied to another", cross_model, GEMMA_PACKAGES),
+        Section("transplant", "Searched layer ratios with other metrics", transplant),
+        Section("cross-task", "Recipes found on one text, evaluated on another", cross_task),
+        Section("cross-model", "Recipes found on one model, applied to another", cross_model, GEMMA_PACKAGES),
         Section("compare", "Search algorithms at one budget", compare, ("optuna",)),
     )
 }

@@ -10,16 +10,16 @@ from optishear.units import format_bytes, parse_bytes, parse_duration
 
 @click.group()
 def cache() -> None:
-    """List or clear what is kept between runs in OPTISHEAR_HOME: artifacts, journals, converted models.
+    """List or remove what is cached in OPTISHEAR_HOME: artifacts, journals, converted models.
 
-    Whatever is removed is made again when a run needs it. Output folders share big files with the cache by hard
-    links and keep them.
+    Removed items are computed again when a run needs them. Output folders share big files with the cache by hard links
+    and keep them.
     """
 
 
 @cache.command("list")
 def list_kept() -> None:
-    """Show what is kept, the oldest first, with its size."""
+    """List what is cached, the oldest first, with sizes."""
     from tasks.store.cleaning import kept
 
     everything = kept()
@@ -30,11 +30,11 @@ def list_kept() -> None:
 
 
 @cache.command()
-@click.option("--older-than", metavar="AGE", help="Remove what was written longer ago: 12h, 30d, 8w.")
-@click.option("--keep", metavar="SIZE", help="Remove the oldest until this much is left: 500M, 20G.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--older-than", metavar="AGE", help="Remove items older than this: 12h, 30d, 8w.")
+@click.option("--keep", metavar="SIZE", help="Remove the oldest items until this much is left: 500M, 20G.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 def prune(older_than: str | None, keep: str | None, dry_run: bool) -> None:
-    """Remove what is old, or the oldest of what is too much.
+    """Remove old items, or the oldest items above a total size.
 
     \b
     Example:

@@ -17,12 +17,12 @@ _SECONDS_TO_START = 60.0
 
 
 @click.command()
-@click.option("--gpus", type=click.IntRange(min=1), help="GPUs of all workers; those of this machine where not given.")
+@click.option("--gpus", type=click.IntRange(min=1), help="GPUs of all workers; default: those of this machine.")
 def deploy(gpus: int | None) -> None:
-    """Put the deployments on the Prefect server that PREFECT_API_URL names, and say which workers to start.
+    """Create the deployments on the Prefect server of PREFECT_API_URL, and print the commands of the workers.
 
-    Makes the work pools cpu and gpu, limits gpu to one run for each GPU, makes or updates the deployments of
-    prefect.yaml with the nightly schedule, and has runs whose worker is lost marked as crashed, so that they are
+    Creates the work pools cpu and gpu, limits gpu to one run per GPU, and creates or updates the deployments of
+    prefect.yaml with the nightly schedule. Adds automations that mark runs of lost workers as crashed, so that they are
     started again. It may be repeated. Run it in the repository's folder.
 
     \b
@@ -80,7 +80,7 @@ def _server() -> str:
         while (problem := client.api_healthcheck()) is not None and time.monotonic() < deadline:
             time.sleep(1)
     if problem is not None:
-        raise InputError(f"The Prefect server {url} does not answer ({problem}); start it, or mend PREFECT_API_URL.")
+        raise InputError(f"The Prefect server {url} does not answer ({problem}); start it, or fix PREFECT_API_URL.")
     return str(url)
 
 

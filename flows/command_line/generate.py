@@ -9,10 +9,10 @@ from flows.command_line.options import GroupCommand, config_option, given_values
 from optishear.parameters.generation import GenerateParameters
 from optishear.parameters.read import read_parameters
 
-_HELP = """Let a model continue a text, greedily, with the sparse kernels that its device has.
+_HELP = """Continue a text by greedy decoding, with the sparse kernels of the device.
 
-On a CPU, pruned layers stay packed in memory and are multiplied as they are; on an NVIDIA GPU, 2:4 pruned layers run as
-PyTorch's semi-structured tensors. The text goes to standard output, what it took to standard error.
+On a CPU, pruned layers stay packed in memory; on an NVIDIA GPU, 2:4 pruned layers run as PyTorch's semi-structured
+tensors. The text goes to standard output, speed and memory to standard error.
 
 \b
 Example:

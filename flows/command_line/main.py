@@ -51,11 +51,11 @@ COMMANDS = [
         "run",
         "flows.pipeline:pipeline",
         PipelineParameters,
-        """Search, prune, judge and register: everything, from the dense model to its pruned version.
+        """Search a recipe, prune the model, evaluate it, and register the result.
 
         Writes to --output: calibration.parquet, statistics.parquet, trials.parquet, recipe.yaml, front/ (the other
-        good recipes), model/ (the pruned checkpoint), diagnosis/ (its layers one by one), metrics.json,
-        comparison.parquet and report.html. What an earlier run has made of the same input is not made again.
+        non-dominated recipes), model/ (the pruned checkpoint), diagnosis/ (errors layer by layer), metrics.json,
+        comparison.parquet and report.html. Stages that an earlier run computed from the same input are not repeated.
 
         \b
         Example:
@@ -79,23 +79,23 @@ COMMANDS = [
         "statistics",
         "flows.statistics:statistics",
         StatisticsParameters,
-        """Observe the dense model on the calibration text: squared norms of each layer's inputs.
+        """Measure activation statistics of the dense model: squared norms of each layer's inputs.
 
         Writes calibration.parquet and statistics.parquet to --output.
 
         \b
         Example:
-          optishear statistics --model HuggingFaceTB/SmolLM2-135M --calibration notes.jsonl --output observed
+          optishear statistics --model HuggingFaceTB/SmolLM2-135M --calibration notes.jsonl --output measured
         """,
     ),
     Command(
         "search",
         "flows.search:search",
         SearchFlowParameters,
-        """Search the pruning recipe, without pruning or judging.
+        """Search a pruning recipe, without pruning or evaluating.
 
         Writes calibration.parquet, statistics.parquet, trials.parquet, recipe.yaml and front/ to --output. A search
-        that was stopped goes on where it was when the same command is given again.
+        that was stopped resumes when the command is repeated.
 
         \b
         Example:
@@ -106,11 +106,10 @@ COMMANDS = [
         "compare",
         "flows.compare:compare",
         CompareParameters,
-        """Search with several algorithms at one budget, with several seeds, and plot the best value against trials.
+        """Search with several algorithms and seeds at one budget, and plot the best value against trials.
 
-        Writes algorithms.html, algorithms.parquet (the best so far of each search after each trial; one that
-        ended before the longest keeps its best) and
-        algorithms.png to --output.
+        Writes algorithms.html, algorithms.parquet (the best value of each search after each trial; a search that ends
+        before the longest one keeps its best) and algorithms.png to --output.
 
         \b
         Example:
@@ -121,11 +120,11 @@ COMMANDS = [
         "sweep",
         "flows.sweep:sweep",
         SweepParameters,
-        """Do what `run` does at several sparsities, and plot perplexity against sparsity.
+        """Do `run` at several sparsities, and plot perplexity against sparsity.
 
-        Calibration, statistics, the search's measurements and the judgement of the dense model are shared. Writes a
-        folder for each sparsity with what `run` writes, and sweep.html, sweep.parquet, sweep.png and metrics.json
-        over all of them to --output. A sparsity that fails loses no other; the same command tries it again.
+        Calibration, statistics, the measurements of the search and the evaluation of the dense model are shared. Writes
+        to --output: a folder for each sparsity with the files of `run`, and sweep.html, sweep.parquet, sweep.png and
+        metrics.json over all of them. If a sparsity fails, the others are written; repeat the command to try it again.
 
         \b
         Example:
@@ -138,7 +137,7 @@ COMMANDS = [
         PruneParameters,
         """Apply a recipe to a model and save the pruned checkpoint.
 
-        Writes calibration.parquet, statistics.parquet, recipe.yaml and model/ to --output. A recipe file brings its
+        Writes calibration.parquet, statistics.parquet, recipe.yaml and model/ to --output. A recipe file has its
         own sparsity; --sparsity is for the named recipes.
 
         \b
@@ -150,20 +149,20 @@ COMMANDS = [
         "evaluate",
         "flows.evaluate:evaluate",
         EvaluateParameters,
-        """Judge one model: perplexity on a text, and lm-eval tasks.
+        """Evaluate one model: perplexity on a text, and lm-eval tasks.
 
         Writes metrics.json to --output.
 
         \b
         Example:
-          optishear evaluate --model pruned/model --tasks arc_easy,boolq --limit 200 --output judged
+          optishear evaluate --model pruned/model --tasks arc_easy,boolq --limit 200 --output scores
         """,
     ),
     Command(
         "export",
         "flows.export:export",
         ExportParameters,
-        """Write a checkpoint in another format, weight for weight the same.
+        """Write a checkpoint in another format, with the same weights.
 
         Writes model/ to --output. The bitmask format leaves the zeros out: a bfloat16 layer at 50 % takes 0.56 of its
         dense bytes. Every command takes such a folder as --model; export it as dense for AutoModelForCausalLM.
@@ -177,9 +176,9 @@ COMMANDS = [
         "transfer",
         "flows.transfer:transfer",
         TransferParameters,
-        """Apply a recipe found on another model to this one, and judge it beside this model's own Wanda.
+        """Apply a recipe found on another model to this one, and compare it with Wanda on this model.
 
-        Layer ratios are mapped by relative depth. Writes what `run` writes, without a search's trials.
+        Layer ratios are mapped by relative depth. Writes the files of `run`, except those of a search.
 
         \b
         Example:
@@ -190,10 +189,10 @@ COMMANDS = [
         "transplant",
         "flows.transplant:transplant",
         TransplantParameters,
-        """Combine a recipe's layer ratios with other metrics, beside uniform, OWL and AlphaPruning ratios.
+        """Combine a recipe's layer ratios with other metrics, and compare with uniform, OWL and AlphaPruning ratios.
 
-        Writes transplant.parquet (one row for each metric and ratios), .png and .html to --output. Every cell is kept;
-        one that failed is made alone when the same command is given again.
+        Writes transplant.parquet (one row for each metric and ratios), .png and .html to --output. Cells are
+        cached; repeat the command to compute only those that failed.
 
         \b
         Example:
@@ -204,10 +203,10 @@ COMMANDS = [
         "cross-task",
         "flows.cross_task:cross_task",
         CrossTaskParameters,
-        """Search on each of several texts, and judge each recipe on every other text.
+        """Search on each of several texts, and evaluate each recipe on every text.
 
         Writes cross-task.parquet (one row for each pair), a page, heat maps against Wanda and against each text's own
-        recipe, and recipes/ to --output. The texts that recipes are judged on are held back from the search.
+        recipe, and recipes/ to --output. The evaluation uses held-out text.
 
         \b
         Example:
@@ -218,11 +217,11 @@ COMMANDS = [
         "cross-model",
         "flows.cross_model:cross_model",
         CrossModelParameters,
-        """Search on each of several models, and apply each recipe to every other model.
+        """Search on each of several models, and apply each recipe to every model.
 
         Writes cross-model.parquet (one row for each pair), a page, heat maps against each model's Wanda and against its
-        own recipe, and recipes/ to --output. With --universal, one recipe is searched for all models at once and judged
-        beside them. Models of any sizes and families: layer ratios are mapped by relative depth.
+        own recipe, and recipes/ to --output. With --universal, one recipe is searched for all models at once and
+        compared with them. Models may differ in size and family: layer ratios are mapped by relative depth.
 
         \b
         Example:
@@ -233,9 +232,9 @@ COMMANDS = [
         "nightly",
         "flows.nightly:nightly",
         NightlyParameters,
-        """Run several pipelines, as a YAML file plans them.
+        """Run several pipelines from a plan in a YAML file.
 
-        What one has to say of a failure is told at the end; the others run all the same. `optishear deploy` puts it on
+        If a run fails, the others continue, and the reasons are listed at the end. `optishear deploy` puts the plan on
         a schedule.
 
         \b
@@ -249,15 +248,14 @@ COMMANDS = [
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="optishear")
 def cli() -> None:
-    """Find the best pruning recipe of a language model, prune it, judge it, and keep the evidence.
+    """Search, apply, evaluate and register pruning recipes for causal language models.
 
-    Give it a Hugging Face causal language model and a sparsity: it searches the recipe whose pruned model stays
-    nearest to the dense one, saves the pruned checkpoint, judges it beside the dense model and beside Wanda, and
-    registers all of it in MLflow. Start with `optishear run --help`.
+    Start with `optishear run --help`. It takes a Hugging Face model and a sparsity, searches a recipe whose pruned
+    model stays close to the dense one, saves the pruned checkpoint, compares it with the dense model and with Wanda,
+    and registers the result in MLflow.
 
-    Every flag is also a key of the YAML file that --config reads, with underscores: --search-sequences is
-    search_sequences. Flags override the file. OPTISHEAR_HOME says where artifacts are kept between runs; ~/.optishear
-    where not set.
+    Every flag is also a key of the YAML file of --config, with underscores: --search-sequences is search_sequences.
+    Flags override the file. OPTISHEAR_HOME is the folder of the cached artifacts; the default is ~/.optishear.
     """
 
 
@@ -292,7 +290,7 @@ def _run_flow(entry: str, parameters: Parameters) -> None:
         raise InputError(
             f"The command line needs the package {error.name!r}; install it with: pip install 'optishear[pipeline]'"
         ) from None
-    # Before the flow, so that bad input is told at once, without a server started for it.
+    # Before the flow, so that bad input is reported at once, without starting a server.
     with output_folder(parameters.output) if isinstance(parameters, OutputParameters) else nullcontext():
         check(parameters)
         quiet_console()
@@ -316,7 +314,7 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
-        click.echo("Stopped. The same command goes on where it was.", err=True)
+        click.echo("Stopped. Repeat the command to resume.", err=True)
         sys.exit(130)
 
 

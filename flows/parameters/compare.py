@@ -19,9 +19,11 @@ class CompareParameters(SearchFlowParameters):
     algorithms: list[Algorithm] = Field(
         ["nsga3", "nsga2", "evopress", "random"], min_length=1, description="Algorithms to compare."
     )
-    seeds: list[int] = Field([0, 1, 2], min_length=1, description="Seeds to repeat each with.")
+    seeds: list[int] = Field([0, 1, 2], min_length=1, description="Seeds; each algorithm runs once per seed.")
     rounds: Positive = Field(1, description="Selection rounds.")
-    metric_space: Literal["meta", "power"] = Field("meta", description="The space of metrics.")
-    metric_scope: Literal["model", "kind", "path"] = Field("model", description="What has a metric of its own.")
-    order: Literal["joint", "sequential"] = Field("joint", description="Metric and ratios together, or in turn.")
+    metric_space: Literal["meta", "power"] = Field("meta", description="Space of the metrics, as for search.")
+    metric_scope: Literal["model", "kind", "path"] = Field("model", description="Scope of a metric, as for search.")
+    order: Literal["joint", "sequential"] = Field(
+        "joint", description="Metric and ratios together, or one after the other."
+    )
     descent_steps: Annotated[int, Field(ge=0)] = Field(0, description="Gradient steps on the ratios.")

@@ -16,10 +16,10 @@ class CrossModelParameters(EvaluateStageParameters, SearchFlowParameters, Matrix
 
     other_models: Annotated[list[NamedModel], Role.MODEL] = Field(
         [],
-        description="More models beside the first, as for model, or NAME=MODEL for a name of its own in the tables.",
+        description="Further models, as for model, or NAME=MODEL to name it in the tables.",
     )
     universal: bool = Field(
         False,
-        description="Also search one recipe for all models at once, and judge it beside each one's own. The "
-        "budget is for one model: this search has the sum over all.",
+        description="Also search a universal recipe for all models at once, and compare it with each model's own. "
+        "The budget is per model: this search has the sum.",
     )

@@ -15,5 +15,5 @@ class CrossTaskParameters(HoldBackStageParameters, SearchFlowParameters, MatrixP
     """Apply the recipe found on each of several calibration texts, and evaluate it on every other text."""
 
     other_calibrations: Annotated[list[NamedSource], Role.TEXT] = Field(
-        [], description="More texts beside the first, as NAME=SOURCE, each to search on and to judge on."
+        [], description="Further texts as NAME=SOURCE; recipes are searched and evaluated on each."
     )

@@ -13,5 +13,5 @@ class FootprintParameters(Parameters):
     heading: ClassVar[str] = "Footprint"
 
     footprint: bool = Field(
-        True, description="Measure bytes on disk and in memory and the speed of decoding, in each format."
+        True, description="Measure bytes on disk, bytes in memory and decoding speed, in each format."
     )

@@ -15,6 +15,5 @@ class MatrixParameters(Parameters):
 
     parallel_cells: Annotated[Positive, Role.PLACE] = Field(
         1,
-        description="Cells under way at a time: their stages run side by side on workers, one after the other in this "
-        "process.",
+        description="Cells processed at a time; their stages run in parallel on workers, but not in one process.",
     )

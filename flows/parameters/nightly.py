@@ -12,5 +12,5 @@ class NightlyParameters(PlacementParameters):
 
     plan: Path = Field(
         Path("configurations/nightly.yaml"),
-        description="YAML file with `runs`, a list of the pipeline's parameters, and `defaults` for all of them.",
+        description="YAML file with `runs`, a list of parameters of `run`, and `defaults` for all of them.",
     )

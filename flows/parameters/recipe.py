@@ -15,5 +15,5 @@ class RecipeParameters(Parameters):
 
     recipe: Annotated[str, Role.TEXT] = Field(
         "wanda",
-        description="A recipe file, or the name of a published one: magnitude, wanda, ria, pruner_zero.",
+        description="A recipe file, or a published recipe: magnitude, wanda, ria, pruner_zero.",
     )

@@ -17,28 +17,26 @@ class EvaluationParameters(Parameters):
     evaluation_text: Annotated[str, Role.TEXT] = Field(
         "python-docs",
         description="Text for the perplexity: python-docs (the standard library's own topics, offline), "
-        "hub:NAME[/CONFIG] or a file; none leaves the perplexity out.",
+        "hub:NAME[/CONFIG] or a file; none turns the perplexity off.",
     )
     window_length: Annotated[int, Field(ge=8)] = Field(1024, description="Tokens per perplexity window.")
-    windows: Positive | None = Field(
-        None, description="Number of windows from the start of the text; all where not given."
-    )
+    windows: Positive | None = Field(None, description="Number of windows from the start of the text; default: all.")
     suite: Annotated[str | None, Role.TEXT] = Field(
-        None, description="Tasks by one name: paper, math, knowledge, or a YAML file with a suite of your own."
+        None, description="A named list of tasks: paper, math, knowledge, or a YAML file with your own suite."
     )
-    tasks: list[str] = Field([], description="lm-eval tasks, by name; beside the suite's, where there is one.")
+    tasks: list[str] = Field([], description="Names of lm-eval tasks, added to those of the suite.")
     include_path: Annotated[Path | None, Role.FOLDER] = Field(
         None,
-        description="Folder with lm-eval task files of your own; local_NAME in it stands in for a suite's NAME.",
+        description="Folder with your own lm-eval task files; local_NAME in it replaces NAME of a suite.",
     )
-    limit: Positive | None = Field(None, description="Examples per task; all where not given.")
+    limit: Positive | None = Field(None, description="Examples per task; default: all.")
     fewshot: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Few-shot examples; each task's own where not given."
+        None, description="Few-shot examples; default: each task's own number."
     )
     batch_size: Positive = Field(
         1,
-        description="Sequences per forward pass in the evaluation; more is faster on a GPU, and moves the last digits.",
+        description="Sequences per forward pass in the evaluation; more is faster on a GPU, with other last digits.",
     )
     max_length: Positive | None = Field(
-        None, description="Tokens of context in the tasks; the model's own where not given."
+        None, description="Context length of the tasks in tokens; default: the model's own."
     )

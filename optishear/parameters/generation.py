@@ -14,8 +14,8 @@ class GenerationParameters(Parameters):
     heading: ClassVar[str] = "Generation"
 
     prompt: str = Field("The", description="Text to continue.")
-    new_tokens: Positive = Field(32, description="Tokens to write, unless the text ends before.")
-    sparse_layers: bool = Field(True, description="Run pruned layers on the sparse kernels that the device has.")
+    new_tokens: Positive = Field(32, description="Number of tokens; fewer if the text ends before.")
+    sparse_layers: bool = Field(True, description="Use the sparse kernels of the device for pruned layers.")
 
 
 class GenerateParameters(GenerationParameters, ModelParameters):

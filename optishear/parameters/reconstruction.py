@@ -14,19 +14,19 @@ class ReconstructionParameters(Parameters):
 
     reconstruction: Literal["none", "sparsegpt", "admm"] = Field(
         "none",
-        description="What makes the kept weights of each layer up for those that went: nothing (masks only), the "
-        "one-pass update of SparseGPT, or ADMM with conjugate gradients.",
+        description="Method that gives the kept weights of each layer new values: none (masks only), the one-pass "
+        "update of SparseGPT, or ADMM with conjugate gradients.",
     )
     reconstruction_masks: Literal["refined", "recipe"] = Field(
         "refined",
         description="refined: the method may move the recipe's masks, at the same sparsity of each layer "
-        "(SparseGPT chooses its own); recipe: the masks stay as they are.",
+        "(SparseGPT chooses its own); recipe: the masks are fixed.",
     )
     reconstruction_sequences: Positive | None = Field(
-        None, description="Calibration sequences that layers and blocks are fitted on; all where not given."
+        None, description="Calibration sequences for fitting layers and blocks; default: all."
     )
     reconstruction_iterations: Positive = Field(
-        12, description="Iterations of ADMM, and of conjugate gradients at most."
+        12, description="Iterations of ADMM, and limit of the iterations of conjugate gradients."
     )
     reconstruction_tolerance: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.01,
@@ -36,15 +36,15 @@ class ReconstructionParameters(Parameters):
         0.1, description="Share of each input's second moment that is added to it, for ADMM."
     )
     tuning_steps: Annotated[int, Field(ge=0)] = Field(
-        0, description="Optimizer steps on each block's output after its layers, masks fixed."
+        0, description="Optimizer steps on the output of each block after its layers, masks fixed."
     )
     tuning_rate: Annotated[float, Field(gt=0)] = Field(
         0.01, description="Largest step of the block tuning, relative to the size of a layer's weights."
     )
     distillation_steps: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="Optimizer steps of all kept weights together on the KL divergence from the dense model, at the "
-        "end, masks fixed; needs some twenty bytes more a weight.",
+        description="Optimizer steps on all kept weights together, on the KL divergence from the dense model, at the "
+        "end, masks fixed; needs about twenty bytes more per weight.",
     )
     distillation_sequences: Positive = Field(2, description="Calibration sequences of one distillation step.")
     distillation_rate: Annotated[float, Field(gt=0)] = Field(

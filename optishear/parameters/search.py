@@ -19,27 +19,28 @@ class SearchParameters(Parameters):
 
     algorithm: Algorithm = Field(
         "nsga3",
-        description="Search algorithm; exhaustive tries every distinct metric of the meta space, and sets metric_space "
-        "to meta and metric_scope to model where they are not given.",
+        description="Search algorithm; exhaustive tries every distinct metric of the meta space. Its default of "
+        "metric_space is meta, and of metric_scope model.",
     )
-    trials: Positive | None = Field(None, description="Stop after this many candidates; 300 where no budget is given.")
+    trials: Positive | None = Field(
+        None, description="Stop after this many candidates; default: 300 if no budget is given."
+    )
     budget: Duration | None = Field(None, description="Stop after this much search time: 90s, 10m or 2h.")
     population: Annotated[int, Field(ge=4)] = Field(24, description="Candidates per generation.")
     search_sequences: Positive = Field(
-        4, description="Calibration sequences a candidate is judged on in the last round."
+        4, description="Calibration sequences that evaluate a candidate in the last round."
     )
     rounds: Positive = Field(
-        3, description="Selection rounds; each one judges on twice the tokens of the one before, the last on all."
+        3, description="Selection rounds; each evaluates on twice the tokens of the one before, the last on all."
     )
     divergences: list[Literal["kl", "frobenius"]] = Field(
         ["kl"],
         min_length=1,
-        description="Reconstruction errors to minimise: kl (of the next-token distributions), frobenius "
-        "(of the logits).",
+        description="Divergences to minimise: kl (of the next-token distributions), frobenius (of the logits).",
     )
     search_calibrations: Annotated[list[NamedSource], Role.TEXT] = Field(
         [],
-        description="More calibration sets, as NAME=SOURCE, each with objectives of its own beside the main one.",
+        description="Further calibration sets as NAME=SOURCE, each with its own objectives.",
     )
     metric_space: Literal["meta", "power"] = Field(
         "power",
@@ -51,7 +52,7 @@ class SearchParameters(Parameters):
         "MLP in and out), or one per path of a layer inside its block (query, key, value and so on).",
     )
     ratio_scope: Literal["none", "decoder_layer", "linear"] = Field(
-        "linear", description="What has a sparsity ratio of its own; none prunes every layer alike."
+        "linear", description="What has its own sparsity ratio; none prunes all layers alike."
     )
     ratio_step: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.02, description="Distance d between sparsity levels; the paper's is 0.05."
@@ -61,8 +62,7 @@ class SearchParameters(Parameters):
     )
     descent_steps: Annotated[int, Field(ge=0)] = Field(
         24,
-        description="Gradient steps on the ratios, before the algorithm goes on from there; 0 leaves all "
-        "to the algorithm.",
+        description="Gradient steps on the ratios before the algorithm searches them; 0 turns the descent off.",
     )
     order: Literal["joint", "sequential"] = Field(
         "sequential", description="Metric and ratios together, or the metric first and then the ratios."
@@ -73,12 +73,12 @@ class SearchParameters(Parameters):
     )
     reconstructed_finalists: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="How many of the best candidates of the last round are pruned with reconstruction (ADMM) and "
-        "judged once more, to choose among them by that; 0 chooses by the masks. For recipes whose weights are made "
-        "anew; each takes a layer-by-layer solve, beside the budget.",
+        description="Number of best candidates of the last round that are pruned with reconstruction (ADMM) and "
+        "evaluated again, to choose among them; 0 chooses by the masks. For recipes whose weights are reconstructed; "
+        "each takes a layer-by-layer solve, not counted in the budget.",
     )
     memory_budget: Annotated[Annotated[float, Field(gt=0)] | None, Role.PLACE] = Field(
-        None, description="GiB that the search may keep in rank caches; a quarter of the free memory where not given."
+        None, description="Limit of the rank caches in GiB; default: a quarter of the free memory."
     )
 
     @model_validator(mode="before")

@@ -40,7 +40,7 @@ def progress(trials: pa.Table) -> str:
     if "reference" in stages:
         parts.append("dashes are the published metrics at the same sparsity")
     if len(trials["sequences"].unique()) > 1:
-        parts.append("values compare only between bands judged on as many sequences (“on 4”)")
+        parts.append("values compare only between bands evaluated on the same number of sequences (“on 4”)")
     words = ", ".join(parts[:-1]) + " and " + parts[-1]
     return f"{words[0].upper()}{words[1:]}."
 
@@ -52,17 +52,17 @@ def pareto(trials: pa.Table) -> str:
     beside = len(varying(judged, objective_columns(judged))) > len(objectives)
     if len(objectives) == 1 and beside:
         return (
-            "The candidates that were judged longest. The search minimised the "
-            f"{objective_label(objectives[0])} alone; the other measure stands beside it."
+            "The candidates evaluated on the most sequences. The search minimised the "
+            f"{objective_label(objectives[0])} alone; the other measure is shown for comparison."
         )
     if len(objectives) < 2:
-        return f"The {judged.num_rows} candidates that were judged longest, in order, with the one that was chosen."
+        return f"The {judged.num_rows} candidates evaluated on the most sequences, in order, with the chosen one."
     if len(objectives) > 2:
         return (
-            f"The candidates that were judged longest, by the first two of {len(objectives)} objectives; "
-            "the blue ones are on the front of all of them."
+            f"The candidates evaluated on the most sequences, by the first two of {len(objectives)} objectives; "
+            "the blue ones are non-dominated in all of them."
         )
-    return "The candidates that were judged longest: no other beats one on the blue front in both objectives."
+    return "The candidates evaluated on the most sequences; those on the blue front are non-dominated."
 
 
 def layer_errors(diagnosis: Diagnosis) -> str:
@@ -118,6 +118,6 @@ def _against_wanda(shrank: float) -> str:
 def distributions() -> str:
     """Under the distributions."""
     return (
-        "Sizes of all weights and of the norms of all input channels, each drawn to the same height: as they are, "
-        "which is how Wanda takes them, and as the found metric transforms them."
+        "Distribution of the sizes of all weights and of the norms of all input channels, scaled to one height: the "
+        "original values, which Wanda uses, and the values transformed by the searched metric."
     )

@@ -29,7 +29,7 @@ def comparison(metrics: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     tasks = [measure for measure in task_measures(metrics) if _is_score(measure)]
     has_perplexity = any(value is not None for value in perplexity.values())
     if not tasks and not has_perplexity:
-        return statement("No model was judged.", theme)
+        return statement("No model was evaluated.", theme)
     heights = ([1.5] if has_perplexity else []) + ([1.1 + 0.34 * len(tasks)] if tasks else [])
     figure = new_figure(sum(heights), theme)
     panels = list(figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])

@@ -48,30 +48,28 @@ def run_figures(
         diagnosis: the pruned model layer by layer.
     """
     figures = [
-        ReportFigure("comparison", "Against dense and Wanda", comparison(metrics), captions.comparison(metrics)),
-        ReportFigure("layer-ratios", "Where the weights went", layer_ratios(recipe), captions.ratios(recipe)),
+        ReportFigure("comparison", "Dense, Wanda and pruned", comparison(metrics), captions.comparison(metrics)),
+        ReportFigure("layer-ratios", "Sparsity of each layer", layer_ratios(recipe), captions.ratios(recipe)),
     ]
     if trials.num_rows:
         figures += [
-            ReportFigure("search-progress", "How the search went", search_progress(trials), captions.progress(trials)),
-            ReportFigure(
-                "pareto-front", "What there was to choose from", pareto_front(trials), captions.pareto(trials)
-            ),
+            ReportFigure("search-progress", "Search progress", search_progress(trials), captions.progress(trials)),
+            ReportFigure("pareto-front", "Candidates and Pareto front", pareto_front(trials), captions.pareto(trials)),
         ]
     if diagnosis is not None:
         figures += [
             ReportFigure(
-                "layer-errors", "What each layer lost", layer_errors(diagnosis), captions.layer_errors(diagnosis)
+                "layer-errors", "Error of each layer", layer_errors(diagnosis), captions.layer_errors(diagnosis)
             ),
             ReportFigure(
                 "alignment",
-                "How well weights and activations are aligned",
+                "Alignment of weights and activations",
                 alignment_by_layer(diagnosis.alignment),
                 captions.alignment(diagnosis),
             ),
             ReportFigure(
                 "distributions",
-                "What the metric makes of weights and activations",
+                "Weights and activations under the metric",
                 distributions(diagnosis.distributions),
                 captions.distributions(),
             ),

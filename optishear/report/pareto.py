@@ -33,7 +33,7 @@ def pareto_front(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
     beside = [name for name in varying(judged, objective_columns(judged)) if name not in searched]
     objectives = searched if len(searched) > 1 else [*searched, *beside[:1]]
     if not objectives:
-        return statement("No candidates with different objective values were judged.", theme)
+        return statement("No candidates with different objective values were evaluated.", theme)
     rows = finite_rows(judged, objectives[:2])
     if not rows:
         return statement("No candidate has a finite value in both objectives.", theme)

@@ -33,7 +33,7 @@ def search_progress(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
     rows = finite_rows(trials, [objective]) if objective else []
     searched = [row for row in rows if row["stage"] != _REFERENCE]
     if objective is None or not searched:
-        return statement("No search: no candidate was judged.", theme)
+        return statement("No search: no candidate was evaluated.", theme)
     named = [row for row in rows if row["stage"] == _REFERENCE and row["name"]]
     bands = _bands(searched)
     best = _best_so_far(searched, objective)

@@ -44,7 +44,7 @@ def sweep_verdict(cells: Sequence[SweepCell]) -> Verdict:
     remarks = [" ".join([result.sentence, *result.remarks]) for result in judged.values()]
     remarks += [f"{sparsity_words(cell.sparsity)}: failed ({cell.failure})." for cell in failed]
     if not parts:
-        return Verdict("unknown", "Nothing was judged.", tuple(remarks))
+        return Verdict("unknown", "Nothing was evaluated.", tuple(remarks))
     sentence = f"The searched recipe is {_listed(parts)}"
     if failed:
         sentence += f"; {_listed([str(cell.sparsity) for cell in failed])} failed"

@@ -15,6 +15,6 @@ class PlacementParameters(Parameters):
 
     placement: Annotated[Literal["auto", "in_process", "deployments"], Role.PLACE] = Field(
         "auto",
-        description="Where the stages run that need a GPU: in_process, or deployments on the Prefect work pool gpu; "
-        "auto: the pool, where PREFECT_API_URL names a server that has one.",
+        description="Where stages that need a GPU run: in_process, or deployments on the Prefect work pool gpu; auto: "
+        "the pool if the server of PREFECT_API_URL has it.",
     )

@@ -17,17 +17,15 @@ class RegistryParameters(Parameters):
 
     registered_model: Annotated[str | None, Role.PLACE] = Field(
         None,
-        description="Name to register the pruned model under, with the sparsity behind it; the dense model's where not "
-        "given.",
+        description="Name of the registered model, to which the sparsity is appended; default: the dense model's.",
     )
     champion_max_perplexity_increase: Annotated[Annotated[float, Field(ge=0)] | None, Role.PLACE] = Field(
         None,
-        description="Percent that a champion's perplexity may be over the dense model's; no limit where not given.",
+        description="Limit in percent of a champion's perplexity above the dense model's; default: no limit.",
     )
     champion_max_task_drop: Annotated[Annotated[float, Field(ge=0)] | None, Role.PLACE] = Field(
         None,
-        description="Points that a champion's mean over the tasks may be under the dense model's; no limit where not "
-        "given.",
+        description="Limit in points of a champion's mean task score below the dense model's; default: no limit.",
     )
 
     @field_validator("registered_model")

@@ -25,9 +25,7 @@ class CalibrateStageParameters(CalibrationParameters, ModelParameters):
 class HoldBackStageParameters(CalibrateStageParameters):
     """Split the token blocks of a text into those to calibrate on and those to evaluate on."""
 
-    judged_sequences: Positive = Field(
-        32, description="Sequences of each text, beside those calibrated on, that recipes are judged on."
-    )
+    judged_sequences: Positive = Field(32, description="Held-out sequences of each text that recipes are evaluated on.")
 
 
 class SearchStageParameters(SearchParameters, SparsityParameters, CalibrateStageParameters, PlacementParameters):
@@ -53,6 +51,5 @@ class ExportStageParameters(Parameters):
     )
     format: Literal["dense", "bitmask"] = Field(
         "bitmask",
-        description="dense: what transformers loads; bitmask: one bit for each weight, and the weights that are not "
-        "zero.",
+        description="dense: what transformers loads; bitmask: one bit per weight, and the nonzero weights.",
     )

@@ -17,7 +17,7 @@ class TrackingParameters(Parameters):
     experiment: Annotated[str, Role.PLACE] = Field("optishear", description="MLflow experiment.")
     tracking_uri: Annotated[str | None, Role.PLACE] = Field(
         None,
-        description="MLflow server or database; MLFLOW_TRACKING_URI, else SQLite in OPTISHEAR_HOME, where not given.",
+        description="MLflow server or database; default: MLFLOW_TRACKING_URI, else SQLite in OPTISHEAR_HOME.",
     )
 
 

@@ -16,9 +16,9 @@ from optishear.searching.comparison import compare_searches
 from report.samples import make_diagnosis, make_metrics, make_recipe, make_trials
 
 TITLES = {
-    "sweep": "At every sparsity",
+    "sweep": "Several sparsities",
     "paper": "The papers' tasks",
-    "transplant": "The searched layer ratios with other metrics",
+    "transplant": "Searched layer ratios with other metrics",
     "compare": "Search algorithms at one budget",
 }
 HOME = "/home/me/shared"

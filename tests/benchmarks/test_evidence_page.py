@@ -50,7 +50,7 @@ def pictures(page: str) -> list[str]:
 
 def test_only_finished_sections_are_in_the_page(docs: Path) -> None:
     page = (docs / "evidence.md").read_text()
-    _, heading, rest = page.partition("\n## At every sparsity\n")
+    _, heading, rest = page.partition("\n## Several sparsities\n")
     assert heading
     assert rest.index("better than Wanda at every") < rest.index("### 50") < rest.index("### 70")
     assert rest.index("### 70") < rest.index("2026-01-02, a machine; some software; 1\N{NO-BREAK SPACE}min 15")
@@ -61,7 +61,7 @@ def test_the_page_begins_with_what_each_section_says(docs: Path) -> None:
     page = (docs / "evidence.md").read_text()
     table = [line for line in page.partition("\n## ")[0].splitlines() if line.startswith("| [")]
     assert table[0] == (
-        "| [At every sparsity](#at-every-sparsity) | The searched recipe is better than Wanda at every sparsity. |"
+        "| [Several sparsities](#several-sparsities) | The searched recipe is better than Wanda at every sparsity. |"
     )
     assert table[1].startswith(
         "| [The papers' tasks](#the-papers-tasks) | 50\N{NO-BREAK SPACE}% pruned: perplexity 44.1"

@@ -70,4 +70,4 @@ def test_scores_that_are_no_fractions_stay_out() -> None:
 
 
 def test_nothing_judged_says_so() -> None:
-    assert comparison({}).texts[0].get_text() == "No model was judged."
+    assert comparison({}).texts[0].get_text() == "No model was evaluated."

@@ -69,13 +69,13 @@ def test_verdict_comes_first_then_table_then_pictures_then_recipe(page: Page) ->
     order = [
         "the searched recipe gives back 15 % of what Wanda lost.",
         "pruned against Wanda",
-        "Against dense and Wanda",
-        "Where the weights went",
-        "How the search went",
-        "What there was to choose from",
-        "What each layer lost",
-        "How well weights and activations are aligned",
-        "What the metric makes of weights and activations",
+        "Dense, Wanda and pruned",
+        "Sparsity of each layer",
+        "Search progress",
+        "Candidates and Pareto front",
+        "Error of each layer",
+        "Alignment of weights and activations",
+        "Weights and activations under the metric",
         "|W| · log(x)",
         "What it took",
         "optishear run",
@@ -142,7 +142,7 @@ def test_an_empty_metrics_file_still_makes_a_page(trials: pa.Table) -> None:
 
 def test_single_objective_and_no_rounds() -> None:
     page = Page(page_text(make_metrics(tasks=False), make_recipe(), make_trials(("kl",))))
-    assert "in order, with the one that was chosen" in page.text
+    assert "in order, with the chosen one" in page.text
     assert "Task" not in page.text
 
 

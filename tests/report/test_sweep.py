@@ -74,7 +74,7 @@ def test_the_verdict_sums_up(changes: dict[str, SweepCell], sentence: str, outco
 
 def test_nothing_judged_says_so() -> None:
     result = sweep_verdict([FAILED])
-    assert result.sentence == "Nothing was judged."
+    assert result.sentence == "Nothing was evaluated."
     assert result.remarks == ("2:4 pruned (50\N{NO-BREAK SPACE}%): failed (out of memory).",)
 
 
