@@ -5,7 +5,7 @@ from prefect import flow
 from flows.parameters.prune import PruneParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
-from flows.shared.summary import where
+from flows.shared.summary import where, zeros_in_words
 from optishear.recipes.recipe import find_recipe
 from tasks.stages.calibrate import CALIBRATION, calibrate_stage
 from tasks.stages.gradients import observe
@@ -36,6 +36,6 @@ def prune(parameters: PruneParameters) -> str:
                 RECIPE: pruned.path(CHECKPOINT) / RECIPE,
             },
         )
-    achieved = pruned.read_json(SUMMARY)["achieved_sparsity"]
+    zeros = zeros_in_words(pruned.read_json(SUMMARY))
     places = where(output, {"model": CHECKPOINT, "recipe": RECIPE})
-    return f"Pruned: {achieved:.2%} of the weights in the decoder layers are zero.\n\n{places}"
+    return f"Pruned: {zeros} are zero.\n\n{places}"

@@ -20,6 +20,7 @@ from optishear.errors import InputError
 from optishear.evaluation.evaluate import NO_TEXT, check_evaluation
 from optishear.evidence.crossed import check_places
 from optishear.formats.stored import open_checkpoint, stored_format
+from optishear.models.coverage import warn_of_coverage
 from optishear.models.finite import check_float16
 from optishear.models.layers import prunable_layers
 from optishear.models.load import model_without_weights, resolve_device
@@ -182,6 +183,7 @@ def _check_model(parameters: ModelParameters) -> None:
         check_context(model, "window_length", parameters.window_length)
     if isinstance(parameters, StatisticsParameters):
         layers = prunable_layers(model)
+        warn_of_coverage(model)
         if isinstance(parameters, RecipeParameters) and isinstance(parameters, SparsityParameters):
             recipe = find_recipe(parameters.recipe, parameters.sparsity)
             check_pattern(recipe.sparsity, layers)

@@ -10,7 +10,7 @@ from prefect.artifacts import create_link_artifact
 from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
 from flows.shared.output_folder import lay_out
 from flows.shared.prefect_page import show_results
-from flows.shared.summary import mlflow_page, where
+from flows.shared.summary import mlflow_page, where, zeros_in_words
 from optishear.recipes.recipe import Recipe, named_recipe
 from tasks.engine.model_cache import release_model
 from tasks.engine.parameter_groups import part
@@ -160,9 +160,8 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     perplexity, text = metrics["dense"]["perplexity"], metrics["dense"]["settings"]["text"]
     cached = all(cost["cached"] for cost in metrics["stages"].values())
     made = "Nothing had to be computed again." if cached else "Done."
-    return (
-        f"{made} {metrics['achieved_sparsity']:.2%} of the weights in the decoder layers of {metrics['model']} are "
-        f"zero." + (f" Perplexity is on the text {text}." if perplexity is not None else "")
+    return f"{made} {zeros_in_words(metrics, metrics['model'])} are zero." + (
+        f" Perplexity is on the text {text}." if perplexity is not None else ""
     )
 
 

@@ -4,6 +4,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from flows.shared.environment import uses_embedded_prefect
 from tasks.tracking.experiment import public_uri
@@ -24,6 +25,24 @@ def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = Non
     lines["Prefect"] = _prefect()
     width = max(map(len, lines))
     return "\n".join(f"{title:<{width}}  {line}" for title, line in lines.items())
+
+
+def zeros_in_words(summary: Mapping[str, Any], model: str = "") -> str:
+    """How many weights are zero, and of how many, as the subject of a sentence.
+
+    Args:
+        summary: with ``achieved_sparsity``, ``sparsity_of_all_matrices`` and ``coverage``.
+        model: its name, where it is to be said.
+    """
+    of_model = f" of {model}" if model else ""
+    achieved, share = summary["achieved_sparsity"], summary["coverage"]["prunable_share"]
+    if share == 1:
+        return f"{achieved:.2%} of the weights in the decoder layers{of_model}"
+    overall = summary["sparsity_of_all_matrices"]
+    return (
+        f"{overall:.2%} of the weights in the decoder layers{of_model} ({achieved:.2%} of the prunable ones, "
+        f"which are {share:.2%} of them)"
+    )
 
 
 def mlflow_page(run: TrackedRun) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers.modeling_utils import PreTrainedModel
 
 from optishear.masks.select import keep_mask
 from optishear.models.layers import PrunableLayer
@@ -32,7 +33,7 @@ def masked_by(recipe: Recipe, layers: list[PrunableLayer], statistics: Statistic
     return pruned
 
 
-def in_checkpoint(folder: Path) -> PrunedWeight:
-    """The weights as they lie in a checkpoint's safetensors files."""
-    stored = StoredWeights(folder)
-    return lambda layer: stored.of(layer.name).to(layer.module.weight)
+def in_checkpoint(folder: Path, model: PreTrainedModel) -> PrunedWeight:
+    """The weights as they lie in a checkpoint of the model."""
+    stored = StoredWeights(folder, model)
+    return lambda layer: stored.of(f"{layer.name}.weight").to(layer.module.weight)

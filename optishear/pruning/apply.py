@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.masks.select import check_group_divides, keep_mask
 from optishear.metrics.metric import GradientMetric, Metric
 from optishear.metrics.score import gradient_scores, scores
+from optishear.models.coverage import block_matrices
 from optishear.models.layers import PrunableLayer, prunable_layers
 from optishear.pattern import Pattern
 from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
@@ -24,10 +25,12 @@ class PruningSummary:
     Attributes:
         achieved_sparsity: fraction of zeros over all prunable weights.
         layers: fraction of zeros in each layer.
+        sparsity_of_all_matrices: fraction of zeros over all matrices of the decoder blocks, prunable or not.
     """
 
     achieved_sparsity: float
     layers: dict[str, float]
+    sparsity_of_all_matrices: float
 
 
 @torch.no_grad()
@@ -44,17 +47,26 @@ def apply_recipe(
     check_pattern(recipe.sparsity, layers)
     check_statistics(recipe, layers, statistics)
     counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
-    zeros: dict[str, float] = {}
-    total = 0
     for layer, count in zip(tqdm(layers, desc="prune", unit="layer", disable=not progress), counts, strict=True):
         weight = layer.module.weight
         mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.sparsity, count)
         # A weight that is not a number times zero is still not a number, so it is replaced rather than multiplied.
         weight.masked_fill_(~mask, 0)
-        pruned = int((weight == 0).sum())
-        zeros[layer.name] = pruned / weight.numel()
-        total += pruned
-    return PruningSummary(total / sum(layer.module.weight.numel() for layer in layers), zeros)
+    return count_zeros(model, layers)
+
+
+@torch.no_grad()
+def count_zeros(model: nn.Module, layers: list[PrunableLayer]) -> PruningSummary:
+    """The zeros in a pruned model's layers, and in all matrices of its decoder blocks."""
+    zeros = {layer.name: int((layer.module.weight == 0).sum()) for layer in layers}
+    sizes = {layer.name: layer.module.weight.numel() for layer in layers}
+    matrices = block_matrices(model)
+    all_zeros = sum(int((matrix == 0).sum()) for matrix in matrices.values())
+    return PruningSummary(
+        achieved_sparsity=sum(zeros.values()) / sum(sizes.values()),
+        layers={name: zeros[name] / sizes[name] for name in zeros},
+        sparsity_of_all_matrices=all_zeros / sum(matrix.numel() for matrix in matrices.values()),
+    )
 
 
 def layer_scores(metric: Metric, layer: PrunableLayer, statistics: Statistics) -> Tensor:

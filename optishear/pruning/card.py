@@ -6,6 +6,7 @@ from typing import Literal
 import yaml
 
 from optishear.metrics.metric import PUBLISHED, Metric, PowerMetric
+from optishear.models.coverage import Coverage
 from optishear.models.source import ModelSource
 from optishear.recipes.recipe import Recipe
 
@@ -51,6 +52,8 @@ def model_card(
     recipe: Recipe,
     *,
     achieved_sparsity: float,
+    sparsity_of_all_matrices: float,
+    coverage: Coverage,
     layers: Mapping[str, float],
     comparison: str = "",
     reconstruction: str = "",
@@ -62,6 +65,8 @@ def model_card(
         source: the dense model.
         recipe: the recipe that pruned it.
         achieved_sparsity: fraction of zeros over the pruned layers' weights.
+        sparsity_of_all_matrices: fraction of zeros over all matrices of the decoder blocks.
+        coverage: how much of these matrices is prunable.
         layers: fraction of zeros in each pruned layer, by its name.
         comparison: the measured scores as a Markdown table; left out where empty.
         reconstruction: what was done to the weights that stayed, in words; empty where nothing was.
@@ -77,10 +82,10 @@ def model_card(
     title = source.public_name.removeprefix("package:").rsplit("/", 1)[-1].removesuffix(".gguf")
     sections = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
-        f"# {title}, {achieved_sparsity:.0%} sparse",
-        f"`{source.public_name}` with {achieved_sparsity:.2%} of the weights in its decoder layers set to zero by "
-        f"[OptiShear](https://arxiv.org/abs/2502.10735). {_others(reconstruction)}",
-        _pruned(recipe, achieved_sparsity, layers, mask_rule or _RULE),
+        f"# {title}, {sparsity_of_all_matrices:.0%} sparse",
+        f"`{source.public_name}` with {sparsity_of_all_matrices:.2%} of the weights in its decoder layers set to zero "
+        f"by [OptiShear](https://arxiv.org/abs/2502.10735). {_others(reconstruction)}",
+        _pruned(recipe, achieved_sparsity, sparsity_of_all_matrices, coverage, layers, mask_rule or _RULE),
         f"## Scores\n\n{comparison.strip()}" if comparison.strip() else "",
         f"## Use\n\n{_USES['dense']}",
         f"## What the sparsity is good for\n\n{_SIZES['dense']} {_gain(recipe)}",
@@ -96,7 +101,14 @@ def _others(reconstruction: str) -> str:
     return f"The weights that stayed make up for those that went, on calibration text: {reconstruction}."
 
 
-def _pruned(recipe: Recipe, achieved_sparsity: float, layers: Mapping[str, float], rule: str) -> str:
+def _pruned(
+    recipe: Recipe,
+    achieved_sparsity: float,
+    sparsity_of_all_matrices: float,
+    coverage: Coverage,
+    layers: Mapping[str, float],
+    rule: str,
+) -> str:
     pattern = recipe.sparsity
     if pattern.is_structured:
         shape = f"{pattern}: of every {pattern.group} consecutive inputs of a row, {pattern.kept} are kept"
@@ -108,6 +120,7 @@ def _pruned(recipe: Recipe, achieved_sparsity: float, layers: Mapping[str, float
         f"- Pattern: {shape}.",
         f"- Achieved sparsity: {achieved_sparsity:.2%} of these layers' weights"
         + (f", from {min(layers.values()):.2%} to {max(layers.values()):.2%} by layer." if layers else "."),
+        f"- Coverage: {coverage.in_words()}. {sparsity_of_all_matrices:.2%} of all these weights are zero.",
         *_metrics(recipe, rule),
     ]
     return "## What was pruned\n\n" + "\n".join(lines)

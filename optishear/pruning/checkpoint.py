@@ -1,6 +1,6 @@
 """The pruned model as a Hugging Face checkpoint on disk."""
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -9,6 +9,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from optishear.errors import InputError
 from optishear.files import write_aside, write_text
+from optishear.models.coverage import block_matrices
+from optishear.models.layers import prunable_layers
 from optishear.models.write import write_checkpoint
 from optishear.pruning.stored_weights import StoredWeights
 from optishear.recipes.recipe import Recipe
@@ -49,20 +51,37 @@ def check_replaceable(folder: str | Path) -> None:
         )
 
 
-def measured_sparsity(folder: str | Path, layer_names: Iterable[str]) -> float:
-    """The fraction of zeros over the weights of these layers, read from a checkpoint one tensor at a time.
+@dataclass(frozen=True)
+class MeasuredSparsity:
+    """Fractions of zeros in a checkpoint.
+
+    Attributes:
+        prunable: over the weights of the prunable layers.
+        all_matrices: over the weights of all matrices in the decoder blocks, prunable or not.
+    """
+
+    prunable: float
+    all_matrices: float
+
+
+def measured_sparsity(folder: str | Path, model: PreTrainedModel) -> MeasuredSparsity:
+    """Count the zeros of a checkpoint, one parameter at a time.
 
     Args:
         folder: a folder with safetensors files, dense or packed.
-        layer_names: paths of the layers in the model, as in ``model.named_modules()``.
+        model: the model that it is a checkpoint of; only its names and shapes are read.
 
     Raises:
-        InputError: if a layer has no weight there, or if it is not clear which one is its.
+        InputError: if the checkpoint does not hold a weight of the model's decoder blocks.
     """
-    stored = StoredWeights(folder)
-    zeros = total = 0
-    for name in tqdm(list(layer_names), desc="measure sparsity", unit="layer", delay=2, leave=False):
-        weight = stored.of(name)
-        zeros += int((weight == 0).sum())
-        total += weight.numel()
-    return zeros / total
+    stored = StoredWeights(folder, model)
+    prunable = {f"{layer.name}.weight" for layer in prunable_layers(model)}
+    matrices = block_matrices(model)
+    zeros = total = pruned_zeros = pruned_total = 0
+    for name in tqdm(matrices, desc="measure sparsity", unit="matrix", delay=2, leave=False):
+        values = stored.of(name)
+        found = int((values == 0).sum())
+        zeros, total = zeros + found, total + values.numel()
+        if name in prunable:
+            pruned_zeros, pruned_total = pruned_zeros + found, pruned_total + values.numel()
+    return MeasuredSparsity(pruned_zeros / pruned_total, zeros / total)

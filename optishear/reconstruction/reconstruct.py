@@ -15,7 +15,7 @@ from optishear.errors import InputError
 from optishear.masks.select import keep_mask
 from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
 from optishear.parameters.reconstruction import ReconstructionParameters
-from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, layer_scores
+from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, count_zeros, layer_scores
 from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
 from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.block_tuning import tune_block
@@ -175,7 +175,7 @@ def _reconstruct(
     if target is not None:
         held = held_out(len(calibration.tokens))
         distillation = _distil(target, masks, blocks.blocks, held, parameters, progress)
-    return ReconstructionSummary(_zeros(layers), layer_errors, converged, block_errors, distillation)
+    return ReconstructionSummary(count_zeros(model, layers), layer_errors, converged, block_errors, distillation)
 
 
 def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statistics | None) -> LayerTask:
@@ -191,14 +191,6 @@ def _of_stream(moment: Tensor, layers: list[PrunableLayer], length: int) -> Stat
     """Statistics of layers with one input: a channel's squared norm over a sequence of that length."""
     squared_norms = moment.diagonal() * length
     return Statistics({layer.name: squared_norms for layer in layers})
-
-
-@torch.no_grad()
-def _zeros(layers: list[PrunableLayer]) -> PruningSummary:
-    zeros = {layer.name: int((layer.module.weight == 0).sum()) for layer in layers}
-    sizes = {layer.name: layer.module.weight.numel() for layer in layers}
-    shares = {name: zeros[name] / sizes[name] for name in zeros}
-    return PruningSummary(sum(zeros.values()) / sum(sizes.values()), shares)
 
 
 class _Blocks:

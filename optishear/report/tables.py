@@ -53,6 +53,10 @@ def score_rows(metrics: Mapping[str, Any]) -> list[ScoreRow]:
             "",
         )
     )
+    overall = as_number(metrics.get("sparsity_of_all_matrices"))
+    if overall is not None:
+        cells = tuple(percent(overall, 2) if model == "pruned" else "–" for model in MODELS)
+        rows.append(ScoreRow("sparsity of all matrices in the decoder layers", cells, ""))
     return rows
 
 

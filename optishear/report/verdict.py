@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from optishear.evaluation.comparison import MODELS
 from optishear.evaluation.differences import NOISE
+from optishear.models.coverage import Coverage
 from optishear.pattern import Pattern
 from optishear.report.measures import TITLES, as_number, perplexities, task_measures
 from optishear.report.words import number, percent, sparsity_words
@@ -48,7 +49,17 @@ def verdict(metrics: Mapping[str, Any], pattern: Pattern) -> Verdict:
     return Verdict(
         outcome,
         sentence,
-        tuple(filter(None, (_on_sparsity(metrics, pattern), _on_reconstruction(metrics), _on_tasks(metrics)))),
+        tuple(
+            filter(
+                None,
+                (
+                    _on_sparsity(metrics, pattern),
+                    _on_coverage(metrics),
+                    _on_reconstruction(metrics),
+                    _on_tasks(metrics),
+                ),
+            )
+        ),
     )
 
 
@@ -111,6 +122,18 @@ def _on_sparsity(metrics: Mapping[str, Any], pattern: Pattern) -> str:
         f"The searched recipe prunes {percent(achieved)}, not the {percent(pattern.fraction)} asked for, "
         f"so the comparison {favours} it."
     )
+
+
+def _on_coverage(metrics: Mapping[str, Any]) -> str:
+    """What the sparsity leaves out, where that is more than a little."""
+    stored = metrics.get("coverage")
+    if not stored:
+        return ""
+    coverage = Coverage(stored["matrix_weights"], stored["prunable_weights"], stored["left_out"])
+    overall = as_number(metrics.get("sparsity_of_all_matrices"))
+    if coverage.is_sufficient or overall is None:
+        return ""
+    return f"Only {coverage.in_words()}. {overall:.2%} of all these weights are zero."
 
 
 def _on_reconstruction(metrics: Mapping[str, Any]) -> str:

@@ -53,7 +53,8 @@ def collect_metrics(
         }
     checkpoints = stages.get("reconstruct") or stages.get("prune")
     if checkpoints:
-        metrics["achieved_sparsity"] = checkpoints[0].read_json(SUMMARY)["achieved_sparsity"]
+        written = checkpoints[0].read_json(SUMMARY)
+        metrics |= {name: written[name] for name in ("achieved_sparsity", "sparsity_of_all_matrices", "coverage")}
     if "reconstruct" in stages:
         summary = stages["reconstruct"][0].read_json(SUMMARY)
         metrics["reconstruction"] = {"in_words": summary["reconstruction_in_words"], **summary["reconstruction"]}

@@ -108,6 +108,8 @@ def register_model(
         "pattern": "N:M" if recipe.sparsity.is_structured else "unstructured",
         "sparsity": str(recipe.sparsity),
         "achieved_sparsity": repr(metrics["achieved_sparsity"]),
+        "sparsity_of_all_matrices": repr(metrics["sparsity_of_all_matrices"]),
+        "prunable_share": repr(metrics["coverage"]["prunable_share"]),
         "recipe_hash": checkpoint.inputs["recipe"],
     }
     return register_version(run, name, checkpoint, judgement(metrics, settings), parameters, tags, description)
@@ -115,7 +117,11 @@ def register_model(
 
 def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     """The numbers of ``metrics.json`` under names such as ``pruned/perplexity`` and ``seconds/search``."""
-    flat: dict[str, float | None] = {"achieved_sparsity": metrics.get("achieved_sparsity")}
+    flat: dict[str, float | None] = {
+        "achieved_sparsity": metrics.get("achieved_sparsity"),
+        "sparsity_of_all_matrices": metrics.get("sparsity_of_all_matrices"),
+        "prunable_share": (metrics.get("coverage") or {}).get("prunable_share"),
+    }
     for model in ("dense", "wanda", "masked", "pruned", "evaluation"):
         scores = flat_scores(metrics.get(model) or {})
         scores |= flat_footprint((metrics.get(model) or {}).get("footprint") or {})

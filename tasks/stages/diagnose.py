@@ -61,7 +61,7 @@ def _write(
     if pruned.stage == reconstruct_stage.name:
         methods["masked"] = masked_by(recipe, layers, observed)
     # What was written, rather than what the recipe means.
-    methods["pruned"] = in_checkpoint(pruned.path(CHECKPOINT))
+    methods["pruned"] = in_checkpoint(pruned.path(CHECKPOINT), model)
     of_layers, of_blocks = with_smaller_batches(
         SEQUENCES_PER_PASS, lambda size: layer_errors(model, tokens, methods, batch_size=size)
     )

@@ -1,10 +1,11 @@
 """Stage 4: apply a recipe and save the pruned checkpoint, ``model/``."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from optishear.models.layers import prunable_layers
+from optishear.models.coverage import Coverage, warn_of_coverage
 from optishear.models.load import LoadedModel
 from optishear.parameters.model import ModelParameters
 from optishear.pruning.apply import PruningSummary, apply_recipe
@@ -55,11 +56,13 @@ def save_pruned(
         mask_rule: which weights went, where the recipe's own masks were not kept.
         more: further content of the summary.
     """
-    layers = [layer.name for layer in prunable_layers(loaded.model)]
+    coverage = warn_of_coverage(loaded.model)
     card = model_card(
         loaded.source,
         recipe,
         achieved_sparsity=summary.achieved_sparsity,
+        sparsity_of_all_matrices=summary.sparsity_of_all_matrices,
+        coverage=coverage,
         layers=summary.layers,
         reconstruction=reconstruction,
         mask_rule=mask_rule,
@@ -67,17 +70,40 @@ def save_pruned(
     folder = outputs / CHECKPOINT
     save_checkpoint(folder, loaded.model, loaded.tokenizer, recipe, card)
     # Measured on what was written rather than on what was meant.
-    achieved = measured_sparsity(folder, layers)
-    words = {"reconstruction_in_words": reconstruction, "mask_rule": mask_rule}
-    write_json(outputs / SUMMARY, {"achieved_sparsity": achieved, "layers": summary.layers, **words, **(more or {})})
+    measured = measured_sparsity(folder, loaded.model)
+    numbers = {
+        "achieved_sparsity": measured.prunable,
+        "sparsity_of_all_matrices": measured.all_matrices,
+        "coverage": {"prunable_share": coverage.prunable_share, **asdict(coverage)},
+        "layers": summary.layers,
+        "reconstruction_in_words": reconstruction,
+        "mask_rule": mask_rule,
+    }
+    write_json(outputs / SUMMARY, {**numbers, **(more or {})})
+
+
+def coverage_of(summary: Mapping[str, Any]) -> Coverage:
+    """The coverage that a checkpoint's summary holds."""
+    stored = summary["coverage"]
+    return Coverage(stored["matrix_weights"], stored["prunable_weights"], stored["left_out"])
+
+
+def sparsities(checkpoint: Artifact) -> dict[str, float | None]:
+    """The sparsities and the prunable share of a checkpoint, for MLflow."""
+    summary = checkpoint.read_json(SUMMARY)
+    return {
+        "achieved_sparsity": summary["achieved_sparsity"],
+        "sparsity_of_all_matrices": summary["sparsity_of_all_matrices"],
+        "prunable_share": summary["coverage"]["prunable_share"],
+    }
 
 
 prune_stage = Stage(
     name="prune",
-    version=3,
+    version=4,
     parameters=("dtype",),
     inputs=_inputs,
     write=_write,
-    scores=lambda pruned: {"achieved_sparsity": pruned.read_json(SUMMARY)["achieved_sparsity"]},
+    scores=sparsities,
     on_gpu=ModelParameters,
 )

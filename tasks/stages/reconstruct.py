@@ -13,7 +13,7 @@ from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import CALIBRATION, load_calibration
 from tasks.stages.parameters import ReconstructStageParameters
-from tasks.stages.prune import SUMMARY, save_pruned
+from tasks.stages.prune import SUMMARY, save_pruned, sparsities
 from tasks.stages.statistics import STATISTICS, load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest, model_digest
@@ -64,7 +64,7 @@ def _scores(made: Artifact) -> dict[str, float | None]:
     summary = made.read_json(SUMMARY)
     distillation = summary["reconstruction"]["distillation"] or {}
     return {
-        "achieved_sparsity": summary["achieved_sparsity"],
+        **sparsities(made),
         "mean_layer_error": summary["reconstruction"]["mean_layer_error"],
         "converged_rows": summary["reconstruction"]["converged_rows"],
         "held_out_kl_before_distillation": distillation.get("before"),
@@ -74,7 +74,7 @@ def _scores(made: Artifact) -> dict[str, float | None]:
 
 reconstruct_stage = Stage(
     name="reconstruct",
-    version=3,
+    version=4,
     parameters=("dtype", *ReconstructionParameters.model_fields),
     inputs=_inputs,
     write=_write,

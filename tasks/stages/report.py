@@ -18,7 +18,7 @@ from optishear.report.html import write_report
 from optishear.report.tables import score_markdown
 from tasks.engine.stage import Stage
 from tasks.stages.diagnose import load_diagnosis
-from tasks.stages.prune import SUMMARY
+from tasks.stages.prune import SUMMARY, coverage_of
 from tasks.stages.search import TRIALS
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest
@@ -71,6 +71,8 @@ def _write(
         find_model(parameters.model),
         recipe,
         achieved_sparsity=summary["achieved_sparsity"],
+        sparsity_of_all_matrices=summary["sparsity_of_all_matrices"],
+        coverage=coverage_of(summary),
         layers=summary["layers"],
         comparison=table,
         reconstruction=summary["reconstruction_in_words"],
@@ -83,4 +85,4 @@ def _write(
 
 
 # What it shows is all in its inputs.
-report_stage = Stage(name="report", version=3, parameters=(), inputs=_inputs, write=_write)
+report_stage = Stage(name="report", version=4, parameters=(), inputs=_inputs, write=_write)

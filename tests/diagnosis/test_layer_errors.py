@@ -92,7 +92,7 @@ def test_a_checkpoint_is_read_as_it_was_written(
     masked = masked_by(recipe, prunable_layers(dense), statistics)
     apply_recipe(family_model, recipe, statistics)
     write_checkpoint(tmp_path, family_model, tiny_tokenizer)
-    of_layers, of_blocks = layer_errors(dense, TOKENS, {"mask": masked, "file": in_checkpoint(tmp_path)})
+    of_layers, of_blocks = layer_errors(dense, TOKENS, {"mask": masked, "file": in_checkpoint(tmp_path, dense)})
     for table in (of_layers, of_blocks):
         by_method = {
             method: [row["relative_error"] for row in table.to_pylist() if row["method"] == method]

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from optishear.metrics.metric import RIA, MetaMetric, PowerMetric
+from optishear.models.coverage import Coverage
 from optishear.models.source import ModelSource
 from optishear.pruning.card import model_card
 from optishear.recipes.recipe import Recipe, named_recipe
@@ -16,7 +17,13 @@ LAYERS = {"model.layers.0.mlp.up_proj": 0.45, "model.layers.0.mlp.down_proj": 0.
 
 def card(source: ModelSource = HUB, recipe: Recipe | None = None, **changes: Any) -> str:
     recipe = recipe or named_recipe("wanda", 0.5)
-    return model_card(source, recipe, **({"achieved_sparsity": 0.50012, "layers": LAYERS} | changes))
+    numbers: dict[str, Any] = {
+        "achieved_sparsity": 0.50012,
+        "sparsity_of_all_matrices": 0.50012,
+        "coverage": Coverage(96, 96, {}),
+        "layers": LAYERS,
+    }
+    return model_card(source, recipe, **(numbers | changes))
 
 
 def front_matter(text: str) -> dict[str, Any]:
@@ -55,6 +62,20 @@ def test_tells_what_was_pruned() -> None:
     assert "the 2 linear layers inside the decoder blocks" in text
     assert "unstructured, 50% as the target" in text
     assert "50.01% of these layers' weights, from 45.00% to 55.00% by layer" in text
+
+
+def test_the_title_counts_all_matrices_and_the_coverage_names_what_is_left_out() -> None:
+    covered = Coverage(1000, 30, {"mlp.experts.gate_up_proj": 650, "mlp.experts.down_proj": 310, "mlp.gate": 10})
+
+    text = card(coverage=covered, sparsity_of_all_matrices=0.015)
+
+    assert "# small, 2% sparse" in text
+    assert "with 1.50% of the weights in its decoder layers set to zero" in text
+    assert (
+        "- Coverage: 3.00% of the weights in the decoder blocks' matrices are prunable; left out: "
+        "mlp.experts.gate_up_proj (65.00%), mlp.experts.down_proj (31.00%), mlp.gate (1.00%). 1.50% of all these "
+        "weights are zero.\n"
+    ) in text
 
 
 def test_tells_an_n_m_pattern_in_words() -> None:

@@ -16,6 +16,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError
 from optishear.formats.stored import StoredTensor, open_checkpoint, stored_format
+from optishear.models.coverage import Coverage
 from optishear.models.layers import prunable_layers
 from optishear.models.load import load_model
 from optishear.models.source import ModelSource
@@ -284,7 +285,14 @@ def test_the_card_says_how_to_load_it(
     tmp_path: Path, tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     recipe = named_recipe("wanda", 0.5)
-    card = model_card(ModelSource("tiny", "tiny", "0"), recipe, achieved_sparsity=0.5, layers={"a": 0.5})
+    card = model_card(
+        ModelSource("tiny", "tiny", "0"),
+        recipe,
+        achieved_sparsity=0.5,
+        sparsity_of_all_matrices=0.5,
+        coverage=Coverage(1, 1, {}),
+        layers={"a": 0.5},
+    )
     save_checkpoint(tmp_path / "dense", tiny_llama, tiny_tokenizer, recipe, card)
     export_checkpoint(tmp_path / "dense", tmp_path / "packed", "bitmask")
     export_checkpoint(tmp_path / "packed", tmp_path / "again", "dense")
@@ -301,7 +309,7 @@ def test_the_measured_sparsity_is_that_of_the_dense_weights(tmp_path: Path, fami
     family_model.save_pretrained(tmp_path / "dense")
     export_checkpoint(tmp_path / "dense", tmp_path / "packed", "bitmask")
 
-    assert measured_sparsity(tmp_path / "packed", [layer.name for layer in prunable_layers(family_model)]) == 0.5
+    assert measured_sparsity(tmp_path / "packed", family_model).prunable == 0.5
 
 
 def test_all_may_read_what_the_umask_lets_them(tmp_path: Path, tiny_llama: PreTrainedModel) -> None:

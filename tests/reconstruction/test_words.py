@@ -12,7 +12,7 @@ from optishear.reconstruction.words import in_words, mask_rule
 def made(
     block_errors: list[tuple[float, float]] | None = None, distillation: Distillation | None = None
 ) -> ReconstructionSummary:
-    return ReconstructionSummary(PruningSummary(0.5, {}), {}, {}, block_errors or [], distillation)
+    return ReconstructionSummary(PruningSummary(0.5, {}, 0.5), {}, {}, block_errors or [], distillation)
 
 
 def words(summary: ReconstructionSummary, **parameters: Any) -> str:

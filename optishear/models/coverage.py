@@ -1,0 +1,101 @@
+"""How much of a model's decoder blocks is prunable, and what is left out."""
+
+import logging
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from optishear.models.layers import decoder_blocks, prunable_layers
+
+logger = logging.getLogger(__name__)
+
+# Below this share of the weights of the blocks, a sparsity of the prunable layers says little about the model.
+SUFFICIENT_COVERAGE = 0.95
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The prunable share of the matrices in the decoder blocks.
+
+    A matrix is a parameter of two or more dimensions: linear layers, fused experts, routers, convolutions.
+
+    Attributes:
+        matrix_weights: number of weights in all of them, each shared one once.
+        prunable_weights: number of those in prunable layers.
+        left_out: number of weights that are not prunable, by the parameter's path in its block, the largest first;
+            numbers inside a path, such as those of experts in a list, are ``*``.
+    """
+
+    matrix_weights: int
+    prunable_weights: int
+    left_out: dict[str, int]
+
+    @property
+    def prunable_share(self) -> float:
+        """Prunable weights over all weights of the matrices."""
+        return self.prunable_weights / self.matrix_weights
+
+    @property
+    def is_sufficient(self) -> bool:
+        """Whether a sparsity of the prunable layers is about that of the blocks."""
+        return self.prunable_share >= SUFFICIENT_COVERAGE
+
+    def in_words(self) -> str:
+        """The share, and the largest parts that are left out, as a part of a sentence."""
+        words = f"{self.prunable_share:.2%} of the weights in the decoder blocks' matrices are prunable"
+        if not self.left_out:
+            return words
+        named = [f"{path} ({count / self.matrix_weights:.2%})" for path, count in self.left_out.items()]
+        rest = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        return f"{words}; left out: {', '.join(named[:_NAMED])}{rest}"
+
+
+def coverage(model: nn.Module) -> Coverage:
+    """Count the weights of a model's decoder blocks; a model on the meta device will do.
+
+    Raises:
+        InputError: if the model has no prunable layers.
+    """
+    prunable: Counter[int] = Counter()
+    for layer in prunable_layers(model):
+        prunable[id(layer.module.weight)] += layer.module.weight.numel()
+    total, left_out = 0, Counter[str]()
+    matrices = block_matrices(model)
+    path = decoder_blocks(model)[0]
+    for name, parameter in matrices.items():
+        total += parameter.numel()
+        rest = parameter.numel() - prunable[id(parameter)]
+        if rest:
+            in_block = name.removeprefix(f"{path}.").partition(".")[2]
+            left_out[re.sub(r"\.\d+(?=\.|$)", ".*", in_block)] += rest
+    return Coverage(total, total - left_out.total(), dict(left_out.most_common()))
+
+
+def block_matrices(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters of two or more dimensions in the decoder blocks, by their name in the model, shared ones once.
+
+    Raises:
+        InputError: if the model has no decoder blocks.
+    """
+    path, blocks = decoder_blocks(model)
+    return {f"{path}.{name}": value for name, value in blocks.named_parameters() if value.ndim >= 2}
+
+
+def warn_of_coverage(model: nn.Module) -> Coverage:
+    """Log what of a model is prunable, as a warning where it is not nearly all.
+
+    Raises:
+        InputError: if the model has no prunable layers.
+    """
+    covered = coverage(model)
+    if covered.is_sufficient:
+        logger.info("%s.", covered.in_words())
+    else:
+        logger.warning(
+            "Only %s. The sparsity of the pruned layers is not that of the model.",
+            covered.in_words(),
+        )
+    return covered
