@@ -1,26 +1,31 @@
-"""OptiShear: search the pruning recipe of a language model, prune it, judge it.
+"""OptiShear: search the pruning recipe of a language model, prune the model, evaluate it.
 
-The names below are loaded when they are first used, so that importing the package costs nothing.
+>>> sorted(optishear.__all__)  # doctest: +NORMALIZE_WHITESPACE
+['InputError', 'Recipe', 'evaluate', 'load_model', 'prune', 'save_checkpoint', 'search', 'use_sparse_layers']
+
+The names are loaded when they are first used, so that importing the package costs nothing.
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optishear.errors import InputError
-    from optishear.evaluation.evaluate import evaluate
     from optishear.inference.fast_layers import use_sparse_layers
-    from optishear.interface.api import prune, search
+    from optishear.interface.api import evaluate, prune, search
     from optishear.models.load import load_model
     from optishear.pruning.checkpoint import save_checkpoint
     from optishear.recipes.recipe import Recipe
+
+    __version__: str
 
 __all__ = ["InputError", "Recipe", "evaluate", "load_model", "prune", "save_checkpoint", "search", "use_sparse_layers"]
 
 _HOMES = {
     "InputError": "optishear.errors",
     "Recipe": "optishear.recipes.recipe",
-    "evaluate": "optishear.evaluation.evaluate",
+    "evaluate": "optishear.interface.api",
     "load_model": "optishear.models.load",
     "prune": "optishear.interface.api",
     "save_checkpoint": "optishear.pruning.checkpoint",
@@ -30,6 +35,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("optishear")
     if name not in _HOMES:
         raise AttributeError(f"module 'optishear' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -2,7 +2,13 @@
 
 
 class InputError(ValueError):
-    """Bad input, told in one sentence that names the bad value and the mend.
+    """Bad input, explained in one sentence that names the bad value and the fix.
+
+    >>> try:
+    ...     optishear.search(model, tokenizer, sparsity="5:4")
+    ... except optishear.InputError as error:
+    ...     print(error)
+    The sparsity '5:4' keeps 5 of every 4 weights; N:M needs 0 < N < M, for example 2:4.
 
     Raised before any expensive work. The command line prints the sentence alone and exits with 2; the
     tasks never retry it, because the same input fails the same way.

@@ -9,6 +9,11 @@ from optishear.inference.semi_structured import semi_structure_layers
 def use_sparse_layers(model: PreTrainedModel) -> int:
     """Replace pruned layers, in place: packed ones on a CPU, semi-structured 2:4 ones on a GPU. For inference only.
 
+    >>> summary = optishear.prune(
+    ...     model, "wanda", 0.7, tokenizer=tokenizer, sequences=8, sequence_length=64, progress=False
+    ... )
+    >>> replaced = optishear.use_sparse_layers(model)
+
     Returns:
         How many layers were replaced; 0 where nothing is pruned or the machine has no kernel for it, which is logged.
 

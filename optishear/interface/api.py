@@ -1,14 +1,20 @@
-"""The library in two calls, on a model that is already in memory."""
+"""The library in a few calls, on a model that is already in memory."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Unpack
 
 from transformers import PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.calibration.calibrate import calibrate
+from optishear.calibration.calibrate import calibrate, check_calibration
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.errors import InputError
+from optishear.evaluation.evaluate import Evaluation, check_evaluation
+from optishear.evaluation.evaluate import evaluate as evaluate_model
+from optishear.interface.arguments import EvaluateArguments, PruneArguments, SearchArguments
+from optishear.interface.signature import with_defaults
 from optishear.parameters.calibration import CalibrationParameters
+from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.parameters.search import SearchParameters
@@ -18,9 +24,13 @@ from optishear.recipes.recipe import Recipe, find_recipe
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.searching.search import run_search
 from optishear.statistics.collect import collect_statistics
+from optishear.statistics.gradients import collect_gradients
 from optishear.statistics.statistics import Statistics
 
+_SIZES = ("sequences", "sequence_length")
 
+
+@with_defaults(CalibrationParameters, SearchParameters)
 def search(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -29,37 +39,50 @@ def search(
     statistics: Statistics | None = None,
     seed: int = 0,
     progress: bool = True,
-    **parameters: Any,
+    **parameters: Unpack[SearchArguments],
 ) -> Recipe:
-    """Search the best recipe for a model; the model is left as it was.
+    """Search the best recipe for a model. The model is not changed.
 
-    >>> recipe = optishear.search(model, tokenizer, sparsity="2:4", budget="10m")
-    >>> optishear.prune(model, recipe, tokenizer=tokenizer)
-    >>> optishear.save_checkpoint("pruned", model, tokenizer, recipe, card="")
+    >>> recipe = optishear.search(
+    ...     model, tokenizer, sparsity="2:4", sequences=8, sequence_length=64, trials=12, progress=False
+    ... )
+    >>> print(recipe.sparsity)
+    2:4
 
     Args:
         model: the dense model.
         tokenizer: its tokenizer.
         sparsity: a fraction such as 0.5, or N:M such as 2:4.
-        calibration: a source (``self``, ``hub:NAME[/CONFIG]`` or a file), or token blocks made before.
-        statistics: activation statistics, where they were taken before.
+        calibration: a source (``self``, ``hub:NAME[/CONFIG]`` or a file), or token blocks.
+        statistics: activation statistics of the dense model; collected if not given.
         seed: decides every random choice.
         progress: show progress bars.
         **parameters: fields of ``CalibrationParameters`` and ``SearchParameters``, such as ``trials`` or ``budget``.
 
     Raises:
-        InputError: if something given is unusable, before anything expensive.
+        InputError: if an argument is invalid, before anything expensive.
     """
     pattern = parse_pattern(sparsity)
-    for_calibration: dict[str, Any] = {
-        name: parameters.pop(name) for name in ("sequences", "sequence_length") if name in parameters
-    }
-    searched = read_parameters(SearchParameters, parameters)
-    blocks = _blocks(model, tokenizer, calibration, seed, for_calibration)
-    observed = statistics or collect_statistics(model, blocks, progress=progress)
-    return run_search(model, {"": blocks}, observed, searched, pattern, seed=seed, progress=progress).recipe
+    sizes, others = _split_sizes(parameters)
+    wanted = read_parameters(SearchParameters, others)
+    for each in wanted.search_calibrations:
+        check_calibration(each.source)
+    blocks = _blocks(model, tokenizer, calibration, seed, sizes)
+    calibrations = {"": blocks}
+    for each in wanted.search_calibrations:
+        calibrations[each.name] = calibrate(
+            model,
+            tokenizer,
+            calibration=each.source,
+            sequences=wanted.search_sequences,
+            sequence_length=blocks.tokens.shape[1],
+            seed=seed,
+        )
+    statistics = statistics or collect_statistics(model, blocks, progress=progress)
+    return run_search(model, calibrations, statistics, wanted, pattern, seed=seed, progress=progress).recipe
 
 
+@with_defaults(CalibrationParameters, ReconstructionParameters)
 def prune(
     model: PreTrainedModel,
     recipe: Recipe | str,
@@ -69,35 +92,83 @@ def prune(
     calibration: str | CalibrationSet = "self",
     seed: int = 0,
     progress: bool = True,
-    **parameters: Any,
+    **parameters: Unpack[PruneArguments],
 ) -> PruningSummary:
     """Prune a model in place.
 
-    >>> optishear.prune(model, recipe, tokenizer=tokenizer, reconstruction="admm", distillation_steps=16)
+    >>> summary = optishear.prune(
+    ...     model, "wanda", sparsity=0.5, tokenizer=tokenizer, sequences=8, sequence_length=64,
+    ...     reconstruction="admm", progress=False,
+    ... )
+    >>> summary.achieved_sparsity
+    0.5
 
     Args:
         model: the dense model.
-        recipe: a recipe, a recipe file, or the name of a published one (magnitude, wanda, ria).
-        sparsity: the target of a published recipe; a recipe of your own brings its own.
-        statistics: activation statistics of the dense model; taken from the calibration where not given.
-        tokenizer: needed to make calibration text.
+        recipe: a recipe, a recipe file, or the name of a published one (magnitude, wanda, ria, pruner_zero).
+        sparsity: the target of a published recipe; other recipes have their own.
+        statistics: activation statistics of the dense model; collected on the calibration set if not given.
+        tokenizer: needed to make a calibration set.
         calibration: as for ``search``.
         seed: as for ``search``.
         progress: show progress bars.
-        **parameters: fields of ``ReconstructionParameters``, such as ``reconstruction``; masks only where not given.
+        **parameters: fields of ``CalibrationParameters`` and ``ReconstructionParameters``, such as ``sequences`` or
+            ``reconstruction``; without the latter only the masks are applied.
 
     Raises:
-        InputError: if something given is unusable, before any weight is touched.
+        InputError: if an argument is invalid, before any weight is changed.
     """
-    wanted = find_recipe(recipe, sparsity) if isinstance(recipe, str) else recipe
-    made_anew = read_parameters(ReconstructionParameters, parameters)
-    if statistics is not None and not made_anew.reconstructs:
-        return apply_recipe(model, wanted, statistics, progress=progress)
-    blocks = _blocks(model, tokenizer, calibration, seed, {})
-    observed = statistics or collect_statistics(model, blocks, progress=progress)
-    if made_anew.reconstructs:
-        return reconstruct(model, wanted, observed, blocks, made_anew, progress=progress).pruning
-    return apply_recipe(model, wanted, observed, progress=progress)
+    recipe = find_recipe(recipe, sparsity) if isinstance(recipe, str) else recipe
+    sizes, others = _split_sizes(parameters)
+    wanted = read_parameters(ReconstructionParameters, others)
+    if statistics is not None and not wanted.reconstructs and not (recipe.needs_gradients and not statistics.gradients):
+        _refuse_sizes(sizes, "the statistics are given and nothing is reconstructed")
+        return apply_recipe(model, recipe, statistics, progress=progress)
+    blocks = _blocks(model, tokenizer, calibration, seed, sizes)
+    statistics = statistics or collect_statistics(model, blocks, progress=progress)
+    if recipe.needs_gradients and not statistics.gradients:
+        statistics = replace(statistics, gradients=collect_gradients(model, blocks, progress))
+    if wanted.reconstructs:
+        return reconstruct(model, recipe, statistics, blocks, wanted, progress=progress).pruning
+    return apply_recipe(model, recipe, statistics, progress=progress)
+
+
+@with_defaults(EvaluationParameters)
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int = 0,
+    **parameters: Unpack[EvaluateArguments],
+) -> Evaluation:
+    """Measure the perplexity and the task scores of a model.
+
+    >>> evaluation = optishear.evaluate(model, tokenizer, window_length=128, windows=4)
+    >>> evaluation.perplexity > 1
+    True
+
+    Args:
+        model: a model in memory, dense or pruned.
+        tokenizer: its tokenizer.
+        seed: of few-shot examples and sampled answers.
+        **parameters: fields of ``EvaluationParameters``, such as ``evaluation_text`` or ``tasks``.
+
+    Raises:
+        InputError: if an argument is invalid, the text is too short, or a task is unknown.
+    """
+    wanted = read_parameters(EvaluationParameters, dict(parameters))
+    check_evaluation(wanted)
+    return evaluate_model(lambda: (model, tokenizer), wanted, seed).evaluation
+
+
+def _split_sizes(parameters: SearchArguments | PruneArguments) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The size of the calibration set, and the other arguments."""
+    sizes = {name: value for name, value in parameters.items() if name in _SIZES}
+    return sizes, {name: value for name, value in parameters.items() if name not in _SIZES}
+
+
+def _refuse_sizes(sizes: dict[str, Any], reason: str) -> None:
+    for name, value in sizes.items():
+        raise InputError(f"The parameter {name} cannot be {value!r}: {reason}; leave it out.")
 
 
 def _blocks(
@@ -108,9 +179,10 @@ def _blocks(
     sizes: dict[str, Any],
 ) -> CalibrationSet:
     if isinstance(calibration, CalibrationSet):
+        _refuse_sizes(sizes, "the calibration set is given")
         return calibration
     if tokenizer is None:
-        raise InputError("The statistics have to be taken first, which needs a tokenizer; give one, or statistics.")
+        raise InputError("The parameter tokenizer is needed to make a calibration set; give it, or a calibration set.")
     wanted = read_parameters(CalibrationParameters, {"calibration": calibration, **sizes})
     return calibrate(
         model,

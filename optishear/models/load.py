@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -44,9 +44,17 @@ class LoadedModel:
 
 
 def load_model(
-    model: str, *, dtype: str = "auto", device: str = "auto", trust_remote_code: bool = False
+    model: str,
+    *,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
 ) -> LoadedModel:
     """Load a causal language model and its tokenizer.
+
+    >>> loaded = optishear.load_model("tiny-llama", dtype="float32", device="cpu")
+    >>> loaded.model.dtype
+    torch.float32
 
     Args:
         model: a hub id, a folder, a ``.gguf`` file (converted on its first use) or ``package:NAME``.

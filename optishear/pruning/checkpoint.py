@@ -20,11 +20,24 @@ CARD_FILE = "README.md"
 
 
 def save_checkpoint(
-    folder: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, card: str
+    folder: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, card: str = ""
 ) -> None:
     """Write a model that any user of transformers can load, whole or not at all.
 
     Beside the config, the safetensors and the tokenizer, it holds the recipe and the model card.
+
+    >>> recipe = optishear.search(model, tokenizer, sequences=8, sequence_length=64, trials=12, progress=False)
+    >>> summary = optishear.prune(model, recipe, tokenizer=tokenizer, sequences=8, sequence_length=64, progress=False)
+    >>> optishear.save_checkpoint("pruned", model, tokenizer, recipe)
+    >>> optishear.load_model("pruned").model.dtype
+    torch.float32
+
+    Args:
+        folder: a new folder, an empty one, or one that ``save_checkpoint`` wrote.
+        model: the pruned model; stored in the dtypes of the dense checkpoint that it was loaded from.
+        tokenizer: its tokenizer.
+        recipe: what it was pruned with.
+        card: text of the model card, in Markdown; empty for none.
 
     Raises:
         InputError: if the folder cannot be written, or holds something other than such a checkpoint.
@@ -34,7 +47,8 @@ def save_checkpoint(
     with write_aside(folder) as aside:
         write_checkpoint(aside, model, tokenizer)
         recipe.save(aside / RECIPE_FILE)
-        write_text(aside / CARD_FILE, card)
+        if card:
+            write_text(aside / CARD_FILE, card)
 
 
 def check_replaceable(folder: str | Path) -> None:

@@ -20,6 +20,11 @@ Ratio = Annotated[float, Field(ge=0, lt=1)]
 class Recipe(BaseModel):
     """How to prune a model.
 
+    >>> recipe = optishear.search(model, tokenizer, sequences=8, sequence_length=64, trials=12, progress=False)
+    >>> recipe.save("recipe.yaml")
+    >>> optishear.Recipe.load("recipe.yaml") == recipe
+    True
+
     Attributes:
         name: what to call it in tables and model cards.
         sparsity: the target, ``0.5`` or ``2:4``.
