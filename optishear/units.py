@@ -1,5 +1,6 @@
 """Durations and sizes: read from text such as ``10m`` and ``20G``, and written for a person."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pydantic_core import CoreSchema
 from optishear.text_value import text_schema
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_TIME_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BYTES |= {f"{unit}I": 2 ** (10 * power) for power, unit in enumerate("KMGT", 1)}
 
@@ -78,6 +80,20 @@ def format_bytes(size: float, space: str = " ") -> str:
         size, unit = size / 1024, larger
     decimals = 0 if unit == "B" or size >= 100 else 1 if size >= 10 else 2
     return f"{size:.{decimals}f}{space}{unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds for a person: ``45 s``, ``7 min 20 s``, ``3 h 5 min`` or ``2 d 4 h``."""
+    whole = round(seconds)
+    for size, unit, smaller_size, smaller_unit in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // smaller_size
+            return f"{whole // size} {unit}" + (f" {rest} {smaller_unit}" if rest else "")
+    return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
 
 
 def _quantity(text: str, units: Mapping[str, int]) -> float | None:

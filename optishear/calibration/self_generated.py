@@ -45,18 +45,33 @@ def generate(
     chances[:, :1] = (chances[:, :1] + torch.randperm(sequences, generator=random)[:, None]) / sequences
     progress: tqdm[Any]
     with tqdm(total=sequences * sequence_length, unit="token", desc="self-generated text") as progress:
-        rows = [_generate_rows(model, tokenizer, part, progress) for part in chances.split(batch_size)]
+        rows = [generate_rows(model, tokenizer, part, progress) for part in chances.split(batch_size)]
     return CalibrationSet(torch.cat(rows), "self")
 
 
 @torch.no_grad()
-def _generate_rows(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chances: Tensor, progress: "tqdm[Any]"
+def generate_rows(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    chances: Tensor,
+    progress: "tqdm[Any]",
+    cache_length: int | None = None,
 ) -> Tensor:
+    """Sample one text a row, token by token.
+
+    Args:
+        chances: [texts, tokens - 1] float64 in [0, 1), which decide the tokens after the first.
+        progress: advanced by the tokens.
+        cache_length: tokens that a cache of fixed size is for; those of the texts where not given.
+
+    Returns:
+        [texts, tokens] int64, on the CPU.
+    """
     rows, steps = chances.shape
+    cache_length = cache_length or steps + 1
     chances = chances.to(model.device)
     # On the CPU, attention over a cache of fixed size is up to three times as fast as over a growing one.
-    cache = StaticCache(model.config, max_cache_len=steps + 1) if model._can_compile_fullgraph else None
+    cache = StaticCache(model.config, max_cache_len=cache_length) if model._can_compile_fullgraph else None
     token = torch.full((rows, 1), _first_token(tokenizer), device=model.device)
     tokens = [token]
     for step in range(steps):

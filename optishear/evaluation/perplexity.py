@@ -61,7 +61,7 @@ def perplexity(model: PreTrainedModel, windows: Tensor, batch_size: int = 8) -> 
         return math.inf
 
 
-def window_losses(model: PreTrainedModel, windows: Tensor, batch_size: int = 8) -> list[float]:
+def window_losses(model: PreTrainedModel, windows: Tensor, batch_size: int = 8, progress: bool = True) -> list[float]:
     """Mean negative log-likelihood of each window in nats; the arguments are those of ``perplexity``.
 
     Raises:
@@ -70,12 +70,12 @@ def window_losses(model: PreTrainedModel, windows: Tensor, batch_size: int = 8) 
     vocabulary = model.config.get_text_config().vocab_size
     batch_size = max(1, min(batch_size, _LOGITS_PER_PASS // (windows.shape[1] * vocabulary)))
     losses: list[float] = []
-    with tqdm(total=len(windows), unit="window", desc="perplexity") as progress:
+    with tqdm(total=len(windows), unit="window", desc="perplexity", disable=not progress) as bar:
         for batch in windows.split(batch_size):
             losses += _losses(model, batch.to(model.device)).tolist()
             if model.dtype == torch.float16 and not all(map(math.isfinite, losses)):
                 raise not_finite("The model's outputs are", model.dtype)
-            progress.update(len(batch))
+            bar.update(len(batch))
     return losses
 
 

@@ -2,10 +2,14 @@
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
 from optishear.errors import InputError
+from optishear.inference.footprint import device_name
+from optishear.models.load import resolve_device
 from optishear.parameters.base import Parameters
+from optishear.parameters.model import ModelParameters
 from tasks.engine.parameters import PlacementParameters
 
 GPU_POOL = "gpu"
@@ -43,3 +47,22 @@ def has_gpu_pool() -> bool:
         except ObjectNotFound:
             return False
     return True
+
+
+def measured_on(parameters: ModelParameters, stage: str) -> str:
+    """The device, since another one's bytes and speed say nothing about this one's: ``cpu``, or the name of the GPU.
+
+    For a stage on the pool it is the pool and the parameter, and the GPUs behind these are taken for alike. The key is
+    made twice, by the flow and by the worker, and must be the same, but the flow does not see the worker's GPU. The
+    worker's parameters say that it is where it should be, so what tells it is that it runs the stage's own flow.
+    """
+    if parameters.device.partition(":")[0] == "cpu":
+        return "cpu"
+    if computed_on_pool(parameters, stage):
+        return f"{parameters.device} on the pool {GPU_POOL}"
+    return device_name(resolve_device(parameters.device))
+
+
+def computed_on_pool(parameters: ModelParameters, stage: str) -> bool:
+    """Whether a stage that needs a GPU is computed by a worker of the pool: this process or another one."""
+    return uses_deployments(parameters) or flow_run.flow_name == f"{stage}-stage"

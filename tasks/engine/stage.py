@@ -16,6 +16,7 @@ from tasks.engine.model_cache import release_model
 from tasks.engine.placement import uses_deployments
 from tasks.engine.precision import with_dtype
 from tasks.engine.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
+from tasks.engine.timetable import expectation, time_left, timed_stage
 from tasks.store import artifacts as store
 from tasks.store.artifacts import Artifact, Reference, Request
 from tasks.store.keys import chosen, content_key
@@ -64,6 +65,11 @@ class Stage(Generic[Group, Inputs]):
         inputs = self.inputs(parameters, *args, **kwargs)
         key = content_key(self.name, self.version, matter, inputs)
         return Request(self.name, self.version, key, matter, inputs)
+
+    def find(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact | None:
+        """The artifact, where it is in the store."""
+        request = self.request(parameters, *args, **kwargs)
+        return store.find(request.stage, request.key)
 
     def make(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
         """The artifact, found or made, without Prefect."""
@@ -114,19 +120,20 @@ class Stage(Generic[Group, Inputs]):
             retry_delay_seconds=SECONDS_BEFORE_RETRY,
             retry_condition_fn=retry_condition,
         )
-        logger.info("%s: %s", name, "nothing to compute, kept from an earlier run" if kept else "started")
-        with stage_run(name, request) as run:
+        started = f"started{expectation(name)}"
+        logger.info("%s: %s", name, "nothing to compute, kept from an earlier run" if kept else started)
+        with timed_stage(name, cached=kept is not None), stage_run(name, request) as run:
             task(parameters, *args, **kwargs)
             artifact = store.find(request.stage, request.key)
             if artifact is None:
                 raise RuntimeError(
                     f"The artifact {request.key} was made and is gone again; is another process cleaning?"
                 )
-            if not kept:
-                logger.info("%s: done in %.1f s", name, artifact.seconds)
             artifact = artifact.model_copy(update={"cached": kept is not None})
             if run is not None:
                 run.finish(artifact, self.scores(artifact))
+        if not artifact.cached:
+            logger.info("%s: done in %.1f s%s", name, artifact.seconds, time_left())
         return artifact
 
     def _settled(self, parameters: Group) -> Group:

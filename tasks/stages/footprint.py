@@ -5,18 +5,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prefect.runtime import flow_run
-
 from optishear.errors import InputError
 from optishear.formats.stored import open_checkpoint
 from optishear.inference.fast_layers import use_sparse_layers
-from optishear.inference.footprint import device_name, measure_footprint
+from optishear.inference.footprint import measure_footprint
 from optishear.models.folder import checkpoint_folder
-from optishear.models.load import resolve_device
 from optishear.parameters.model import ModelParameters
 from optishear.pruning.export import size_in
 from tasks.engine.model_cache import shared_model, take_model
-from tasks.engine.placement import GPU_POOL, uses_deployments
+from tasks.engine.placement import measured_on
 from tasks.engine.stage import Stage
 from tasks.store.json_file import write_json
 from tasks.store.keys import model_digest
@@ -27,21 +24,7 @@ FOOTPRINT = "footprint.json"
 
 
 def _inputs(parameters: ModelParameters) -> dict[str, str]:
-    return {"model": model_digest(parameters), "device": _measured_on(parameters)}
-
-
-def _measured_on(parameters: ModelParameters) -> str:
-    """The device, since another one's bytes and speed say nothing about this one's: ``cpu``, or the name of the GPU.
-
-    For a stage on the pool it is the pool and the parameter, and the GPUs behind these are taken for alike. The key is
-    made twice, by the flow and by the worker, and must be the same, but the flow does not see the worker's GPU. The
-    worker's parameters say that it is where it should be, so what tells it is that it runs the stage's own flow.
-    """
-    if parameters.device.partition(":")[0] == "cpu":
-        return "cpu"
-    if uses_deployments(parameters) or flow_run.flow_name == f"{NAME}-stage":
-        return f"{parameters.device} on the pool {GPU_POOL}"
-    return device_name(resolve_device(parameters.device))
+    return {"model": model_digest(parameters), "device": measured_on(parameters, NAME)}
 
 
 def _write(outputs: Path, parameters: ModelParameters) -> None:

@@ -40,6 +40,17 @@ class EvaluateStageParameters(EvaluationParameters, ModelParameters, PlacementPa
     """Evaluate one model."""
 
 
+class SpeedStageParameters(
+    EvaluationParameters,
+    ReconstructionParameters,
+    SparsityParameters,
+    CalibrationParameters,
+    ModelParameters,
+    PlacementParameters,
+):
+    """Measure how fast a model is, to estimate the time of a run."""
+
+
 class ExportStageParameters(Parameters):
     """A checkpoint, and the format to write it in."""
 

@@ -1,0 +1,198 @@
+"""The measured pass: each expensive step of a run once, on one short sequence, with the code that the run uses."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.calibration.calibration_set import CalibrationSet
+from optishear.calibration.self_generated import generate_rows
+from optishear.divergence.model_divergence import ModelDivergence
+from optishear.evaluation.perplexity import window_losses
+from optishear.masks.select import keep_mask
+from optishear.metrics.metric import RIA, WANDA
+from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
+from optishear.models.memory import free_memory
+from optishear.models.precision import processor_of
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.pattern import Pattern
+from optishear.reconstruction.layers import LayerTask, solve_layers
+from optishear.reconstruction.second_moment import SecondMoments
+from optishear.reconstruction.stream import block_calls, first_inputs
+from optishear.search_space.candidate import Candidate, make_candidate
+from optishear.searching.masked_weights import MaskedWeights
+from optishear.searching.sensitivity import marginal_costs
+from optishear.statistics.collect import collect_statistics
+from optishear.statistics.statistics import Statistics
+from optishear.timing.speed import Speed
+
+Result = TypeVar("Result")
+Step = Literal["statistics", "search", "window", "decode", "reconstruction"]
+_SHORT_TOKENS = 32
+_FEWEST_TOKENS = 64
+# One forward pass takes at most about so long: with all steps the measurement is then over in half a minute.
+_SECONDS_PER_PASS = 2.5
+_DECODE_STEPS = 4
+
+
+@dataclass(frozen=True)
+class MeasuredPass:
+    """What is measured, and on what lengths.
+
+    Attributes:
+        steps: the steps that the run will take; others are not measured.
+        sequence_length: tokens of a calibration sequence; the measured one is shorter on a slow device.
+        window_length: tokens of an evaluation window; as above.
+        sequences: calibration sequences, which are generated together.
+        pattern: what the masks are for.
+        reconstruction: how layers are reconstructed.
+    """
+
+    steps: frozenset[Step]
+    sequence_length: int
+    window_length: int = 0
+    sequences: int = 1
+    pattern: Pattern = field(default_factory=lambda: Pattern(0.5))
+    reconstruction: ReconstructionParameters = field(default_factory=ReconstructionParameters)
+
+
+def measure_speed(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: MeasuredPass, load_seconds: float
+) -> Speed:
+    """Measure how fast a model is on its device; the model is left as it was.
+
+    Takes some ten forward passes over one calibration sequence, and as many over shorter ones where one pass takes
+    longer than seconds.
+
+    Args:
+        model: dense, in memory.
+        tokenizer: its tokenizer, for the size of the vocabulary in use.
+        wanted: what to measure.
+        load_seconds: what loading the model took.
+    """
+    started = time.perf_counter()
+    device = model.device
+    random = torch.Generator().manual_seed(0)
+    longest = max(wanted.sequence_length, wanted.window_length, _SHORT_TOKENS)
+    tokens = torch.randint(len(tokenizer), (1, longest), generator=random)
+    with torch.no_grad():
+        model(tokens[:, :_SHORT_TOKENS].to(device), use_cache=False)  # the first pass sets up the kernels
+        short, _ = _timed(device, lambda: model(tokens[:, :_SHORT_TOKENS].to(device), use_cache=False))
+    affordable = max(_FEWEST_TOKENS, int(_SECONDS_PER_PASS * _SHORT_TOKENS / max(short, 1e-9)))
+    length = min(wanted.sequence_length, affordable)
+    sequence = CalibrationSet(tokens[:, :length], "")
+    layers = prunable_layers(model)
+    measured: dict[str, float] = {}
+    with torch.no_grad():
+        measured["forward"], _ = _timed(device, lambda: model.base_model(sequence.tokens.to(device), use_cache=False))
+    if wanted.steps & {"statistics", "search"}:
+        measured["statistics"], statistics = _timed(device, lambda: collect_statistics(model, sequence, progress=False))
+        if "search" in wanted.steps:
+            measured |= _measure_search(model, layers, sequence.tokens, statistics, wanted.pattern)
+    if "window" in wanted.steps:
+        window = min(wanted.window_length, 2 * affordable)
+        seconds, _ = _timed(device, lambda: window_losses(model, tokens[:, :window], 1, progress=False))
+        measured["window"] = seconds * wanted.window_length / window
+    if "decode" in wanted.steps:
+        measured["decode_step"] = _measure_decoding(model, tokenizer, wanted)
+    if "reconstruction" in wanted.steps:
+        measured |= _measure_reconstruction(model, layers, sequence.tokens, wanted)
+    processor = processor_of(device)
+    return Speed(
+        processor=f"{processor.name} with {processor.instruction_set}",
+        threads=torch.get_num_threads(),
+        dtype=str(model.dtype).removeprefix("torch."),
+        load=load_seconds,
+        tokens=length,
+        short_tokens=_SHORT_TOKENS,
+        short_forward=short,
+        blocks=len(decoder_blocks(model)[1]),
+        weights=sum(layer.module.weight.numel() for layer in layers),
+        seconds=time.perf_counter() - started,
+        **measured,
+    )
+
+
+def _measure_search(
+    model: PreTrainedModel, layers: list[PrunableLayer], tokens: Tensor, statistics: Statistics, pattern: Pattern
+) -> dict[str, float]:
+    """A trial's parts: masks by a new metric and from kept ranks, the divergence, and its backward pass."""
+    device = model.device
+    measured: dict[str, float] = {}
+    measured["dense_divergence"], error = _timed(device, lambda: ModelDivergence(model, tokens, ("kl",), 1))
+    with MaskedWeights(layers, statistics, pattern, free_memory(device) / 4) as weights:
+        for metric in (WANDA, RIA):  # the first call makes what all metrics share
+            candidate = make_candidate(layers, pattern, {"all": metric})
+            measured["new_masks"], _ = _timed(device, lambda candidate=candidate: _apply(weights, candidate))
+        fewer = [max(0, count - 1) for count in candidate.pruned_per_row]
+        if not pattern.is_structured:
+            # The first time a layer keeps its metric, its ranks are computed; the second time they are there.
+            weights.apply(candidate.layer_metrics, fewer)
+            measured["kept_masks"], _ = _timed(device, lambda: _apply(weights, candidate))
+        measured["divergence"], _ = _timed(device, error.measure_each)
+        measured["marginal_costs"], _ = _timed(device, lambda: marginal_costs(weights, error, layers, 0, 1))
+    return measured
+
+
+def _apply(weights: MaskedWeights, candidate: Candidate) -> None:
+    weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
+
+
+def _measure_decoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: MeasuredPass) -> float:
+    """One token for each sequence, on a cache as long as the calibration's."""
+    rows, length = wanted.sequences, wanted.sequence_length
+    chances = torch.rand(rows, min(_DECODE_STEPS, length - 1), dtype=torch.float64)
+    silent: tqdm[Any]
+    with tqdm(disable=True) as silent:
+        generate_rows(model, tokenizer, chances[:, :1], silent, cache_length=length)
+        seconds, _ = _timed(model.device, lambda: generate_rows(model, tokenizer, chances, silent, cache_length=length))
+    return seconds / chances.shape[1]
+
+
+@torch.no_grad()
+def _measure_reconstruction(
+    model: PreTrainedModel, layers: list[PrunableLayer], tokens: Tensor, wanted: MeasuredPass
+) -> dict[str, float]:
+    """The middle decoder block: second moments, the layers' new weights, and a forward pass."""
+    device = model.device
+    _, blocks = decoder_blocks(model)
+    index = len(blocks) // 2
+    members = [layer for layer in layers if layer.decoder_layer == index]
+    call = block_calls(model, blocks, tokens)[index]
+    hidden = first_inputs(model, blocks, [tokens])[0]
+    moments = SecondMoments(members)
+    measured: dict[str, float] = {}
+    measured["block"], _ = _timed(device, lambda: call.run(blocks[index], hidden))
+    with moments.watching():
+        seconds, _ = _timed(device, lambda: call.run(blocks[index], hidden))
+    measured["moments"] = max(0.0, seconds - measured["block"])
+    pattern = wanted.pattern
+    masks = {layer.name: keep_mask(layer.module.weight.float().abs(), pattern) for layer in members}
+    measured["solve"] = 0.0
+    for moment, of_moment in moments.groups():
+        tasks = [LayerTask(layer, masks[layer.name], pattern, pattern.fraction) for layer in of_moment]
+        seconds, _ = _timed(
+            device, lambda tasks=tasks, moment=moment: solve_layers(tasks, moment, wanted.reconstruction)
+        )
+        measured["solve"] += seconds
+    return measured
+
+
+def _timed(device: torch.device, work: Callable[[], Result]) -> tuple[float, Result]:
+    """Seconds that the work takes on the device, and its result."""
+    _wait_for(device)
+    started = time.perf_counter()
+    result = work()
+    _wait_for(device)
+    return time.perf_counter() - started, result
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,56 @@
+"""Seconds of a search, from the plan of its rounds and the measured times of a trial's parts."""
+
+from optishear.metrics.metric import NAMED
+from optishear.parameters.search import SearchParameters
+from optishear.pattern import Pattern
+from optishear.searching.held_out import MOST_SEQUENCES
+from optishear.searching.rounds import Round, plan_rounds, plan_stages
+from optishear.timing.speed import Speed
+
+
+def search_seconds(
+    speed: Speed, parameters: SearchParameters, pattern: Pattern, sequences: int, sequence_length: int
+) -> float:
+    """Expected seconds of a search; at most so many, since a trial may be in the journal already.
+
+    Args:
+        speed: measured with the step ``search``.
+        parameters: of the search; each further calibration set adds a divergence to a trial.
+        pattern: the target.
+        sequences: calibration sequences.
+        sequence_length: tokens of each.
+    """
+    assert speed.divergence is not None
+    assert speed.dense_divergence is not None
+    sets = 1 + len(parameters.search_calibrations)
+    divergence = sets * speed.per_sequence(speed.divergence, sequence_length)
+    dense = speed.per_sequence(speed.dense_divergence, sequence_length)
+    has_ratios = parameters.ratio_scope != "none" and not pattern.is_structured
+    rounds = plan_rounds(parameters, plan_stages(parameters, has_ratios))
+    total = 0.0
+    known = 0
+    for plan in rounds:
+        named = len(NAMED) * max(0, plan.sequences - known) * divergence
+        known = max(known, plan.sequences)
+        spent = _round_seconds(speed, plan, divergence, sequence_length) + named
+        total += spent if plan.seconds is None else min(spent, plan.seconds)
+    descends = parameters.descent_steps and has_ratios
+    measured_on = parameters.search_sequences
+    gradient = max(measured_on, sequences * 3 // 4) if descends else measured_on
+    held_out = min(MOST_SEQUENCES, sequences - gradient)
+    # The dense distributions, and the result beside Wanda's on held-out sequences.
+    total += (gradient + (sets - 1) * measured_on + held_out) * dense + 2 * held_out * divergence
+    return total
+
+
+def _round_seconds(speed: Speed, plan: Round, divergence: float, sequence_length: int) -> float:
+    if plan.trials is None:
+        return float("inf")
+    assert speed.new_masks is not None
+    kept = speed.kept_masks if speed.kept_masks is not None else speed.new_masks
+    if plan.stage == "descent":
+        assert speed.marginal_costs is not None
+        costs = plan.sequences * speed.per_sequence(speed.marginal_costs, sequence_length)
+        return plan.trials * (costs + kept) + (plan.trials + 1) * plan.sequences * divergence
+    masks = kept if plan.stage == "ratios" else speed.new_masks
+    return plan.trials * (masks + plan.sequences * divergence)

@@ -1,0 +1,73 @@
+"""How fast a model is computed on a device: what a measured pass returns and the estimates start from."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Speed(BaseModel):
+    """Measured times of one model on one device, in seconds; ``None`` for what was not measured.
+
+    Attributes:
+        processor: name of the device, with the instruction set of a CPU.
+        threads: of PyTorch on a CPU.
+        dtype: working precision.
+        load: loading the model.
+        tokens: length of the measured sequence.
+        forward: forward pass over the sequence, without logits.
+        short_tokens: length of a short sequence.
+        short_forward: forward pass over the short sequence, with logits.
+        statistics: forward pass over the sequence that collects statistics.
+        dense_divergence: dense distributions of the sequence, which a divergence is measured against.
+        divergence: divergence of a pruned model on the sequence.
+        marginal_costs: divergence on the sequence, and its backward pass.
+        new_masks: masks of all layers by a metric that they did not have before.
+        kept_masks: masks of all layers from kept ranks.
+        window: loss of one evaluation window.
+        decode_step: one token for each sequence of a self-generated calibration.
+        solve: reconstruction of one decoder block's layers, without forward passes.
+        moments: second moments of one decoder block's inputs on the sequence.
+        block: forward pass of one decoder block over the sequence.
+        blocks: number of decoder blocks.
+        weights: number of weights of the prunable layers.
+        seconds: what the measurement took, without loading the model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    processor: str
+    threads: int
+    dtype: str
+    load: float
+    tokens: int
+    forward: float
+    short_tokens: int
+    short_forward: float
+    statistics: float | None = None
+    dense_divergence: float | None = None
+    divergence: float | None = None
+    marginal_costs: float | None = None
+    new_masks: float | None = None
+    kept_masks: float | None = None
+    window: float | None = None
+    decode_step: float | None = None
+    solve: float | None = None
+    moments: float | None = None
+    block: float | None = None
+    blocks: int
+    weights: int
+    seconds: float
+
+    def per_sequence(self, seconds: float, length: int) -> float:
+        """Seconds of one pass over ``length`` tokens, from those over the measured sequence.
+
+        Attention's share grows with the length; it is neglected, since the measured sequence is as long as the
+        calibration's unless one pass takes longer than the whole measurement may.
+        """
+        return seconds * length / self.tokens
+
+    def request(self, tokens: int) -> float:
+        """Seconds of one pass with logits over a sequence of any length: a straight line through both lengths."""
+        slope = max(0.0, self.forward - self.short_forward) / max(1, self.tokens - self.short_tokens)
+        return max(
+            self.short_forward * min(1.0, tokens / self.short_tokens),
+            self.short_forward + slope * (tokens - self.short_tokens),
+        )

@@ -1,0 +1,81 @@
+"""The expected time of a search, against what a search with known times takes."""
+
+from typing import Any
+
+import pytest
+
+from optishear.models.layers import prunable_layers
+from optishear.parameters.search import SearchParameters
+from optishear.pattern import parse_pattern
+from optishear.search_space.candidate import Candidate
+from optishear.searching.run import SearchRun
+from optishear.timing.search_time import search_seconds
+from speeds import speed
+from tiny import tiny_model
+
+LAYERS = prunable_layers(tiny_model())
+SPEED = speed()
+
+
+class Clocked:
+    """Counts the seconds that a search takes where each part takes what ``SPEED`` says."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._measured: dict[str, int] = {}
+
+    def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
+        known = self._measured.get(candidate.key, 0)
+        seconds = 0.0
+        if known < sequences:
+            assert SPEED.divergence is not None
+            assert SPEED.new_masks is not None
+            seconds = SPEED.new_masks + (sequences - known) * SPEED.divergence
+            self._measured[candidate.key] = sequences
+        self.seconds += seconds
+        return {"kl": 1 + hash(candidate.key) % 1000 / 1000, "seconds": seconds, "sparsity_distance": 0.0}
+
+    def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
+        assert SPEED.marginal_costs is not None
+        seconds = count * SPEED.marginal_costs
+        self.seconds += seconds
+        return [float(index) for index, _ in enumerate(LAYERS)], seconds
+
+
+@pytest.mark.parametrize("sparsity", ["0.5", "2:4"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"trials": 80},
+        {"trials": 300, "metric_scope": "model"},
+        {"trials": 100, "descent_steps": 0},
+        {"trials": 60, "order": "joint"},
+        {"budget": "200s"},
+    ],
+)
+def test_the_estimate_is_near_the_time_of_the_search(sparsity: str, values: dict[str, Any]) -> None:
+    parameters = SearchParameters(search_sequences=4, **values)
+    pattern = parse_pattern(sparsity)
+    clock = Clocked()
+    SearchRun(clock, LAYERS, parameters, pattern, 0, 12, None, progress=False).all_stages()
+    # As many calibration sequences as tokens are searched on, so that none are left to hold out.
+    estimate = search_seconds(SPEED, parameters, pattern, sequences=4, sequence_length=100)
+    dense = 4 * 1.0
+    assert estimate - dense == pytest.approx(clock.seconds, rel=0.3)
+
+
+def test_longer_sequences_take_longer_in_proportion() -> None:
+    parameters = SearchParameters(trials=80, search_sequences=4)
+    pattern = parse_pattern("0.5")
+    without_masks = speed(new_masks=0.0, kept_masks=0.0)
+    once = search_seconds(without_masks, parameters, pattern, sequences=16, sequence_length=100)
+    twice = search_seconds(without_masks, parameters, pattern, sequences=16, sequence_length=200)
+    assert twice == pytest.approx(2 * once)
+
+
+def test_a_budget_bounds_the_rounds() -> None:
+    pattern = parse_pattern("2:4")
+    unbounded = SearchParameters(trials=1000, search_sequences=1)
+    bounded = SearchParameters(trials=1000, search_sequences=1, budget="60s")
+    seconds = [search_seconds(SPEED, each, pattern, 1, 100) for each in (unbounded, bounded)]
+    assert seconds[1] <= 61 + 1 < seconds[0]

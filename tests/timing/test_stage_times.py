@@ -1,0 +1,70 @@
+"""The expected time of the other stages."""
+
+import pytest
+
+from optishear.parameters.calibration import CalibrationParameters
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.timing.evaluation_work import EvaluationWork, Requests
+from optishear.timing.stage_times import (
+    calibrate_seconds,
+    diagnose_seconds,
+    evaluate_seconds,
+    prune_seconds,
+    reconstruct_seconds,
+    statistics_seconds,
+)
+from speeds import speed
+
+
+def test_self_generated_text_takes_a_step_for_each_token_and_batch() -> None:
+    assert calibrate_seconds(speed(), CalibrationParameters(sequences=16, sequence_length=100)) == 25.0
+    assert calibrate_seconds(speed(), CalibrationParameters(sequences=40, sequence_length=100)) == 50.0
+
+
+def test_text_that_is_read_takes_no_decoding() -> None:
+    read = CalibrationParameters(calibration="text.txt", sequences=16)
+    assert calibrate_seconds(speed(decode_step=None), read) == calibrate_seconds(speed(), read) < 10
+
+
+def test_statistics_take_one_pass_over_the_calibration() -> None:
+    assert statistics_seconds(speed(), sequences=8, sequence_length=200) == 16.0
+
+
+def test_an_evaluation_is_its_windows_and_its_requests() -> None:
+    windows = evaluate_seconds(speed(), EvaluationWork(windows=16))
+    assert windows == 1.0 + 16 * 2.0
+    asked = EvaluationWork(requests=(Requests(tokens=100, count=5), Requests(tokens=10, count=10)))
+    assert evaluate_seconds(speed(), asked) == pytest.approx(1.0 + 5 * 1.0 + 10 * 0.1)
+    generated = EvaluationWork(requests=(Requests(tokens=10, count=1, generated=50),))
+    assert evaluate_seconds(speed(), generated) > evaluate_seconds(speed(), EvaluationWork(windows=1)) - 2.0
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        # Two blocks: 8 sequences × (2 passes × 0.25 + 0.125) + 4 each.
+        ({"reconstruction": "admm"}, 2 * (8 * 0.625 + 4)),
+        ({"reconstruction": "admm", "reconstruction_sequences": 4}, 2 * (4 * 0.625 + 4)),
+        # Each tuning step runs a batch of 2,048 tokens forward and back.
+        ({"tuning_steps": 2}, 2 * (8 * 0.875 + 4 + 2 * 20 * 0.25 * 3)),
+        # The target of all 8 sequences, 4 steps on 2, and the held-out one before and after each pass over the 7 others.
+        ({"distillation_steps": 4}, 2 * (8 * 0.625 + 4) + 8 + 3 * 8 + 2),
+    ],
+)
+def test_reconstruction(values: dict[str, object], seconds: float) -> None:
+    parameters = ReconstructionParameters.model_validate(values)
+    took = reconstruct_seconds(speed(), parameters, sequences=8, sequence_length=100)
+    assert took == pytest.approx(prune_seconds(speed()) + seconds)
+
+
+def test_the_diagnosis_grows_with_the_methods() -> None:
+    two, three = (diagnose_seconds(speed(), 16, 100, methods) for methods in (2, 3))
+    assert three > two
+
+
+def test_requests_between_and_beyond_the_measured_lengths_lie_on_a_line() -> None:
+    measured = speed(tokens=100, forward=1.0, short_tokens=10, short_forward=0.1)
+    assert measured.request(10) == pytest.approx(0.1)
+    assert measured.request(55) == pytest.approx(0.55)
+    assert measured.request(200) == pytest.approx(2.0)
+    assert 0 < measured.request(1) <= 0.1
