@@ -125,7 +125,9 @@ def _measure_search(
     """A trial's parts: masks by a new metric and from kept ranks, the divergence, and its backward pass."""
     device = model.device
     measured: dict[str, float] = {}
-    measured["dense_divergence"], error = _timed(device, lambda: ModelDivergence(model, tokens, ("kl",), 1))
+    pair = torch.cat([tokens, tokens.flip(1)])  # one sequence alone takes longer than its share of a batch
+    seconds, error = _timed(device, lambda: ModelDivergence(model, pair, ("kl",), len(pair)))
+    measured["dense_divergence"] = seconds / len(pair)
     with MaskedWeights(layers, statistics, pattern, free_memory(device) / 4) as weights:
         for metric in (WANDA, RIA):  # the first call makes what all metrics share
             candidate = make_candidate(layers, pattern, {"all": metric})
@@ -135,8 +137,10 @@ def _measure_search(
             # The first time a layer keeps its metric, its ranks are computed; the second time they are there.
             weights.apply(candidate.layer_metrics, fewer)
             measured["kept_masks"], _ = _timed(device, lambda: _apply(weights, candidate))
-        measured["divergence"], _ = _timed(device, error.measure_each)
-        measured["marginal_costs"], _ = _timed(device, lambda: marginal_costs(weights, error, layers, 0, 1))
+        seconds, _ = _timed(device, error.measure_each)
+        measured["divergence"] = seconds / len(pair)
+        for _ in range(2):  # the first backward pass allocates what the others use
+            measured["marginal_costs"], _ = _timed(device, lambda: marginal_costs(weights, error, layers, 0, 1))
     return measured
 
 

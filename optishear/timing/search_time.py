@@ -27,23 +27,27 @@ def search_seconds(
     dense = speed.per_sequence(speed.dense_divergence, sequence_length)
     has_ratios = parameters.ratio_scope != "none" and not pattern.is_structured
     rounds = plan_rounds(parameters, plan_stages(parameters, has_ratios))
+    descends = parameters.descent_steps and has_ratios
+    # Sequences that the descent goes through, in batches of those that candidates are evaluated on.
+    batches = 1
+    if descends:
+        batches = max(1, min(sequences * 3 // 4 // parameters.search_sequences, parameters.descent_steps))
     total = 0.0
     known = 0
     for plan in rounds:
         named = len(NAMED) * max(0, plan.sequences - known) * divergence
         known = max(known, plan.sequences)
-        spent = _round_seconds(speed, plan, divergence, sequence_length) + named
+        spent = _round_seconds(speed, plan, divergence, sequence_length, batches) + named
         total += spent if plan.seconds is None else min(spent, plan.seconds)
-    descends = parameters.descent_steps and has_ratios
     measured_on = parameters.search_sequences
-    gradient = max(measured_on, sequences * 3 // 4) if descends else measured_on
+    gradient = batches * measured_on
     held_out = min(MOST_SEQUENCES, sequences - gradient)
     # The dense distributions, and the result beside Wanda's on held-out sequences.
     total += (gradient + (sets - 1) * measured_on + held_out) * dense + 2 * held_out * divergence
     return total
 
 
-def _round_seconds(speed: Speed, plan: Round, divergence: float, sequence_length: int) -> float:
+def _round_seconds(speed: Speed, plan: Round, divergence: float, sequence_length: int, batches: int) -> float:
     if plan.trials is None:
         return float("inf")
     assert speed.new_masks is not None
@@ -51,6 +55,8 @@ def _round_seconds(speed: Speed, plan: Round, divergence: float, sequence_length
     if plan.stage == "descent":
         assert speed.marginal_costs is not None
         costs = plan.sequences * speed.per_sequence(speed.marginal_costs, sequence_length)
-        return plan.trials * (costs + kept) + (plan.trials + 1) * plan.sequences * divergence
+        # On the first of the batches the pass for the costs gives the divergence too.
+        evaluated = plan.trials - -(-plan.trials // batches) + 1
+        return plan.trials * (costs + kept) + evaluated * plan.sequences * divergence
     masks = kept if plan.stage == "ratios" else speed.new_masks
     return plan.trials * (masks + plan.sequences * divergence)

@@ -33,9 +33,7 @@ def test_the_model_is_left_as_it_was(family: str, sparsity: str) -> None:
     model = tiny_model(family).requires_grad_(False)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     reconstruction = ReconstructionParameters(reconstruction="admm")
-    wanted = MeasuredPass(
-        frozenset(TIMES), 64, 64, 2, pattern=parse_pattern(sparsity), reconstruction=reconstruction
-    )
+    wanted = MeasuredPass(frozenset(TIMES), 64, 64, 2, pattern=parse_pattern(sparsity), reconstruction=reconstruction)
     speed = measure_speed(model, make_tokenizer(), wanted, 0.0)
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert not any(weight.requires_grad or weight.grad is not None for weight in model.parameters())
