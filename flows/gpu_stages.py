@@ -10,18 +10,25 @@ from optishear.parameters.model import ModelParameters
 from optishear.pattern import Pattern
 from optishear.ratios.allocate import RatioMethod
 from optishear.recipes.recipe import Recipe
+from optishear.timing.measure import Step
 from tasks.engine.precision import make_precision
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.evaluate import evaluate_stage
 from tasks.stages.evaluate_held_out import judge_stage
 from tasks.stages.footprint import footprint_stage
 from tasks.stages.gradients import gradients_stage
-from tasks.stages.parameters import EvaluateStageParameters, ReconstructStageParameters, SearchStageParameters
+from tasks.stages.parameters import (
+    EvaluateStageParameters,
+    ReconstructStageParameters,
+    SearchStageParameters,
+    SpeedStageParameters,
+)
 from tasks.stages.prune import prune_stage
 from tasks.stages.ratios import ratios_stage
 from tasks.stages.reconstruct import reconstruct_stage
 from tasks.stages.search import search_stage
 from tasks.stages.shared_search import MemberArtifacts, shared_search_stage
+from tasks.stages.speed import speed_stage
 from tasks.stages.statistics import statistics_stage
 from tasks.store.artifacts import Reference
 from tasks.tracking.stage_runs import RunReference, joined
@@ -31,6 +38,13 @@ from tasks.tracking.stage_runs import RunReference, joined
 def precision(parameters: ModelParameters) -> Reference:
     """Choose the working precision of this worker's device, for all stages of the pool."""
     return make_precision(parameters).reference
+
+
+@flow(name="speed-stage")
+def speed(parameters: SpeedStageParameters, steps: list[Step], run: RunReference | None = None) -> Reference:
+    """Measure how fast the model is on this worker's device, to estimate the time of a run."""
+    with joined(run):
+        return speed_stage(parameters, steps).reference
 
 
 @flow(name="statistics-stage")

@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows.parameters.pipeline import PipelineParameters
 from flows.shared.checks import check
+from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
 from optishear.report.reproduce import command_line
@@ -20,7 +21,7 @@ def pipeline(parameters: PipelineParameters) -> str:
     """Search, prune, judge, report and register; returns the summary for a person."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("pipeline", parameters, precision_of(parameters)) as run:
+        with tracked_run("pipeline", parameters, precision_of(parameters)) as run, timed_run(parameters):
             blocks = calibrate_stage(parameters)
             observed = statistics_stage(parameters, blocks)
             found = search_stage(parameters, blocks, observed)

@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows.parameters.search import SearchFlowParameters
 from flows.shared.checks import check
+from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where
 from tasks.engine.precision import precision_of
@@ -21,7 +22,7 @@ def search(parameters: SearchFlowParameters) -> str:
     """Write ``trials.parquet``, ``recipe.yaml`` and ``front/``, and what they came from; returns where."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("search", parameters, precision_of(parameters)) as run:
+        with tracked_run("search", parameters, precision_of(parameters)) as run, timed_run(parameters):
             blocks = calibrate_stage(parameters)
             observed = statistics_stage(parameters, blocks)
             found = search_stage(parameters, blocks, observed)

@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows.parameters.transfer import TransferParameters
 from flows.shared.checks import check
+from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
 from optishear.recipes.recipe import find_recipe
@@ -21,7 +22,7 @@ def transfer(parameters: TransferParameters) -> str:
     """Prune this model by the recipe, judge, report and register; returns the summary for a person."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("transfer", parameters, precision_of(parameters)) as run:
+        with tracked_run("transfer", parameters, precision_of(parameters)) as run, timed_run(parameters):
             recipe = find_recipe(parameters.recipe, parameters.sparsity)
             blocks = calibrate_stage(parameters)
             observed = observe(parameters, blocks, recipe)

@@ -1,6 +1,5 @@
 """Durations and sizes: read from text such as ``10m`` and ``20G``, and written for a person."""
 
-import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

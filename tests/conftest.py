@@ -51,8 +51,8 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(precision, "bfloat16_time", lambda _: bfloat16_time)
 
     monkeypatch.setattr(precision, "_decisions", {})
-    for once in (precision.announce, precision.warn_if_emulated):
-        once.cache_clear()
+    monkeypatch.setattr(precision, "_announced", {})
+    precision.warn_if_emulated.cache_clear()
     return choose
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from optishear.units import Duration, format_bytes, parse_bytes, parse_duration
+from optishear.units import Duration, format_bytes, format_seconds, parse_bytes, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,21 @@ def test_what_is_no_size(text: str) -> None:
 )
 def test_sizes_for_a_person(size: int, text: str) -> None:
     assert format_bytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (4.25, "4.2 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (440, "7 min 20 s"),
+        (3600, "1 h"),
+        (3 * 3600 + 5 * 60, "3 h 5 min"),
+        (2 * 86400 + 4 * 3600, "2 d 4 h"),
+    ],
+)
+def test_seconds_for_a_person(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text

@@ -14,6 +14,7 @@ from flows.shared.summary import mlflow_page, where, zeros_in_words
 from optishear.recipes.recipe import Recipe, named_recipe
 from tasks.engine.model_cache import release_model
 from tasks.engine.parameter_groups import part
+from tasks.engine.timetable import current_timetable
 from tasks.registration.datasets import dataset_inputs
 from tasks.registration.metrics import collect_metrics, without_cached
 from tasks.registration.results import Attachments, flat_metrics, register, register_model
@@ -121,6 +122,9 @@ def conclude(
     if found is not None:
         files |= {TRIALS: found.path(TRIALS), FRONT: found.path(FRONT)}
     lay_out(output, files)
+    timetable = current_timetable()
+    if timetable is not None:
+        metrics["times"] = [stage.model_dump(exclude_none=True) for stage in timetable.times()]
     write_json(output / METRICS, metrics)
     forget_failures(judged.values())
     table = report.path(COMPARISON_TEXT).read_text(encoding="utf-8").strip()

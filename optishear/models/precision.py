@@ -28,6 +28,8 @@ from optishear.files import ensure_writable, write_text
 from optishear.home import home_folder
 
 AUTO = "auto"
+# The reason of a precision that was asked for by name.
+GIVEN = "as given"
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # How many times as fast the other dtype has to be, measured, to be taken against what the instruction set says. Far
 # beyond the noise of a busy machine; an emulated dtype takes five times as long or more.
@@ -89,6 +91,9 @@ class _Decision:
     bfloat16_time: float
 
 
+_announced: dict[str, Precision] = {}
+
+
 def choose_precision(dtype: str, device: torch.device) -> Precision:
     """The dtype to compute in on a device; ``auto`` is what is fast there.
 
@@ -109,7 +114,7 @@ def choose_precision(dtype: str, device: torch.device) -> Precision:
 
 def given_precision(dtype: str) -> Precision:
     """The precision of a dtype that was asked for by name."""
-    return Precision(dtype, "as given")
+    return Precision(dtype, GIVEN)
 
 
 def _reason(processor: Processor, decision: _Decision) -> str:
@@ -130,10 +135,14 @@ def check_dtype(dtype: str) -> None:
         raise InputError(f"The dtype {dtype!r} is unknown; choose one of {', '.join((AUTO, *DTYPES))}.")
 
 
-@functools.cache
 def announce(precision: Precision) -> None:
-    """Write the precision to the log, once in a process."""
-    logger.info("Working precision: %s", precision)
+    """Write the precision to the log, once in a process.
+
+    A stage gets the dtype that ``auto`` stands for by its name; the reason has been written then.
+    """
+    if precision.dtype not in _announced or (precision.reason != GIVEN and precision not in _announced.values()):
+        _announced[precision.dtype] = precision
+        logger.info("Working precision: %s", precision)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ from optishear.metrics.metric import RIA, WANDA
 from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
 from optishear.models.memory import free_memory
 from optishear.models.precision import processor_of
+from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pattern import Pattern
 from optishear.reconstruction.layers import LayerTask, solve_layers
@@ -59,7 +61,9 @@ class MeasuredPass:
     window_length: int = 0
     sequences: int = 1
     pattern: Pattern = field(default_factory=lambda: Pattern(0.5))
-    reconstruction: ReconstructionParameters = field(default_factory=ReconstructionParameters)
+    reconstruction: ReconstructionParameters = field(
+        default_factory=lambda: read_parameters(ReconstructionParameters, {})
+    )
 
 
 def measure_speed(
@@ -131,7 +135,7 @@ def _measure_search(
     with MaskedWeights(layers, statistics, pattern, free_memory(device) / 4) as weights:
         for metric in (WANDA, RIA):  # the first call makes what all metrics share
             candidate = make_candidate(layers, pattern, {"all": metric})
-            measured["new_masks"], _ = _timed(device, lambda candidate=candidate: _apply(weights, candidate))
+            measured["new_masks"], _ = _timed(device, partial(_apply, weights, candidate))
         fewer = [max(0, count - 1) for count in candidate.pruned_per_row]
         if not pattern.is_structured:
             # The first time a layer keeps its metric, its ranks are computed; the second time they are there.
@@ -181,9 +185,7 @@ def _measure_reconstruction(
     measured["solve"] = 0.0
     for moment, of_moment in moments.groups():
         tasks = [LayerTask(layer, masks[layer.name], pattern, pattern.fraction) for layer in of_moment]
-        seconds, _ = _timed(
-            device, lambda tasks=tasks, moment=moment: solve_layers(tasks, moment, wanted.reconstruction)
-        )
+        seconds, _ = _timed(device, partial(solve_layers, tasks, moment, wanted.reconstruction))
         measured["solve"] += seconds
     return measured
 

@@ -36,9 +36,9 @@ def precision_of(parameters: ModelParameters) -> Precision:
     """
     if parameters.dtype == AUTO and uses_deployments(parameters):
         return _precision_of_pool(parameters)
-    if parameters.dtype == AUTO:
-        return choose_precision(AUTO, resolve_device(parameters.device))
-    return given_precision(parameters.dtype)
+    if parameters.dtype != AUTO:
+        return given_precision(parameters.dtype)
+    return choose_precision(AUTO, resolve_device(parameters.device))
 
 
 def with_dtype(parameters: Group, *, on_gpu: bool) -> Group:
@@ -57,6 +57,8 @@ def with_dtype(parameters: Group, *, on_gpu: bool) -> Group:
         precision = _precision_of_pool(parameters)
     else:
         precision = choose_precision(AUTO, resolve_device(parameters.device))
+        # Here, since from now on the dtype is one that was given, without a reason.
+        announce(precision)
     return parameters.model_copy(update={"dtype": precision.dtype})
 
 

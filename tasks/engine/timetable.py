@@ -130,10 +130,23 @@ def keep_time(timetable: Timetable | None) -> Iterator[None]:
         if timetable is None:
             yield
             return
+        started = time.monotonic()
         with _reports(timetable):
             yield
+        logger.info("%s", _summary(timetable, time.monotonic() - started))
     finally:
         _timetable.reset(token)
+
+
+def _summary(timetable: Timetable, seconds: float) -> str:
+    """What the run and each of its stages took, beside what was expected."""
+    lines = [f"Took {format_seconds(seconds)}"]
+    times = [each for each in timetable.times() if each.seconds is not None and not each.cached]
+    width = max((len(each.stage) for each in times), default=0)
+    for each in times:
+        expected = f" (expected {format_seconds(each.expected_seconds)})" if each.expected_seconds else ""
+        lines.append(f"  {each.stage:<{width}}  {format_seconds(each.seconds or 0.0)}{expected}")
+    return "\n".join(lines)
 
 
 @contextmanager

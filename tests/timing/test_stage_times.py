@@ -47,7 +47,7 @@ def test_an_evaluation_is_its_windows_and_its_requests() -> None:
         ({"reconstruction": "admm", "reconstruction_sequences": 4}, 2 * (4 * 0.625 + 4)),
         # Each tuning step runs a batch of 2,048 tokens forward and back.
         ({"tuning_steps": 2}, 2 * (8 * 0.875 + 4 + 2 * 20 * 0.25 * 3)),
-        # The target of all 8 sequences, 4 steps on 2, and the held-out one before and after each pass over the 7 others.
+        # The target of all 8 sequences, 4 steps on 2, and the held-out one before and after one pass.
         ({"distillation_steps": 4}, 2 * (8 * 0.625 + 4) + 8 + 3 * 8 + 2),
     ],
 )

@@ -1,0 +1,95 @@
+"""Expected against real time of whole runs.
+
+    python benchmarks/estimate.py
+    python benchmarks/estimate.py --configurations reconstruction tasks
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/estimate.py   # as a processor without bfloat16
+
+Each run has a home folder of its own, so that it computes every stage. The expected time is the one that the run
+announces after its measured pass; the real one is that of its stages.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from common import MODEL, data_folder
+
+TARGET = 0.3
+
+
+def configurations() -> dict[str, dict[str, Any]]:
+    """The parameters of ``optishear run`` by the name of a configuration."""
+    c4 = str(data_folder() / "calibration" / "c4_sample.jsonl")
+    tasks = data_folder().parent / "lm_eval_tasks"
+    return {
+        # The demo: self-generated text, a search by trials, masks alone.
+        "demo": {"calibration": "self", "sequences": 16, "search_sequences": 4, "trials": 80, "windows": 16},
+        # Text from a file, N:M, a short search, and new weights by ADMM and distillation.
+        "reconstruction": {
+            "sparsity": "2:4",
+            "calibration": c4,
+            "sequences": 16,
+            "search_sequences": 4,
+            "trials": 30,
+            "windows": 8,
+            "reconstruction": "admm",
+            "distillation_steps": 4,
+        },
+        # Longer sequences, a search by time, and benchmark tasks beside the perplexity.
+        "tasks": {
+            "calibration": c4,
+            "sequences": 8,
+            "sequence_length": 1024,
+            "search_sequences": 2,
+            "budget": "60s",
+            "windows": 4,
+            "suite": "paper",
+            "include_path": str(tasks),
+            "limit": 5,
+        },
+    }
+
+
+def measure(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Run a configuration; returns its stages' expected and real seconds."""
+    output, config = folder / "output", folder / "run.yaml"
+    config.write_text(json.dumps({"model": MODEL, "sparsity": "0.5", **parameters, "output": str(output)}))
+    subprocess.run(
+        [sys.executable, "-m", "flows.command_line", "run", "--config", str(config)],
+        env={**os.environ, "OPTISHEAR_HOME": str(folder / "home")},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    metrics = json.loads((output / "metrics.json").read_text())
+    times = [each for each in metrics["times"] if "expected_seconds" in each and "seconds" in each]
+    expected, real = (sum(each[name] for each in times) for name in ("expected_seconds", "seconds"))
+    return {
+        "expected_seconds": round(expected, 1),
+        "seconds": round(real, 1),
+        "ratio": round(expected / real, 3),
+        "stages": {each["stage"]: [round(each["expected_seconds"], 1), round(each["seconds"], 1)] for each in times},
+        "precision": metrics["precision"],
+    }
+
+
+def main() -> None:
+    known = configurations()
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--configurations", nargs="+", choices=list(known), default=list(known))
+    arguments = options.parse_args()
+    results: dict[str, dict[str, Any]] = {}
+    for name in arguments.configurations:
+        with tempfile.TemporaryDirectory(prefix="optishear-estimate-") as folder:
+            results[name] = measure(known[name], Path(folder))
+        print(f"{name}: expected {results[name]['expected_seconds']} s, took {results[name]['seconds']} s", flush=True)
+    worst = max(abs(result["ratio"] - 1) for result in results.values())
+    print(json.dumps({"configurations": results, "largest_error": round(worst, 3), "target": TARGET}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The expected time of a run: announced when it begins, and kept up to date by its stages."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
+from flows.parameters.search import SearchFlowParameters
+from flows.parameters.statistics import StatisticsParameters
+from optishear.errors import InputError, first_line
+from optishear.parameters.search import SearchParameters
+from optishear.parameters.sparsity import SparsityParameters
+from optishear.timing.evaluation_work import EvaluationWork
+from optishear.timing.measure import Step
+from optishear.timing.search_time import search_seconds
+from optishear.timing.speed import Speed
+from optishear.timing.stage_times import (
+    calibrate_seconds,
+    diagnose_seconds,
+    evaluate_seconds,
+    footprint_seconds,
+    prune_seconds,
+    reconstruct_seconds,
+    statistics_seconds,
+)
+from optishear.units import format_seconds
+from tasks.engine.parameter_groups import part
+from tasks.engine.placement import uses_deployments
+from tasks.engine.timetable import Timetable, keep_time
+from tasks.stages.calibrate import calibrate_stage
+from tasks.stages.evaluate import evaluate_stage
+from tasks.stages.parameters import EvaluateStageParameters, SpeedStageParameters
+from tasks.stages.search import search_stage
+from tasks.stages.speed import load_speed, speed_stage
+from tasks.stages.statistics import statistics_stage
+
+# Drawing the figures and writing the page.
+_REPORT_SECONDS = 3.0
+logger = logging.getLogger("optishear.stages")
+
+
+@contextmanager
+def timed_run(parameters: StatisticsParameters) -> Iterator[None]:
+    """Announce the expected time of the body's stages, and let them report to it.
+
+    A run goes on without an estimate where the model cannot be measured; what is wrong with it is its stages' to say.
+    """
+    with keep_time(_timetable(parameters)):
+        yield
+
+
+def _timetable(parameters: StatisticsParameters) -> Timetable | None:
+    cached = _cached(parameters)
+    steps = _steps(parameters, cached)
+    if not steps:
+        return None
+    try:
+        settings = part(parameters, SpeedStageParameters)
+        measured = load_speed(speed_stage(settings, sorted(steps)))
+    except InputError:
+        raise
+    except Exception as error:
+        logger.warning("The time of the run cannot be estimated: %s", first_line(error))
+        return None
+    expected = expected_times(parameters, measured.speed, measured.evaluation)
+    timetable = Timetable({label: 0.0 if label in cached else seconds for label, seconds in expected.items()})
+    logger.info("%s", announcement(timetable, measured.speed))
+    return timetable
+
+
+def announcement(timetable: Timetable, speed: Speed) -> str:
+    """The expected time in all and of each stage, and where it comes from."""
+    lines = [
+        f"Expected time: about {format_seconds(timetable.left())}, from a pass measured on {speed.processor} "
+        f"({speed.dtype}, {speed.threads} threads)"
+    ]
+    width = max(len(label) for label in timetable.expected)
+    for label, seconds in timetable.expected.items():
+        time = "not estimated" if seconds is None else "kept from an earlier run" if not seconds else None
+        lines.append(f"  {label:<{width}}  {time or format_seconds(seconds or 0.0)}")
+    return "\n".join(lines)
+
+
+def expected_times(
+    parameters: StatisticsParameters, speed: Speed, evaluation: EvaluationWork
+) -> dict[str, float | None]:
+    """Expected seconds of each stage by its label, in the order in which they run.
+
+    A stage is not estimated (``None``) where another machine than the measured one computes it.
+    """
+    sequences, length = parameters.sequences, parameters.sequence_length
+    generated_elsewhere = parameters.calibration == "self" and uses_deployments(parameters)
+    expected: dict[str, float | None] = {
+        "calibrate": None if generated_elsewhere else calibrate_seconds(speed, parameters),
+        "statistics": statistics_seconds(speed, sequences, length),
+    }
+    if isinstance(parameters, SearchParameters) and isinstance(parameters, SparsityParameters):
+        expected["search"] = search_seconds(speed, parameters, parameters.sparsity, sequences, length)
+    if not isinstance(parameters, PruneAndEvaluateParameters):
+        return expected
+    evaluate = evaluate_seconds(speed, evaluation)
+    expected |= {"evaluate dense": evaluate, "evaluate wanda": evaluate, "prune": prune_seconds(speed)}
+    if parameters.reconstructs:
+        windows = EvaluationWork(windows=evaluation.windows)
+        expected["evaluate masked"] = evaluate_seconds(speed, windows)
+        expected["reconstruct"] = reconstruct_seconds(speed, parameters, sequences, length)
+    expected["evaluate pruned"] = evaluate
+    expected["diagnose"] = diagnose_seconds(speed, sequences, length, methods=3 if parameters.reconstructs else 2)
+    if parameters.footprint:
+        expected |= {"footprint dense": footprint_seconds(speed), "footprint pruned": 2 * footprint_seconds(speed)}
+    return {**expected, "report": _REPORT_SECONDS}
+
+
+def _cached(parameters: StatisticsParameters) -> set[str]:
+    """The stages that are in the store, as far as their keys are known before the run."""
+    cached = set()
+    if isinstance(parameters, PruneAndEvaluateParameters):
+        dense = part(parameters, EvaluateStageParameters)
+        if evaluate_stage.find(dense) is not None:
+            cached.add("evaluate dense")
+    calibration = calibrate_stage.find(parameters)
+    if calibration is None:
+        return cached
+    cached.add("calibrate")
+    statistics = statistics_stage.find(parameters, calibration)
+    if statistics is None:
+        return cached
+    cached.add("statistics")
+    if isinstance(parameters, SearchFlowParameters) and search_stage.find(parameters, calibration, statistics):
+        cached.add("search")
+    return cached
+
+
+def _steps(parameters: StatisticsParameters, cached: set[str]) -> set[Step]:
+    """What has to be measured: the steps of the expensive stages that are not in the store."""
+    steps: set[Step] = set()
+    if "calibrate" not in cached and parameters.calibration == "self" and not uses_deployments(parameters):
+        steps.add("decode")
+    if "statistics" not in cached:
+        steps.add("statistics")
+    if isinstance(parameters, SearchFlowParameters) and "search" not in cached:
+        steps.add("search")
+    if isinstance(parameters, PruneAndEvaluateParameters):
+        # Whether the pruned model is in the store is not known before the search, unless nothing else is missing.
+        if "search" not in cached or "evaluate dense" not in cached:
+            steps.add("window")
+        if parameters.reconstructs and "search" not in cached:
+            steps.add("reconstruction")
+    return steps

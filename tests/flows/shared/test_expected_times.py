@@ -1,0 +1,52 @@
+"""The expected times of the flows' stages."""
+
+import pytest
+
+from flows.parameters.pipeline import PipelineParameters
+from flows.parameters.search import SearchFlowParameters
+from flows.parameters.transfer import TransferParameters
+from flows.shared.expected_times import announcement, expected_times
+from optishear.timing.evaluation_work import EvaluationWork
+from speeds import speed
+from tasks.engine.timetable import Timetable
+
+WORK = EvaluationWork(windows=3)
+EVALUATED = ["evaluate dense", "evaluate wanda", "prune", "evaluate pruned", "diagnose"]
+
+
+def test_a_search_has_three_stages() -> None:
+    expected = expected_times(SearchFlowParameters(trials=40), speed(), WORK)
+    assert list(expected) == ["calibrate", "statistics", "search"]
+    assert all(seconds and seconds > 0 for seconds in expected.values())
+
+
+def test_a_run_has_the_stages_in_the_order_in_which_they_run() -> None:
+    expected = expected_times(PipelineParameters(trials=40, footprint=False), speed(), WORK)
+    assert list(expected) == ["calibrate", "statistics", "search", *EVALUATED, "report"]
+
+
+def test_reconstruction_and_footprint_add_their_stages() -> None:
+    parameters = PipelineParameters(trials=40, reconstruction="admm", footprint=True)
+    added = expected_times(parameters, speed(), WORK).keys() - {"calibrate", "statistics", "search", *EVALUATED}
+    assert added == {"evaluate masked", "reconstruct", "footprint dense", "footprint pruned", "report"}
+
+
+def test_a_transfer_searches_nothing() -> None:
+    assert "search" not in expected_times(TransferParameters(recipe="wanda"), speed(), WORK)
+
+
+def test_text_that_another_machine_generates_is_not_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.shared.expected_times.uses_deployments", lambda _: True)
+    parameters = SearchFlowParameters(trials=40, calibration="self")
+    assert expected_times(parameters, speed(decode_step=None), WORK)["calibrate"] is None
+
+
+def test_the_announcement_names_the_processor_and_every_stage() -> None:
+    table = Timetable({"calibrate": 0.0, "search": 220.0, "report": None})
+    lines = announcement(table, speed()).splitlines()
+    assert lines[0] == "Expected time: about 3 min 40 s, from a pass measured on a processor (float32, 1 threads)"
+    assert [line.split("  ")[-1].strip() for line in lines[1:]] == [
+        "kept from an earlier run",
+        "3 min 40 s",
+        "not estimated",
+    ]
