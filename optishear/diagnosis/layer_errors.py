@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.diagnosis.pruned_weights import PrunedWeight
+from optishear.models.features import backbone
+from optishear.models.inputs import watching_inputs
 from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
 
 LAYER_SCHEMA = pa.schema(
@@ -81,39 +83,54 @@ class _Pass:
         self.of_blocks: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
 
     def over(self, batches: Iterable[Tensor]) -> tuple[pa.Table, pa.Table]:
-        handles = [layer.module.register_forward_hook(self._watch_layer(layer)) for layer in self.layers]
+        handles = []
         if self.streams > 1:
+            if any(layer.expert is not None for layer in self.layers):
+                raise _MixedTokens
+            handles += [
+                module.register_forward_hook(self._watch_layer(layer))
+                for layer in self.layers
+                for module in (layer.called, *layer.shared_by)
+            ]
             handles += [
                 block.register_forward_hook(self._watch_block(index)) for index, block in enumerate(self.blocks)
             ]
         device = self.layers[0].module.weight.device
         try:
-            for batch in batches:
-                self._tokens = batch.numel()
-                self.model.base_model(batch.repeat(self.streams, 1).to(device), use_cache=False)
+            with watching_inputs(self.layers if self.streams == 1 else [], self._see):
+                for batch in batches:
+                    self._tokens = batch.numel()
+                    backbone(self.model)(batch.repeat(self.streams, 1).to(device), use_cache=False)
         finally:
             for handle in handles:
                 handle.remove()
         return self._layer_table(), self._block_table()
 
+    def _see(self, layer: PrunableLayer, read: Tensor) -> None:
+        """Add up the errors of one layer on the dense model's inputs, where only the dense model runs."""
+        rows, dense = read.detach().reshape(-1, layer.module.in_features), layer.module.weight
+        sums = self.of_layers[layer.name]
+        sums[""] += _squares(rows @ dense.T)
+        for method, pruned in self.methods.items():
+            sums[method] += _squares(rows @ (dense - pruned(layer)).T)
+
     def _watch_layer(self, layer: PrunableLayer) -> Any:
-        def hook(module: nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            read = inputs[0].reshape(-1, module.in_features)
-            if self.streams > 1 and len(read) != self.streams * self._tokens:
+        weight = layer.module.weight
+
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            read = inputs[0].reshape(-1, weight.shape[1])
+            if len(read) != self.streams * self._tokens:
                 raise _MixedTokens
-            written = output.reshape(-1, module.out_features)
+            written = output.reshape(-1, weight.shape[0])
             dense = len(read) // self.streams
-            bias = module.bias if module.bias is not None else 0
+            bias = getattr(module, "bias", None)
             sums = self.of_layers[layer.name]
-            sums[""] += _squares(written[:dense] - bias)
+            sums[""] += _squares(written[:dense] - (0 if bias is None else bias))
             replaced = [written[:dense]]
             for index, (method, pruned) in enumerate(self.methods.items(), start=1):
-                weight = pruned(layer)
-                sums[method] += _squares(read[:dense] @ (module.weight - weight).T)
-                if self.streams > 1:
-                    replaced.append(
-                        nn.functional.linear(read[index * dense : (index + 1) * dense], weight, module.bias)
-                    )
+                other = pruned(layer)
+                sums[method] += _squares(read[:dense] @ (weight - other).T)
+                replaced.append(nn.functional.linear(read[index * dense : (index + 1) * dense], other, bias))
             return torch.cat(replaced).reshape(output.shape)
 
         return hook

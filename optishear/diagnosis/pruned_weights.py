@@ -1,6 +1,7 @@
 """One pruned layer at a time: by a recipe's mask, or as a checkpoint holds it."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -36,4 +37,6 @@ def masked_by(recipe: Recipe, layers: list[PrunableLayer], statistics: Statistic
 def in_checkpoint(folder: Path, model: PreTrainedModel) -> PrunedWeight:
     """The weights as they lie in a checkpoint of the model."""
     stored = StoredWeights(folder, model)
-    return lambda layer: stored.of(f"{layer.name}.weight").to(layer.module.weight)
+    # The experts of one parameter are asked for one after another.
+    read = lru_cache(maxsize=1)(stored.of)
+    return lambda layer: layer.view(read(layer.parameter_name)).to(layer.module.weight)

@@ -30,6 +30,8 @@ def pack_layers(model: nn.Module, kernel: Kernel | None = None) -> int:
     # The list would keep every dense layer alive until the last is packed.
     while layers:
         layer = layers.pop()
+        if not isinstance(layer.module, nn.Linear):  # experts and transposed weights stay as they are
+            continue
         packed = sparse_linear(layer.module, kernel)
         if packed is not None:
             parent, _, name = layer.name.rpartition(".")

@@ -53,6 +53,8 @@ def semi_structure_layers(
     """
     changed, refused = 0, []
     for layer in prunable_layers(model):
+        if not isinstance(layer.module, nn.Linear):  # experts and transposed weights stay as they are
+            continue
         try:
             changed += semi_structure(layer.module, convert)
         except RuntimeError as error:

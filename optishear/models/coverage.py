@@ -5,9 +5,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
-from optishear.models.layers import decoder_blocks, prunable_layers
+from optishear.models.layers import by_parameter, decoder_blocks, prunable_layers
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,8 @@ _NAMED = 3
 class Coverage:
     """The prunable share of the matrices in the decoder blocks.
 
-    A matrix is a parameter of two or more dimensions: linear layers, fused experts, routers, convolutions.
+    A matrix is a parameter of two or more dimensions that is no bias: linear layers, fused experts, routers,
+    convolutions.
 
     Attributes:
         matrix_weights: number of weights in all of them, each shared one once.
@@ -59,29 +60,34 @@ def coverage(model: nn.Module) -> Coverage:
     Raises:
         InputError: if the model has no prunable layers.
     """
-    prunable: Counter[int] = Counter()
-    for layer in prunable_layers(model):
-        prunable[id(layer.module.weight)] += layer.module.weight.numel()
+    grouped = by_parameter(prunable_layers(model))
+    prunable = {
+        parameter: sum(layer.module.weight.numel() for _, layer in members) for parameter, members in grouped.items()
+    }
     total, left_out = 0, Counter[str]()
     matrices = block_matrices(model)
     path = decoder_blocks(model)[0]
     for name, parameter in matrices.items():
         total += parameter.numel()
-        rest = parameter.numel() - prunable[id(parameter)]
+        rest = parameter.numel() - prunable.get(parameter, 0)
         if rest:
             in_block = name.removeprefix(f"{path}.").partition(".")[2]
             left_out[re.sub(r"\.\d+(?=\.|$)", ".*", in_block)] += rest
     return Coverage(total, total - left_out.total(), dict(left_out.most_common()))
 
 
-def block_matrices(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters of two or more dimensions in the decoder blocks, by their name in the model, shared ones once.
+def block_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The matrices in the decoder blocks, by their name in the model, shared ones once.
 
     Raises:
         InputError: if the model has no decoder blocks.
     """
     path, blocks = decoder_blocks(model)
-    return {f"{path}.{name}": value for name, value in blocks.named_parameters() if value.ndim >= 2}
+    return {
+        f"{path}.{name}": value
+        for name, value in blocks.named_parameters()
+        if value.ndim >= 2 and not name.endswith("bias")
+    }
 
 
 def warn_of_coverage(model: nn.Module) -> Coverage:

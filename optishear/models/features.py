@@ -24,6 +24,17 @@ class FeatureModel:
     head: Tensor | None
 
 
+def backbone(model: PreTrainedModel) -> nn.Module:
+    """The part of a model that ends in the last hidden states.
+
+    The class of Llama 4's text model gives the name that this part has in the multimodal model, so that
+    ``base_model`` is the whole; then it is the part named ``model``.
+    """
+    base: nn.Module = model.base_model
+    inner = getattr(model, "model", None)
+    return inner if base is model and isinstance(inner, nn.Module) else base
+
+
 @torch.no_grad()
 def split_at_head(model: PreTrainedModel) -> FeatureModel:
     """Split a model at its head, after checking on a few tokens that the parts give the whole's logits."""
@@ -31,7 +42,7 @@ def split_at_head(model: PreTrainedModel) -> FeatureModel:
     head: nn.Module | None = model.get_output_embeddings()
 
     def hidden(tokens: Tensor) -> Tensor:
-        state: Tensor = model.base_model(input_ids=tokens.to(device), use_cache=False).last_hidden_state
+        state: Tensor = backbone(model)(input_ids=tokens.to(device), use_cache=False).last_hidden_state
         return state
 
     def whole(tokens: Tensor) -> Tensor:

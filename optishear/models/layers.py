@@ -1,55 +1,110 @@
-"""Prunable layers, found by structure: the linear layers inside the decoder blocks."""
+"""Prunable layers, found by structure: the linear maps inside the decoder blocks."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from optishear.errors import InputError
+from optishear.models.experts import experts_of, is_experts
+from optishear.models.unused import never_called
+from optishear.models.weight_view import LinearView, WeightView
 
 Kind = Literal["attention_in", "attention_out", "mlp_in", "mlp_out"]
 KINDS: tuple[Kind, ...] = ("attention_in", "attention_out", "mlp_in", "mlp_out")
+Linear = nn.Linear | LinearView
+# A module with such a part in its path decides which expert or which input counts. It is small, and a zero in it
+# changes what every later layer sees, so that it is never pruned.
+ROUTERS = ("gate", "router", "shared_expert_gate", "altup*")
 
 
 @dataclass(frozen=True)
 class PrunableLayer:
-    """One linear layer whose weight may be pruned.
+    """One linear map whose weight may be pruned: a linear layer, or one of the maps of an expert.
 
     Attributes:
-        name: the module's path in the model, as in ``model.named_modules()``.
-        module: the layer; ``module.weight`` is [out, in].
+        name: the module's path in the model, as in ``model.named_modules()``; of an expert, the path of the parameter
+            and the expert's number, such as ``model.layers.0.mlp.experts.down_proj.3``.
+        module: the layer, or a view of a parameter that looks like one; ``module.weight`` is [out, in].
         decoder_layer: index of the decoder block that holds it, from 0.
         kind: whether it reads or writes the residual stream, and from which half of the block.
+        experts: the module of the fused experts, where it is of one.
+        attribute: path of the parameter in that module.
+        expert: number of the expert in that module.
+        shared_by: further modules that use the same weight, in this block or in others.
     """
 
     name: str
-    module: nn.Linear
+    module: Linear
     decoder_layer: int
     kind: Kind
+    experts: nn.Module | None = None
+    attribute: str = "weight"
+    expert: int | None = None
+    shared_by: tuple[nn.Module, ...] = ()
+
+    @property
+    def called(self) -> nn.Module:
+        """The module that the model calls: the experts' where it is of one."""
+        if self.experts is not None:
+            return self.experts
+        return self.module.owner if isinstance(self.module, LinearView) else self.module
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The parameter that holds the weight; several experts share one."""
+        if isinstance(self.module, LinearView):
+            return self.module.parameter
+        weight: nn.Parameter = self.module.weight  # type: ignore[assignment]
+        return weight
+
+    @property
+    def parameter_name(self) -> str:
+        """The parameter's path in the model, as in ``model.named_parameters()``."""
+        return f"{self.name}.weight" if self.expert is None else self.name.rpartition(".")[0]
+
+    def view(self, values: Tensor) -> Tensor:
+        """The part [out, in] of values of the parameter's shape that is this layer's; it shares memory."""
+        return self.module.view.of(values) if isinstance(self.module, LinearView) else values
+
+
+def by_parameter(layers: Iterable[PrunableLayer]) -> dict[nn.Parameter, list[tuple[int, PrunableLayer]]]:
+    """The layers of each parameter, with their places in the list."""
+    grouped: dict[nn.Parameter, list[tuple[int, PrunableLayer]]] = {}
+    for index, layer in enumerate(layers):
+        grouped.setdefault(layer.parameter, []).append((index, layer))
+    return grouped
 
 
 def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The path and the list of the decoder blocks: the outermost module list that holds most linear weights.
+    """The path and the list of the decoder blocks: the outermost module list that holds most prunable weights.
 
     Raises:
-        InputError: if no module list of the model holds a linear layer.
+        InputError: if no module list of the model holds a linear map.
     """
     best: tuple[int, str, nn.ModuleList] | None = None
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList):
-            size = sum(m.weight.numel() for m in module.modules() if isinstance(m, nn.Linear))
+            size = sum(_prunable_weights(inner) for inner in module.modules())
             if size and (best is None or size > best[0]):
                 best = (size, name, module)
     if best is None:
         raise InputError(
             f"The model {type(model).__name__} has no prunable layers: no list of decoder blocks in it holds "
-            "a torch.nn.Linear; give a decoder-only transformer."
+            "a linear layer or experts; give a decoder-only transformer."
         )
     return best[1], best[2]
 
 
 def prunable_layers(model: nn.Module) -> list[PrunableLayer]:
-    """All linear layers inside the decoder blocks, block by block, in the order of their definition.
+    """All linear maps inside the decoder blocks, block by block, in the order of their definition.
+
+    These are the linear layers, of GPT-2's transposed kind too, and the maps of each expert, but not the routers and
+    gates that choose experts, nor layers that the model never calls. Of a layer that blocks share, the first is
+    taken.
 
     The embeddings, the output head and everything outside the blocks are left alone: pruning a head that is
     tied to the embeddings would prune these as well.
@@ -59,9 +114,12 @@ def prunable_layers(model: nn.Module) -> list[PrunableLayer]:
     """
     path, blocks = decoder_blocks(model)
     layers: list[PrunableLayer] = []
+    # An expert in a list of modules is not called where no token is sent to it, and is used all the same.
+    left_out = {module for module in never_called(model) if not is_experts(module)}
     for index, block in enumerate(blocks):
-        attention: list[tuple[str, nn.Linear]] = []
-        mlp: list[tuple[str, nn.Linear]] = []
+        attention: list[tuple[str, Linear]] = []
+        mlp: list[tuple[str, Linear]] = []
+        experts: list[PrunableLayer] = []
         in_attention = {
             id(inner)
             for module in block.modules()
@@ -69,22 +127,75 @@ def prunable_layers(model: nn.Module) -> list[PrunableLayer]:
             for inner in module.modules()
         }
         for name, module in block.named_modules():
-            if isinstance(module, nn.Linear):
+            if is_router(name) or (module in left_out and "expert" not in name):
+                continue
+            if (linear := _linear(module)) is not None:
                 half = attention if id(module) in in_attention else mlp
-                half.append((f"{path}.{index}.{name}", module))
+                half.append((f"{path}.{index}.{name}", linear))
+            elif is_experts(module):
+                experts += _experts(f"{path}.{index}.{name}", module, index)
         layers += _of_one_half(attention, index, "attention_in", "attention_out")
         layers += _of_one_half(mlp, index, "mlp_in", "mlp_out")
-    return layers
+        layers += experts
+    return _first_of_shared(layers)
+
+
+def _first_of_shared(layers: list[PrunableLayer]) -> list[PrunableLayer]:
+    """Each layer once, where blocks share weights as Zamba2's do."""
+    shared: dict[tuple[nn.Parameter, int | None], list[PrunableLayer]] = {}
+    for layer in layers:
+        shared.setdefault((layer.parameter, layer.expert), []).append(layer)
+    return [
+        replace(first, shared_by=tuple(other.called for other in others)) if others else first
+        for first, *others in shared.values()
+    ]
+
+
+def is_router(path: str) -> bool:
+    """Whether a module inside a block chooses between experts or inputs, by the parts of its path; see ``ROUTERS``."""
+    return any(fnmatchcase(part, pattern) for part in path.split(".") for pattern in ROUTERS)
 
 
 def block_path(layer: PrunableLayer) -> str:
-    """A layer's path inside its decoder block, such as ``self_attn.q_proj``."""
+    """A layer's path inside its decoder block, such as ``self_attn.q_proj``; the experts of one parameter share it."""
+    path = expert_path(layer)
+    return path if layer.expert is None else path.rpartition(".")[0]
+
+
+def expert_path(layer: PrunableLayer) -> str:
+    """As ``block_path``, but with the number of the expert, such as ``mlp.experts.down_proj.3``."""
     return layer.name.split(f".{layer.decoder_layer}.", 1)[1]
 
 
-def _of_one_half(
-    half: list[tuple[str, nn.Linear]], decoder_layer: int, reads: Kind, writes: Kind
-) -> list[PrunableLayer]:
+def _linear(module: nn.Module) -> Linear | None:
+    """The linear map that a module is."""
+    if isinstance(module, nn.Linear):
+        return module
+    return LinearView(module, "weight", WeightView(transposed=True)) if isinstance(module, Conv1D) else None
+
+
+def _prunable_weights(module: nn.Module) -> int:
+    linear = _linear(module)
+    linears = [linear] if linear is not None else [expert.linear for expert in experts_of(module)]
+    return sum(each.weight.numel() for each in linears)
+
+
+def _experts(path: str, module: nn.Module, decoder_layer: int) -> list[PrunableLayer]:
+    return [
+        PrunableLayer(
+            f"{path}.{expert.attribute}.{expert.index}",
+            expert.linear,
+            decoder_layer,
+            "mlp_out" if expert.writes else "mlp_in",
+            experts=module,
+            attribute=expert.attribute,
+            expert=expert.index,
+        )
+        for expert in experts_of(module)
+    ]
+
+
+def _of_one_half(half: list[tuple[str, Linear]], decoder_layer: int, reads: Kind, writes: Kind) -> list[PrunableLayer]:
     """Tell the layer that writes the residual stream from those that read it.
 
     Every family defines the writing layer last; where one does not (Mixtral's ``w2``), it is still the one

@@ -14,7 +14,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError
 from optishear.formats.stored import open_checkpoint
-from optishear.models.layers import prunable_layers
+from optishear.models.layers import by_parameter, prunable_layers
 
 Load = Callable[[torch.dtype], PreTrainedModel]
 
@@ -128,7 +128,8 @@ def _originals(
         return {}
     widest = torch.float64 if torch.float64 in stored.by_name.values() else torch.float32
     dense = _numbers(load(widest))
-    pruned = {f"{layer.name}.weight" for layer in prunable_layers(model)}
+    pruned = {id(parameter) for parameter in by_parameter(prunable_layers(model))}
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     originals = {}
     for name in narrower & dense.keys():
         original = dense.pop(name).data
@@ -136,7 +137,7 @@ def _originals(
         changed = original.to(now.dtype) != now
         original = torch.where(changed, now.to(original.dtype), original)
         # A weight that the working dtype holds as zero may be another number in the checkpoint.
-        originals[name] = original.masked_fill_(now == 0, 0) if name in pruned else original
+        originals[name] = original.masked_fill_(now == 0, 0) if id(parameters.get(name)) in pruned else original
     return originals
 
 

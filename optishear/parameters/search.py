@@ -51,8 +51,10 @@ class SearchParameters(Parameters):
         description="One metric for the whole model (the paper's), one per kind of layer (attention in and out, "
         "MLP in and out), or one per path of a layer inside its block (query, key, value and so on).",
     )
-    ratio_scope: Literal["none", "decoder_layer", "linear"] = Field(
-        "linear", description="What has its own sparsity ratio; none prunes all layers alike."
+    ratio_scope: Literal["none", "decoder_layer", "linear", "expert"] = Field(
+        "linear",
+        description="What has its own sparsity ratio; none prunes all layers alike. In mixtures of experts, the "
+        "experts of a block share one with linear, and each has its own with expert.",
     )
     ratio_step: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.02, description="Distance d between sparsity levels; the paper's is 0.05."

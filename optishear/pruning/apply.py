@@ -75,7 +75,7 @@ def layer_scores(metric: Metric, layer: PrunableLayer, statistics: Statistics) -
     Raises:
         InputError: if the statistics do not hold it.
     """
-    weight = layer.module.weight
+    weight = layer.module.weight.contiguous()
     if isinstance(metric, GradientMetric):
         return gradient_scores(weight, statistics.gradient_of(layer.name, tuple(weight.shape)))
     return scores(metric, weight, statistics.of(layer.name, layer.module.in_features))

@@ -10,7 +10,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from optishear.errors import InputError
 from optishear.files import write_aside, write_text
 from optishear.models.coverage import block_matrices
-from optishear.models.layers import prunable_layers
+from optishear.models.layers import by_parameter, prunable_layers
 from optishear.models.write import write_checkpoint
 from optishear.pruning.stored_weights import StoredWeights
 from optishear.recipes.recipe import Recipe
@@ -89,13 +89,13 @@ def measured_sparsity(folder: str | Path, model: PreTrainedModel) -> MeasuredSpa
         InputError: if the checkpoint does not hold a weight of the model's decoder blocks.
     """
     stored = StoredWeights(folder, model)
-    prunable = {f"{layer.name}.weight" for layer in prunable_layers(model)}
+    prunable = by_parameter(prunable_layers(model))
     matrices = block_matrices(model)
     zeros = total = pruned_zeros = pruned_total = 0
-    for name in tqdm(matrices, desc="measure sparsity", unit="matrix", delay=2, leave=False):
+    for name, parameter in tqdm(matrices.items(), desc="measure sparsity", unit="matrix", delay=2, leave=False):
         values = stored.of(name)
-        found = int((values == 0).sum())
-        zeros, total = zeros + found, total + values.numel()
-        if name in prunable:
-            pruned_zeros, pruned_total = pruned_zeros + found, pruned_total + values.numel()
+        zeros, total = zeros + int((values == 0).sum()), total + values.numel()
+        for _, layer in prunable.get(parameter, []):
+            weight = layer.view(values)
+            pruned_zeros, pruned_total = pruned_zeros + int((weight == 0).sum()), pruned_total + weight.numel()
     return MeasuredSparsity(pruned_zeros / pruned_total, zeros / total)

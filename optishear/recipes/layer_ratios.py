@@ -1,10 +1,13 @@
 """How the target sparsity is shared out between layers."""
 
+from collections.abc import Callable
+from statistics import fmean
+
 import torch
 from torch import Tensor
 
 from optishear.errors import InputError
-from optishear.models.layers import PrunableLayer, block_path
+from optishear.models.layers import PrunableLayer, block_path, expert_path
 from optishear.recipes.recipe import Recipe
 
 MAXIMUM_RATIO = 0.99
@@ -76,9 +79,32 @@ def layer_ratios(recipe: Recipe, layers: list[PrunableLayer]) -> list[float]:
     depth = max(layer.decoder_layer for layer in layers) + 1
     curves = {path: resample(values, depth) for path, values in recipe.sparsity_ratios.items()}
     average = [sum(curve[index] for curve in curves.values()) / len(curves) for index in range(depth)]
-    wished = [curves.get(block_path(layer), average)[layer.decoder_layer] for layer in layers]
+    wished = [
+        curves.get(expert_path(layer), curves.get(block_path(layer), average))[layer.decoder_layer] for layer in layers
+    ]
     weights = torch.tensor([layer.module.weight.numel() for layer in layers], dtype=torch.float64)
     return exact_ratios(torch.tensor(wished, dtype=torch.float64), weights, pattern.fraction).tolist()
+
+
+def curves_by_path(
+    layers: list[PrunableLayer], values: list[float], path_of: Callable[[PrunableLayer], str] = block_path
+) -> dict[str, list[float]]:
+    """One value per layer as curves over the whole depth, by the layers' paths inside their blocks.
+
+    Layers of a block with one path, which are experts, have their mean. Where a block has no layer of a path, as in
+    models whose blocks differ, the curve has the value of the nearest block that has one, the earlier of two.
+    """
+    depth = max(layer.decoder_layer for layer in layers) + 1
+    present: dict[str, dict[int, list[float]]] = {}
+    for layer, value in zip(layers, values, strict=True):
+        present.setdefault(path_of(layer), {}).setdefault(layer.decoder_layer, []).append(value)
+    return {path: [_at(blocks, index) for index in range(depth)] for path, blocks in present.items()}
+
+
+def _at(blocks: dict[int, list[float]], index: int) -> float:
+    """The mean of the values of the block nearest to an index."""
+    values = blocks[min(blocks, key=lambda block: (abs(block - index), block))]
+    return values[0] if len(set(values)) == 1 else fmean(values)
 
 
 def resample(values: list[float], depth: int) -> list[float]:

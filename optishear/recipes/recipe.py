@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from optishear.errors import InputError, first_line
 from optishear.files import write_text
 from optishear.metrics.metric import PUBLISHED, GradientMetric, Metric
-from optishear.models.layers import KINDS, PrunableLayer, block_path
+from optishear.models.layers import KINDS, PrunableLayer, block_path, expert_path
 from optishear.pattern import Pattern, parse_pattern
 
 AnyMetric = TypeVar("AnyMetric", bound=Metric)
@@ -30,6 +30,8 @@ class Recipe(BaseModel):
         sparsity: the target, ``0.5`` or ``2:4``.
         metrics: the pruning metric of the layers, by the layer's path inside its block (``self_attn.q_proj``), by
             its kind (``attention_in``), or under ``all``; the first of these that the recipe has is a layer's.
+            The experts of one parameter share a path; one of them has its own with its number behind it, such as
+            ``mlp.experts.down_proj.3``.
         sparsity_ratios: fraction to prune, one number per decoder layer from first to last, under ``all`` or
             under a layer's path inside its block (``self_attn.q_proj``). Empty: every layer at the target.
         objectives: what the search measured for it, by objective name.
@@ -89,7 +91,7 @@ class Recipe(BaseModel):
 
 def metric_of(metrics: Mapping[str, AnyMetric], layer: PrunableLayer) -> AnyMetric:
     """A layer's metric: by its path, else by its kind, else the one for all."""
-    for key in (block_path(layer), layer.kind, "all"):
+    for key in (expert_path(layer), block_path(layer), layer.kind, "all"):
         if key in metrics:
             return metrics[key]
     raise InputError(f"The recipe has no metric for {layer.name}; give it one under 'all'.")

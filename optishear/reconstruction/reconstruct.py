@@ -13,7 +13,7 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.masks.select import keep_mask
-from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
+from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks, prunable_layers
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, count_zeros, layer_scores
 from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
@@ -163,9 +163,11 @@ def _reconstruct(
                     converged[layer.name] = each.converged
             solved |= {layer.name: each for layer, each in zip(members, found, strict=True)}
         block_masks: dict[Tensor, Tensor] = {}
-        for layer in mine:
-            layer.module.weight.data.copy_(solved[layer.name].weight)
-            block_masks[layer.module.weight] = solved[layer.name].mask
+        for parameter, of_parameter in by_parameter(mine).items():
+            block_masks[parameter] = torch.ones_like(parameter, dtype=torch.bool)
+            for _, layer in of_parameter:
+                layer.module.weight.data.copy_(solved[layer.name].weight)
+                layer.view(block_masks[parameter]).copy_(solved[layer.name].mask)
         if parameters.tuning_steps:
             block_errors.append(blocks.tune(index, block_masks, parameters))
         blocks.advance(index)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from optishear.models.inputs import watching_inputs
 from optishear.models.layers import PrunableLayer
+from optishear.statistics.statistics import EXPERT_TOKENS
 
 
 class SecondMoments:
@@ -26,27 +27,20 @@ class SecondMoments:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Take in every input that the layers read meanwhile."""
-        handles = [layer.module.register_forward_pre_hook(self._hook(layer.name)) for layer in self._layers]
-        try:
+        with watching_inputs(self._layers, self._see):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            self._last = None
+        self._last = None
 
-    def _hook(self, name: str) -> Any:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            read = inputs[0]
-            if name not in self._leaders:
-                # Layers that share an input read it one after another, as the very same tensor.
-                shares = self._last is not None and self._last[0] is read
-                self._leaders[name] = self._last[1] if shares and self._last else name
-            leader = self._leaders[name]
-            if leader == name:
-                self._add(name, read.detach())
-            self._last = (read, leader)
-
-        return hook
+    def _see(self, layer: PrunableLayer, read: Tensor) -> None:
+        name = layer.name
+        if name not in self._leaders:
+            # Layers that share an input read it one after another, as the very same tensor.
+            shares = self._last is not None and self._last[0] is read
+            self._leaders[name] = self._last[1] if shares and self._last else name
+        leader = self._leaders[name]
+        if leader == name:
+            self._add(name, read.detach())
+        self._last = (read, leader)
 
     def _add(self, name: str, read: Tensor) -> None:
         rows = read.flatten(0, -2).float()
@@ -59,14 +53,32 @@ class SecondMoments:
     def groups(self) -> list[tuple[Tensor, list[PrunableLayer]]]:
         """For each distinct input its second moment [in, in] float32 and the layers that read it.
 
-        A layer that never ran, such as an expert that no token chose, has a second moment of zeros.
+        An expert that got fewer than ``EXPERT_TOKENS`` tokens has the second moment of all experts of its block. A
+        layer that never ran otherwise has a second moment of zeros.
         """
         groups: dict[str, list[PrunableLayer]] = {}
         for layer in self._layers:
             groups.setdefault(self._leaders.get(layer.name, layer.name), []).append(layer)
-        return [(self._moment(leader, layers[0].module), layers) for leader, layers in groups.items()]
+        return [(self._moment(leader, layers[0]), layers) for leader, layers in groups.items()]
 
-    def _moment(self, leader: str, module: nn.Linear) -> Tensor:
+    def _moment(self, leader: str, layer: PrunableLayer) -> Tensor:
+        if layer.expert is not None and self._tokens.get(leader, 0) < EXPERT_TOKENS:
+            return self._pooled(layer)
         if leader not in self._sums:
-            return torch.zeros(module.in_features, module.in_features, device=module.weight.device)
+            return _no_moment(layer)
         return self._sums[leader] / self._tokens[leader]
+
+    def _pooled(self, layer: PrunableLayer) -> Tensor:
+        """Of all tokens that any expert of the layer's parameter got."""
+        moment, tokens = _no_moment(layer), 0
+        for other in self._layers:
+            leader = self._leaders.get(other.name, other.name)
+            if other.parameter is layer.parameter and leader in self._sums:
+                moment += self._sums[leader]
+                tokens += self._tokens[leader]
+        return moment / max(1, tokens)
+
+
+def _no_moment(layer: PrunableLayer) -> Tensor:
+    width = layer.module.in_features
+    return torch.zeros(width, width, device=layer.module.weight.device)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError
+from optishear.models.features import backbone
 from optishear.reconstruction.schedule import held_out
 
 # Tokens of one forward pass of a block: enough for large products, few enough for small activations.
@@ -49,7 +50,7 @@ def block_calls(model: PreTrainedModel, blocks: nn.ModuleList, batch: Tensor) ->
 
     handles = [block.register_forward_pre_hook(watch(index), with_kwargs=True) for index, block in enumerate(blocks)]
     try:
-        model.base_model(batch.to(model.device), use_cache=False)
+        backbone(model)(batch.to(model.device), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
@@ -102,7 +103,7 @@ def first_inputs(model: PreTrainedModel, blocks: nn.ModuleList, batches: list[Te
     try:
         for batch in batches:
             try:
-                model.base_model(batch.to(model.device), use_cache=False)
+                backbone(model)(batch.to(model.device), use_cache=False)
             except _Arrived:
                 continue
     finally:

@@ -55,6 +55,7 @@ def verdict(metrics: Mapping[str, Any], pattern: Pattern) -> Verdict:
                 (
                     _on_sparsity(metrics, pattern),
                     _on_coverage(metrics),
+                    _on_experts(metrics),
                     _on_reconstruction(metrics),
                     _on_tasks(metrics),
                 ),
@@ -134,6 +135,20 @@ def _on_coverage(metrics: Mapping[str, Any]) -> str:
     if coverage.is_sufficient or overall is None:
         return ""
     return f"Only {coverage.in_words()}. {overall:.2%} of all these weights are zero."
+
+
+def _on_experts(metrics: Mapping[str, Any]) -> str:
+    """Which experts were measured on other experts' tokens."""
+    experts = metrics.get("experts") or {}
+    few = experts.get("few_tokens")
+    if not few:
+        return ""
+    named = [f"{name} ({count})" for name, count in list(few.items())[:3]]
+    rest = f" and {len(few) - 3} more" if len(few) > 3 else ""
+    return (
+        f"{len(few)} of {experts['layers']} layers of experts got fewer than {experts['smallest_tokens']} calibration "
+        f"tokens and were pruned on the statistics of all experts of their block: {', '.join(named)}{rest}."
+    )
 
 
 def _on_reconstruction(metrics: Mapping[str, Any]) -> str:

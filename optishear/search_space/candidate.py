@@ -7,9 +7,9 @@ import torch
 
 from optishear.metrics.canonical import metric_key
 from optishear.metrics.metric import MetaMetric, PowerMetric
-from optishear.models.layers import PrunableLayer, block_path
+from optishear.models.layers import PrunableLayer, block_path, expert_path
 from optishear.pattern import Pattern
-from optishear.recipes.layer_ratios import exact_ratios, pruned_per_row
+from optishear.recipes.layer_ratios import curves_by_path, exact_ratios, pruned_per_row
 from optishear.recipes.recipe import Recipe, metric_of
 
 AnyMetric = MetaMetric | PowerMetric
@@ -79,11 +79,12 @@ def make_candidate(
 
 def _by_path(layers: list[PrunableLayer], ratios: list[float]) -> dict[str, list[float]]:
     """Ratios in a recipe's form: one curve over the depth under ``all`` where each block is uniform."""
-    curves: dict[str, list[float]] = {}
     blocks: dict[int, set[float]] = {}
+    paths: dict[tuple[int, str], set[float]] = {}
     for layer, ratio in zip(layers, ratios, strict=True):
-        curves.setdefault(block_path(layer), []).append(ratio)
         blocks.setdefault(layer.decoder_layer, set()).add(ratio)
+        paths.setdefault((layer.decoder_layer, block_path(layer)), set()).add(ratio)
     if all(len(values) == 1 for values in blocks.values()):
         return {"all": [values.pop() for values in blocks.values()]}
-    return curves
+    uniform = all(len(values) == 1 for values in paths.values())
+    return curves_by_path(layers, ratios, block_path if uniform else expert_path)

@@ -233,4 +233,8 @@ def ratio_groups(parameters: SearchParameters, layers: list[PrunableLayer], patt
         return []
     if parameters.ratio_scope == "decoder_layer":
         return [layer.decoder_layer for layer in layers]
-    return list(range(len(layers)))
+    if parameters.ratio_scope == "expert":
+        return list(range(len(layers)))
+    # The experts of one parameter are one group.
+    groups: dict[tuple[int, str], int] = {}
+    return [groups.setdefault((layer.decoder_layer, block_path(layer)), len(groups)) for layer in layers]

@@ -61,7 +61,7 @@ class MaskedWeights:
         self._layers = [
             _Layer(
                 layer=layer,
-                original=layer.module.weight.detach().clone(),
+                original=layer.module.weight.detach().clone(memory_format=torch.contiguous_format),
                 squared_norms=statistics.of(layer.name, layer.module.in_features),
                 sums=weight_sums(layer.module.weight),
             )

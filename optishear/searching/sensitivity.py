@@ -11,7 +11,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from optishear.divergence.model_divergence import Divergence, ModelDivergence
-from optishear.models.layers import PrunableLayer
+from optishear.models.layers import PrunableLayer, by_parameter
 from optishear.searching.masked_weights import MaskedWeights
 
 # Weights within this share of the row length of the threshold, on either side, stand for the next to change.
@@ -37,26 +37,29 @@ def marginal_costs(
         sequence, as ``ModelDivergence.backward`` gives them.
     """
     costs = [0.0] * len(layers)
+    grouped = by_parameter(layers)
     handles = []
     try:
-        for index, layer in enumerate(layers):
-            layer.module.weight.requires_grad_(True)
-            reduce = _reducer(costs, index, weights)
-            handles.append(layer.module.weight.register_post_accumulate_grad_hook(reduce))
+        for parameter, members in grouped.items():
+            parameter.requires_grad_(True)
+            handles.append(parameter.register_post_accumulate_grad_hook(_reducer(costs, members, weights)))
         measured = error.backward(first, count)
     finally:
         for handle in handles:
             handle.remove()
-        for layer in layers:
-            layer.module.weight.requires_grad_(False)
-            layer.module.weight.grad = None
+        for parameter in grouped:
+            parameter.requires_grad_(False)
+            parameter.grad = None
     return costs, measured
 
 
-def _reducer(costs: list[float], index: int, weights: MaskedWeights) -> Callable[[Tensor], None]:
-    def reduce(weight: Tensor) -> None:
-        gradient, weight.grad = weight.grad, None
+def _reducer(
+    costs: list[float], members: list[tuple[int, PrunableLayer]], weights: MaskedWeights
+) -> Callable[[Tensor], None]:
+    def reduce(parameter: Tensor) -> None:
+        gradient, parameter.grad = parameter.grad, None
         if gradient is not None:
-            costs[index] += weights.mean_near_threshold(index, gradient, BAND)
+            for index, layer in members:
+                costs[index] += weights.mean_near_threshold(index, layer.view(gradient), BAND)
 
     return reduce

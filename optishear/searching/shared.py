@@ -20,7 +20,7 @@ from optishear.models.layers import PrunableLayer, block_path, prunable_layers
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
-from optishear.recipes.layer_ratios import layer_ratios, resample
+from optishear.recipes.layer_ratios import curves_by_path, layer_ratios, resample
 from optishear.search_space.candidate import Candidate, make_candidate
 from optishear.searching.choice import choose
 from optishear.searching.evaluator import CandidateEvaluator
@@ -221,9 +221,7 @@ def map_by_depth(values: list[float], layers: list[PrunableLayer], onto: list[Pr
     A layer whose path the first model does not have takes the mean over its paths at that depth.
     """
     depth = _depth(onto)
-    curves: dict[str, list[float]] = {}
-    for layer, value in zip(layers, values, strict=True):
-        curves.setdefault(block_path(layer), []).append(value)
+    curves = curves_by_path(layers, values)
     resampled = {path: resample(curve, depth) for path, curve in curves.items()}
     average = [sum(curve[index] for curve in resampled.values()) / len(resampled) for index in range(depth)]
     return [resampled.get(block_path(layer), average)[layer.decoder_layer] for layer in onto]

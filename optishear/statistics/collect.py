@@ -1,16 +1,23 @@
 """One pass over the dense model that adds up its layers' input norms."""
 
+import logging
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibration_set import CalibrationSet
+from optishear.models.features import backbone
 from optishear.models.finite import not_finite
-from optishear.models.layers import prunable_layers
-from optishear.statistics.statistics import Statistics
+from optishear.models.inputs import watching_inputs
+from optishear.models.layers import PrunableLayer, by_parameter, prunable_layers
+from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
+
+logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -34,31 +41,73 @@ def collect_statistics(
     layers = prunable_layers(model)
     device = layers[0].module.weight.device
     sums: dict[str, Tensor] = {}
+    tokens: Counter[str] = Counter()
     last: dict[str, Any] = {"input": None, "sum": None}
 
-    def watch(name: str) -> Any:
-        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            read = inputs[0]
-            if read is not last["input"]:
-                # Each channel's squares are added over at most one batch in float32, then in float64.
-                last["input"] = read
-                last["sum"] = read.detach().float().square().flatten(0, -2).sum(dim=0).double().cpu()
-            sums[name] = sums[name] + last["sum"] if name in sums else last["sum"]
+    def see(layer: PrunableLayer, read: Tensor) -> None:
+        if read is not last["input"]:
+            # Each channel's squares are added over at most one batch in float32, then in float64.
+            last["input"] = read
+            last["sum"] = read.detach().float().square().flatten(0, -2).sum(dim=0).double().cpu()
+        name = layer.name
+        sums[name] = sums[name] + last["sum"] if name in sums else last["sum"]
+        if layer.expert is not None:
+            tokens[name] += len(read)
 
-        return hook
-
-    handles = [layer.module.register_forward_pre_hook(watch(layer.name)) for layer in layers]
-    try:
+    with watching_inputs(layers, see):
         batches = calibration.tokens.split(batch_size)
         for batch in tqdm(batches, desc="statistics", unit="batch", disable=not progress):
-            output = model.base_model(batch.to(device), use_cache=False)
+            output = backbone(model)(batch.to(device), use_cache=False)
             _check_finite(sums, output.last_hidden_state)
             last["input"] = last["sum"] = None
-    finally:
-        for handle in handles:
-            handle.remove()
     sequences = len(calibration.tokens)
-    return Statistics({layer.name: (sums[layer.name] / sequences).float() for layer in layers})
+    norms = {
+        layer.name: (sums[layer.name] / sequences).float()
+        for layer in layers
+        if layer.expert is None and layer.name in sums
+    }
+    norms |= _of_experts(layers, sums, tokens, calibration.tokens.shape[1])
+    seen = {layer.name: tokens[layer.name] for layer in layers if layer.expert is not None}
+    statistics = Statistics({layer.name: norms[layer.name] for layer in layers}, tokens=seen)
+    warn_of_few_tokens(statistics)
+    return statistics
+
+
+def _of_experts(
+    layers: list[PrunableLayer], sums: dict[str, Tensor], tokens: Mapping[str, int], length: int
+) -> dict[str, Tensor]:
+    """The squared norms of the experts' inputs, as over a sequence whose every token is sent to the expert.
+
+    So they compare with those of other layers, however many tokens an expert got. An expert that got fewer than
+    ``EXPERT_TOKENS`` has those of the tokens of all experts of its block.
+    """
+    norms = {}
+    for members in by_parameter(layer for layer in layers if layer.expert is not None).values():
+        names = [layer.name for _, layer in members]
+        pooled = sum((sums[name] for name in names if name in sums), torch.zeros(members[0][1].module.in_features))
+        all_tokens = max(1, sum(tokens[name] for name in names))
+        for name in names:
+            enough = tokens[name] >= EXPERT_TOKENS
+            total, count = (sums[name], tokens[name]) if enough else (pooled, all_tokens)
+            norms[name] = (total / count * length).float()
+    return norms
+
+
+def warn_of_few_tokens(statistics: Statistics) -> None:
+    """Name the experts that take their block's shared statistics in the log."""
+    few = statistics.few_tokens
+    if few:
+        named = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:3])
+        rest = f" and {len(few) - 3} more" if len(few) > 3 else ""
+        logger.warning(
+            "%d of %d layers of experts got fewer than %d calibration tokens and take the statistics of all experts "
+            "of their block: %s%s; give more or longer sequences.",
+            len(few),
+            len(statistics.tokens),
+            EXPERT_TOKENS,
+            named,
+            rest,
+        )
 
 
 def _check_finite(sums: dict[str, Tensor], hidden: Tensor) -> None:

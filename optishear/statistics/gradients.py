@@ -10,7 +10,7 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.models.features import split_at_head
 from optishear.models.finite import not_finite
-from optishear.models.layers import prunable_layers
+from optishear.models.layers import PrunableLayer, by_parameter, prunable_layers
 
 
 def collect_gradients(model: PreTrainedModel, calibration: CalibrationSet, progress: bool = True) -> dict[str, Tensor]:
@@ -34,12 +34,13 @@ def collect_gradients(model: PreTrainedModel, calibration: CalibrationSet, progr
     layers = prunable_layers(model)
     split = split_at_head(model)
     sums = {layer.name: torch.zeros(layer.module.weight.shape) for layer in layers}
-    needed = [layer.module.weight.requires_grad for layer in layers]
+    grouped = by_parameter(layers)
+    needed = [parameter.requires_grad for parameter in grouped]
     handles = []
     try:
-        for layer in layers:
-            layer.module.weight.requires_grad_(True)
-            handles.append(layer.module.weight.register_post_accumulate_grad_hook(_adder(sums[layer.name])))
+        for parameter, members in grouped.items():
+            parameter.requires_grad_(True)
+            handles.append(parameter.register_post_accumulate_grad_hook(_adder(sums, members)))
         with torch.enable_grad():
             for sequence in tqdm(calibration.tokens, desc="gradients", unit="sequence", disable=not progress):
                 hidden = split.features(sequence[None])[0, :-1]
@@ -48,20 +49,21 @@ def collect_gradients(model: PreTrainedModel, calibration: CalibrationSet, progr
     finally:
         for handle in handles:
             handle.remove()
-        for layer, need in zip(layers, needed, strict=True):
-            layer.module.weight.requires_grad_(need)
-            layer.module.weight.grad = None
+        for parameter, need in zip(grouped, needed, strict=True):
+            parameter.requires_grad_(need)
+            parameter.grad = None
     for name, total in sums.items():
         if not bool(total.isfinite().all()):
             raise not_finite(f"The gradients of the layer {name!r} are", model.dtype)
     return {name: _scaled(total.sqrt_()) for name, total in sums.items()}
 
 
-def _adder(total: Tensor) -> Callable[[Tensor], None]:
-    def add(weight: Tensor) -> None:
-        gradient, weight.grad = weight.grad, None
+def _adder(sums: dict[str, Tensor], members: list[tuple[int, PrunableLayer]]) -> Callable[[Tensor], None]:
+    def add(parameter: Tensor) -> None:
+        gradient, parameter.grad = parameter.grad, None
         if gradient is not None:
-            total.add_(gradient.detach().float().square().cpu())
+            for _, layer in members:
+                sums[layer.name].add_(layer.view(gradient).detach().float().square().cpu())
 
     return add
 

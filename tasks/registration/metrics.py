@@ -11,12 +11,14 @@ from optishear.evaluation.examples import Examples, read_examples
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.roles import without_places
 from optishear.recipes.recipe import Recipe
+from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
 from tasks.engine.precision import precision_of
 from tasks.stages.diagnose import DIAGNOSIS_SUMMARY
 from tasks.stages.evaluate import EVALUATION, EXAMPLES
 from tasks.stages.footprint import FOOTPRINT
 from tasks.stages.prune import SUMMARY
 from tasks.stages.search import RECIPE, TRIALS
+from tasks.stages.statistics import STATISTICS
 from tasks.store.artifacts import Artifact
 
 
@@ -55,6 +57,14 @@ def collect_metrics(
     if checkpoints:
         written = checkpoints[0].read_json(SUMMARY)
         metrics |= {name: written[name] for name in ("achieved_sparsity", "sparsity_of_all_matrices", "coverage")}
+    if "statistics" in stages:
+        statistics = Statistics.load(stages["statistics"][0].path(STATISTICS))
+        if statistics.tokens:
+            metrics["experts"] = {
+                "layers": len(statistics.tokens),
+                "smallest_tokens": EXPERT_TOKENS,
+                "few_tokens": statistics.few_tokens,
+            }
     if "reconstruct" in stages:
         summary = stages["reconstruct"][0].read_json(SUMMARY)
         metrics["reconstruction"] = {"in_words": summary["reconstruction_in_words"], **summary["reconstruction"]}

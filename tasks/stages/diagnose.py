@@ -81,7 +81,7 @@ def flat_summary(summary: Mapping[str, Any]) -> dict[str, float]:
 
 diagnose_stage = Stage(
     name="diagnose",
-    version=3,
+    version=4,
     parameters=("dtype",),
     inputs=_inputs,
     write=_write,

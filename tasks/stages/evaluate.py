@@ -43,7 +43,7 @@ from tasks.store.keys import content_key, digest, folder_digest, model_digest
 
 EVALUATION = "evaluation.json"
 EXAMPLES = "examples.parquet"
-VERSION = 2
+VERSION = 3
 _SCORE = "score.json"
 _SCORE_VERSION = 1
 logger = logging.getLogger("optishear.stages")

@@ -37,5 +37,5 @@ def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact, st
 
 
 gradients_stage = Stage(
-    name="gradients", version=1, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
+    name="gradients", version=2, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
 )

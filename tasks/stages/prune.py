@@ -100,7 +100,7 @@ def sparsities(checkpoint: Artifact) -> dict[str, float | None]:
 
 prune_stage = Stage(
     name="prune",
-    version=4,
+    version=5,
     parameters=("dtype",),
     inputs=_inputs,
     write=_write,

@@ -43,5 +43,5 @@ def _write(
 
 
 ratios_stage = Stage(
-    name="ratios", version=1, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
+    name="ratios", version=2, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
 )

@@ -74,7 +74,7 @@ def _scores(made: Artifact) -> dict[str, float | None]:
 
 reconstruct_stage = Stage(
     name="reconstruct",
-    version=4,
+    version=5,
     parameters=("dtype", *ReconstructionParameters.model_fields),
     inputs=_inputs,
     write=_write,

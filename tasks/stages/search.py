@@ -28,8 +28,8 @@ TRIALS = "trials.parquet"
 RECIPE = "recipe.yaml"
 FRONT = "front"
 # Of the recipe that comes of the same inputs, and of what a measurement means in the journal.
-VERSION = 5
-_JOURNAL_VERSION = 5
+VERSION = 6
+_JOURNAL_VERSION = 6
 
 
 def load_recipe(artifact: Artifact) -> Recipe:

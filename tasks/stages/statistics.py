@@ -1,5 +1,6 @@
 """Stage 2: one pass over the dense model, ``statistics.parquet``."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -23,7 +24,7 @@ def load_statistics(artifact: Artifact) -> Statistics:
     """The statistics of the stage's artifact, with the gradients where it has them."""
     statistics = Statistics.load(artifact.path(STATISTICS))
     if GRADIENTS in artifact.outputs:
-        return Statistics(statistics.squared_norms, load_file(artifact.path(GRADIENTS)))
+        return replace(statistics, gradients=load_file(artifact.path(GRADIENTS)))
     return statistics
 
 
@@ -49,5 +50,5 @@ def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact) ->
 
 
 statistics_stage = Stage(
-    name="statistics", version=1, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
+    name="statistics", version=2, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
 )

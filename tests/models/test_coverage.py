@@ -13,7 +13,7 @@ from optishear.pruning.apply import apply_recipe
 from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
 from optishear.recipes.recipe import named_recipe
 from optishear.statistics.collect import collect_statistics
-from tests.tiny import random_calibration
+from tiny import random_calibration
 
 RECIPE = named_recipe("wanda", 0.5)
 

@@ -1,9 +1,11 @@
 import pytest
+import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError
+from optishear.models.coverage import coverage
 from optishear.models.layers import prunable_layers
 
 GATED = {
@@ -53,15 +55,36 @@ def test_leaves_head_and_embeddings_alone(family_model: PreTrainedModel) -> None
     assert id(family_model.get_output_embeddings().weight) not in found
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 4)),
-        # GPT-2's blocks hold no linear layers but Conv1D, whose weight is transposed; its head is one.
-        AutoModelForCausalLM.from_config(GPT2Config(n_embd=8, n_head=2, n_layer=1, vocab_size=16)),
-    ],
-    ids=["no blocks", "no linear layers in the blocks"],
-)
-def test_refuses_a_model_without_decoder_linears(model: nn.Module) -> None:
-    with pytest.raises(InputError, match=f"{type(model).__name__} has no prunable layers"):
-        prunable_layers(model)
+def test_refuses_a_model_without_decoder_linears() -> None:
+    with pytest.raises(InputError, match="Sequential has no prunable layers"):
+        prunable_layers(nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 4)))
+
+
+def test_a_transposed_weight_is_seen_as_out_by_in() -> None:
+    model = AutoModelForCausalLM.from_config(GPT2Config(n_embd=8, n_head=2, n_layer=1, vocab_size=16))
+
+    layer = prunable_layers(model)[0]
+
+    assert layer.name == "transformer.h.0.attn.c_attn"
+    assert (layer.module.out_features, layer.module.in_features) == (24, 8)
+    assert torch.equal(layer.module.weight, model.transformer.h[0].attn.c_attn.weight.T)
+    assert layer.parameter_name == "transformer.h.0.attn.c_attn.weight"
+
+
+def test_a_layer_that_never_runs_is_left_out(tiny_llama: PreTrainedModel) -> None:
+    tiny_llama.model.layers[1].mlp.spare = nn.Linear(32, 32)
+
+    assert "model.layers.1.mlp.spare" not in {layer.name for layer in prunable_layers(tiny_llama)}
+    assert coverage(tiny_llama).left_out == {"mlp.spare.weight": 32 * 32}
+
+
+def test_a_weight_that_blocks_share_is_one_layer(tiny_llama: PreTrainedModel) -> None:
+    first, second = tiny_llama.model.layers
+    second.mlp.up_proj.weight = first.mlp.up_proj.weight
+
+    layers = prunable_layers(tiny_llama)
+
+    assert len(layers) == 13
+    (shared,) = [layer for layer in layers if layer.shared_by]
+    assert shared.module is first.mlp.up_proj
+    assert shared.shared_by == (second.mlp.up_proj,)

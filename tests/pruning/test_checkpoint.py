@@ -13,7 +13,7 @@ from optishear.models.layers import prunable_layers
 from optishear.models.load import load_model
 from optishear.pruning.checkpoint import check_replaceable, measured_sparsity, save_checkpoint
 from optishear.recipes.recipe import Recipe, named_recipe
-from tests.tiny import tiny_model
+from tiny import tiny_model
 
 RECIPE = named_recipe("wanda", 0.5)
 

@@ -113,3 +113,24 @@ def test_a_group_does_not_count_beside_its_tasks() -> None:
         metrics[model]["tasks"]["group"] = {"acc": {"value": 0.9, "stderr": 0.01}}
     metrics["pruned"]["settings"]["tasks"] = {"local_boolq": {}, "local_arc_easy": {}}
     assert verdict(metrics, HALF).remarks[0].startswith("Mean accuracy over 2 tasks: 0.522 pruned")
+
+
+def test_remarks_on_little_coverage_and_on_experts_with_few_tokens() -> None:
+    metrics = {
+        "coverage": {"matrix_weights": 100, "prunable_weights": 3, "left_out": {"mlp.experts": 97}},
+        "sparsity_of_all_matrices": 0.015,
+        "experts": {"layers": 8, "smallest_tokens": 64, "few_tokens": {"a.0": 3}},
+    }
+
+    remarks = verdict(metrics, HALF).remarks
+
+    assert remarks == (
+        "Only 3.00% of the weights in the decoder blocks' matrices are prunable; left out: mlp.experts (97.00%). "
+        "1.50% of all these weights are zero.",
+        "1 of 8 layers of experts got fewer than 64 calibration tokens and were pruned on the statistics of all "
+        "experts of their block: a.0 (3).",
+    )
+    assert (
+        verdict({"coverage": {"matrix_weights": 9, "prunable_weights": 9, "left_out": {}}}, parse_pattern(0.5)).remarks
+        == ()
+    )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -63,3 +64,25 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "statistics.parquet").write_text("no")
     with pytest.raises(InputError, match="cannot be read"):
         Statistics.load(tmp_path / "statistics.parquet")
+
+
+def test_tokens_of_experts_survive_a_round_trip(tmp_path: Path) -> None:
+    statistics = Statistics(
+        {"a": torch.ones(2), "b.0": torch.ones(2), "b.1": torch.ones(2)}, tokens={"b.0": 3, "b.1": 99}
+    )
+    statistics.save(tmp_path / "statistics.parquet", {})
+
+    loaded = Statistics.load(tmp_path / "statistics.parquet")
+
+    assert loaded.tokens == {"b.0": 3, "b.1": 99}
+    assert loaded.few_tokens == {"b.0": 3}
+
+
+def test_a_file_without_tokens_is_read(tmp_path: Path) -> None:
+    table = pa.table({"layer": ["a"], "squared_norms": pa.array([[1.0, 2.0]], pa.list_(pa.float32()))})
+    pq.write_table(table, tmp_path / "statistics.parquet")
+
+    loaded = Statistics.load(tmp_path / "statistics.parquet")
+
+    assert loaded.squared_norms["a"].tolist() == [1, 2]
+    assert loaded.tokens == {}

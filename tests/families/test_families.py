@@ -1,0 +1,177 @@
+"""Every family: what is pruned, on which statistics, and what transformers alone reads back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.models.coverage import block_matrices, coverage
+from optishear.models.layers import by_parameter, is_router, prunable_layers
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.search import SearchParameters
+from optishear.pattern import parse_pattern
+from optishear.pruning.apply import apply_recipe
+from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
+from optishear.recipes.recipe import named_recipe
+from optishear.reconstruction.reconstruct import reconstruct
+from optishear.searching.search import run_search
+from optishear.statistics.collect import collect_statistics
+from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
+from tiny import random_calibration
+
+from .families import FAMILIES, MIXTURES, family_model
+
+# Enough tokens that most experts get more than the smallest number.
+CALIBRATION = random_calibration(sequences=8, length=32)
+MASKS = {"0.5": named_recipe("wanda", 0.5), "2:4": named_recipe("wanda", "2:4")}
+
+
+def observed(model: PreTrainedModel) -> Statistics:
+    return collect_statistics(model, CALIBRATION, progress=False)
+
+
+class _Products(TorchFunctionMode):
+    """The inputs of every matrix product, by the address of the weight that is multiplied."""
+
+    def __init__(self, addresses: dict[int, str]) -> None:
+        super().__init__()
+        self.addresses = addresses
+        self.squares: dict[str, Tensor] = {}
+        self.tokens: dict[str, int] = {}
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        name = getattr(function, "__name__", "")
+        if name in ("linear", "matmul", "__matmul__", "bmm", "addmm") and len(arguments) > 1:
+            read, weight = arguments[-2:] if name == "addmm" else arguments[:2]
+            pairs = zip(read, weight, strict=True) if name == "bmm" else [(read, weight)]
+            for inputs, slice_ in pairs:
+                layer = self.addresses.get(slice_.data_ptr())
+                if layer is not None:
+                    rows = inputs.detach().reshape(-1, inputs.shape[-1]).double()
+                    rows = rows[rows.any(dim=1)] if name == "bmm" else rows
+                    self.squares[layer] = self.squares.get(layer, 0) + rows.square().sum(dim=0)
+                    self.tokens[layer] = self.tokens.get(layer, 0) + len(rows)
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_statistics_are_of_the_inputs_that_each_weight_multiplies(model_type: str) -> None:
+    model = family_model(model_type)
+    layers = prunable_layers(model)
+    found = observed(model)
+    model.set_experts_implementation("eager")
+    addresses = {layer.module.weight.data_ptr(): layer.name for layer in layers}
+    with _Products(addresses) as products, torch.no_grad():
+        model(CALIBRATION.tokens, use_cache=False)
+
+    sequences, length = CALIBRATION.tokens.shape
+    checked = 0
+    for layer in layers:
+        if layer.expert is None:
+            expected = products.squares[layer.name] / sequences
+        elif found.tokens[layer.name] >= EXPERT_TOKENS:
+            assert found.tokens[layer.name] == products.tokens[layer.name]
+            expected = products.squares[layer.name] / products.tokens[layer.name] * length
+        else:
+            continue
+        assert torch.allclose(found.squared_norms[layer.name].double(), expected, rtol=1e-3, atol=1e-7), layer.name
+        checked += 1
+    assert checked > len(layers) / 2
+
+
+@pytest.mark.parametrize("pattern", MASKS)
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_the_claimed_sparsity_is_what_transformers_reads_back(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast, model_type: str, pattern: str
+) -> None:
+    recipe = MASKS[pattern]
+    model = family_model(model_type)
+    dense = {name: value.clone() for name, value in model.named_parameters()}
+    summary = apply_recipe(model, recipe, observed(model))
+    save_checkpoint(tmp_path / "model", model, tiny_tokenizer, recipe, "")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+
+    parameters = by_parameter(prunable_layers(model))
+    pruned = {name for name, parameter in model.named_parameters() if parameter in parameters}
+    values = dict(loaded.named_parameters())
+    assert values.keys() == dense.keys()
+    for name, value in values.items():
+        assert torch.equal(value, model.get_parameter(name)), name
+        assert torch.equal(value, dense[name]) == (name not in pruned), name
+    matrices = [values[name] for name in block_matrices(model)]
+    zeros = sum(int((matrix == 0).sum()) for matrix in matrices)
+    before = sum(int((dense[name] == 0).sum()) for name in block_matrices(model))
+    measured = measured_sparsity(tmp_path / "model", model)
+    assert measured.all_matrices == summary.sparsity_of_all_matrices == zeros / sum(m.numel() for m in matrices)
+    assert measured.prunable == summary.achieved_sparsity == pytest.approx(0.5, abs=0.01)
+    claimed = summary.achieved_sparsity * coverage(model).prunable_weights
+    assert zeros - before == pytest.approx(claimed, abs=0.5)
+    if pattern == "2:4":
+        for layer in prunable_layers(loaded):
+            groups = layer.module.weight.reshape(-1, 4)
+            assert bool(((groups == 0).sum(dim=1) >= 2).all()), layer.name
+
+
+@pytest.mark.parametrize("model_type", MIXTURES)
+def test_experts_are_layers_and_routers_are_not(model_type: str) -> None:
+    model = family_model(model_type)
+    layers = prunable_layers(model)
+
+    assert sum(layer.expert is not None for layer in layers) >= 8
+    assert coverage(model).prunable_share > 0.95
+    assert not any(is_router(layer.name) for layer in layers)
+    # A view writes through to the parameter of the model.
+    for layer in layers:
+        layer.module.weight.data[0, 0] = 7.0
+        assert layer.view(model.get_parameter(layer.parameter_name).detach())[0, 0] == 7.0
+
+
+@pytest.mark.parametrize("model_type", MIXTURES)
+def test_reconstruction_brings_the_experts_nearer_to_the_dense_model(model_type: str) -> None:
+    model = family_model(model_type)
+    statistics = observed(model)
+    masked, solved = (
+        reconstruct(
+            family_model(model_type),
+            MASKS["0.5"],
+            statistics,
+            CALIBRATION,
+            ReconstructionParameters(reconstruction=method, tuning_steps=0, distillation_steps=0),
+        )
+        for method in ("none", "admm")
+    )
+
+    experts = [layer.name for layer in prunable_layers(model) if layer.expert is not None]
+    assert solved.pruning.achieved_sparsity == pytest.approx(masked.pruning.achieved_sparsity, abs=1e-3)
+    errors = [sum(made.layer_errors[name] for name in experts) for made in (solved, masked)]
+    assert errors[0] < 0.9 * errors[1]
+
+
+@pytest.mark.parametrize("method", ["sparsegpt", "admm"])
+def test_tuning_and_distillation_keep_the_zeros_of_experts(method: str) -> None:
+    model = family_model("mixtral")
+    parameters = ReconstructionParameters(reconstruction=method, tuning_steps=4, distillation_steps=4)
+    made = reconstruct(model, MASKS["0.5"], observed(model), CALIBRATION, parameters)
+
+    for layer in prunable_layers(model):
+        zeros = float((layer.module.weight == 0).float().mean())
+        assert zeros == pytest.approx(0.5, abs=0.02), layer.name
+    assert made.distillation is not None
+
+
+def test_a_search_of_experts() -> None:
+    model = family_model("mixtral")
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    parameters = SearchParameters(trials=30, population=4, descent_steps=2, search_sequences=2)
+    found = run_search(
+        model, {"": CALIBRATION}, observed(model), parameters, parse_pattern("0.5"), seed=0, progress=False
+    )
+
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+    summary = apply_recipe(model, found.recipe, observed(model))
+    assert summary.sparsity_of_all_matrices == pytest.approx(0.5, abs=0.01)
