@@ -25,6 +25,7 @@ from optishear.evaluation.examples import Examples
 from optishear.evaluation.identity import digest_of_code, set_fewshot, task_identity
 from optishear.evaluation.part import Keep, Load, Part, measure_anew
 from optishear.evaluation.task_files import load_tasks, quiet_harness, reason
+from optishear.extras import require
 
 
 class Measure(TypedDict):
@@ -153,6 +154,7 @@ def run_tasks(
     """
     if not tasks:
         return TaskScores()
+    require(["lm_eval"], f"The task {tasks[0]!r}")
     from lm_eval.api.group import Group
 
     items = load_tasks(list(tasks), include_path)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from optishear.evaluation.task_files import check_folder, load_tasks, quiet_harness, reason
+from optishear.extras import require
 from optishear.files import sha256_of_file
 
 # Parts of a task's configuration that only say where its data is, or its file; the data itself takes part.
@@ -37,6 +38,8 @@ def identify_tasks(
         InputError: as ``load_tasks``, and for a folder that is missing.
     """
     check_folder(include_path)
+    if tasks:
+        require(["lm_eval"], f"The task {tasks[0]!r}")
     return _identify(tuple(tasks), include_path, fewshot, _state(include_path)) if tasks else {}
 
 

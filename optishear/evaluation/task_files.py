@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from optishear.errors import InputError
 from optishear.evaluation.suite import Suite, find_suite
+from optishear.extras import require
 from optishear.parameters.evaluation import EvaluationParameters
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def load_tasks(tasks: list[str], include_path: Path | None = None, progress: str
         InputError: naming the unknown task (with the closest names), or the task that cannot be loaded, because of its
             file, a missing package or data that cannot be reached.
     """
+    if tasks:
+        require(["lm_eval"], f"The task {tasks[0]!r}")
     # The bar ends its line where a task cannot be loaded, too.
     with quiet_harness(), tqdm(tasks, desc=progress, disable=not progress) as names:
         manager = _manager(tuple(tasks), include_path)

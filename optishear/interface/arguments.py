@@ -47,8 +47,10 @@ class SearchArguments(CalibrationArguments, total=False):
     """One metric for the whole model (the paper's), one per kind of layer (attention in and out, MLP in and out), or
     one per path of a layer inside its block (query, key, value and so on). Default: path.
     """
-    ratio_scope: Literal["none", "decoder_layer", "linear"]
-    """What has its own sparsity ratio; none prunes all layers alike. Default: linear."""
+    ratio_scope: Literal["none", "decoder_layer", "linear", "expert"]
+    """What has its own sparsity ratio; none prunes all layers alike. In mixtures of experts, the experts of a block
+    share one with linear, and each has its own with expert. Default: linear.
+    """
     ratio_step: float
     """Distance d between sparsity levels; the paper's is 0.05. Default: 0.02."""
     ratio_levels: int

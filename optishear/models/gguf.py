@@ -9,6 +9,7 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from optishear.errors import InputError, first_line
+from optishear.extras import require
 from optishear.files import ensure_writable, write_aside
 from optishear.models.quiet import quiet_transformers
 from optishear.models.write import write_checkpoint
@@ -23,12 +24,13 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     wait for the first one.
 
     Raises:
-        InputError: if transformers cannot read the file.
+        InputError: if transformers cannot read the file, or the package gguf is not installed.
     """
     ensure_writable(folder.parent)
     with FileLock(folder.parent / f".{folder.name}.lock"):
         if (folder / "config.json").is_file():
             return
+        require(["gguf"], f"The GGUF file {gguf.name!r}")
         logger.info("Converting %s to a float32 checkpoint in %s, once.", gguf.name, folder)
         where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         try:

@@ -14,6 +14,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from optishear.errors import InputError, first_line
+from optishear.extras import require
 from optishear.formats.stored import open_checkpoint, stored_format
 from optishear.models.finite import check_float16, check_outputs
 from optishear.models.folder import checkpoint_folder
@@ -177,6 +178,8 @@ def _tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokeni
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.location, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        if _is_sentencepiece(source, error):
+            require(["sentencepiece", "google.protobuf"], f"The tokenizer of the model {source.name!r}")
         reason = first_line(error)
         raise InputError(
             f"The model {source.name!r} has no tokenizer that can be loaded ({reason}); {mend}."
@@ -185,6 +188,15 @@ def _tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokeni
     if len(tokenizer) < 64 and set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise InputError(f"The model {source.name!r} has no tokenizer; {mend}.")
     return tokenizer
+
+
+def _is_sentencepiece(source: ModelSource, error: Exception) -> bool:
+    """Whether a tokenizer is SentencePiece's. Without that package transformers takes the file for tiktoken's."""
+    reason = str(error).lower()
+    return (
+        any(word in reason for word in ("sentencepiece", "tiktoken", "protobuf"))
+        or (Path(source.location) / "tokenizer.model").is_file()
+    )
 
 
 def _weights(

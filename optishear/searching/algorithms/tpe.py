@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optishear.errors import InputError
+from optishear.extras import require
 from optishear.search_space.space import Genome, Space
 
 
@@ -20,12 +20,9 @@ class TreeParzen:
         Raises:
             InputError: if Optuna is not installed.
         """
-        try:
-            import optuna
-        except ImportError:
-            raise InputError(
-                "The algorithm 'tpe' needs Optuna; install it with: pip install 'optishear[tpe]'."
-            ) from None
+        require(["optuna"], "The algorithm 'tpe'")
+        import optuna
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         distributions: dict[str, Any] = {}
         for index, (upper, real) in enumerate(zip(space.upper, space.is_real, strict=True)):
