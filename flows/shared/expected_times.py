@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
 from flows.parameters.search import SearchFlowParameters
 from flows.parameters.statistics import StatisticsParameters
+from flows.parameters.transfer import TransferParameters
 from optishear.errors import InputError, first_line
 from optishear.parameters.search import SearchParameters
 from optishear.parameters.sparsity import SparsityParameters
+from optishear.recipes.recipe import Recipe, find_recipe, named_recipe
 from optishear.timing.evaluation_work import EvaluationWork
 from optishear.timing.measure import Step
 from optishear.timing.search_time import search_seconds
@@ -30,9 +32,12 @@ from tasks.engine.timetable import Timetable, keep_time
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.evaluate import evaluate_stage
 from tasks.stages.parameters import EvaluateStageParameters, SpeedStageParameters
-from tasks.stages.search import search_stage
+from tasks.stages.prune import CHECKPOINT, prune_stage
+from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.search import load_recipe, search_stage
 from tasks.stages.speed import load_speed, speed_stage
 from tasks.stages.statistics import statistics_stage
+from tasks.store.artifacts import Artifact
 
 # Drawing the figures and writing the page.
 _REPORT_SECONDS = 3.0
@@ -51,12 +56,11 @@ def timed_run(parameters: StatisticsParameters) -> Iterator[None]:
 
 def _timetable(parameters: StatisticsParameters) -> Timetable | None:
     cached = _cached(parameters)
-    steps = _steps(parameters, cached)
-    if not steps:
+    if _expensive(parameters) <= cached:
         return None
     try:
         settings = part(parameters, SpeedStageParameters)
-        measured = load_speed(speed_stage(settings, sorted(steps)))
+        measured = load_speed(speed_stage(settings, sorted(_steps(parameters))))
     except InputError:
         raise
     except Exception as error:
@@ -111,39 +115,80 @@ def expected_times(
     return {**expected, "report": _REPORT_SECONDS}
 
 
+def _expensive(parameters: StatisticsParameters) -> set[str]:
+    """The stages whose time is worth a measurement."""
+    stages = {"calibrate", "statistics"}
+    if isinstance(parameters, SearchFlowParameters):
+        stages.add("search")
+    if isinstance(parameters, PruneAndEvaluateParameters):
+        stages |= {"evaluate dense", "evaluate wanda", "evaluate pruned"}
+        if parameters.reconstructs:
+            stages |= {"reconstruct", "evaluate masked"}
+    return stages
+
+
 def _cached(parameters: StatisticsParameters) -> set[str]:
     """The stages that are in the store, as far as their keys are known before the run."""
-    cached = set()
-    if isinstance(parameters, PruneAndEvaluateParameters):
-        dense = part(parameters, EvaluateStageParameters)
-        if evaluate_stage.find(dense) is not None:
-            cached.add("evaluate dense")
+    cached: set[str] = set()
+    dense = part(parameters, EvaluateStageParameters) if isinstance(parameters, PruneAndEvaluateParameters) else None
+    if dense is not None and evaluate_stage.find(dense):
+        cached.add("evaluate dense")
     calibration = calibrate_stage.find(parameters)
-    if calibration is None:
-        return cached
-    cached.add("calibrate")
-    statistics = statistics_stage.find(parameters, calibration)
-    if statistics is None:
-        return cached
-    cached.add("statistics")
-    if isinstance(parameters, SearchFlowParameters) and search_stage.find(parameters, calibration, statistics):
-        cached.add("search")
+    statistics = statistics_stage.find(parameters, calibration) if calibration else None
+    if calibration is None or statistics is None:
+        return cached | ({"calibrate"} if calibration else set())
+    cached |= {"calibrate", "statistics"}
+    recipe = None
+    if isinstance(parameters, SearchFlowParameters):
+        search = search_stage.find(parameters, calibration, statistics)
+        if search is not None:
+            cached.add("search")
+            recipe = load_recipe(search)
+    elif isinstance(parameters, TransferParameters):
+        recipe = find_recipe(parameters.recipe, parameters.sparsity)
+    if isinstance(parameters, PruneAndEvaluateParameters) and recipe is not None:
+        cached |= _cached_of_recipe(parameters, recipe, calibration, statistics)
     return cached
 
 
-def _steps(parameters: StatisticsParameters, cached: set[str]) -> set[Step]:
-    """What has to be measured: the steps of the expensive stages that are not in the store."""
-    steps: set[Step] = set()
-    if "calibrate" not in cached and parameters.calibration == "self" and not uses_deployments(parameters):
+def _cached_of_recipe(
+    parameters: PruneAndEvaluateParameters, recipe: Recipe, calibration: Artifact, statistics: Artifact
+) -> set[str]:
+    """The stages that prune and evaluate, and are in the store."""
+    cached = set()
+    wanda = named_recipe("wanda", recipe.sparsity)
+    if evaluate_stage.find(part(parameters, EvaluateStageParameters), wanda, statistics):
+        cached.add("evaluate wanda")
+    pruned = prune_stage.find(parameters, recipe, statistics)
+    if pruned is not None:
+        cached.add("prune")
+    if parameters.reconstructs:
+        if pruned is not None:
+            model = str(pruned.path(CHECKPOINT))
+            if evaluate_stage.find(part(parameters, EvaluateStageParameters, model=model, tasks=[])):
+                cached.add("evaluate masked")
+        pruned = reconstruct_stage.find(parameters, recipe, calibration, statistics)
+        if pruned is not None:
+            cached.add("reconstruct")
+    if pruned is not None:
+        model = str(pruned.path(CHECKPOINT))
+        if evaluate_stage.find(part(parameters, EvaluateStageParameters, model=model)):
+            cached.add("evaluate pruned")
+    return cached
+
+
+def _steps(parameters: StatisticsParameters) -> set[Step]:
+    """What has to be measured for the stages of a run.
+
+    Whatever is in the store: a run that is repeated or retried then asks for the same measurement.
+    """
+    steps: set[Step] = {"statistics"}
+    if parameters.calibration == "self" and not uses_deployments(parameters):
         steps.add("decode")
-    if "statistics" not in cached:
-        steps.add("statistics")
-    if isinstance(parameters, SearchFlowParameters) and "search" not in cached:
+    if isinstance(parameters, SearchFlowParameters):
         steps.add("search")
     if isinstance(parameters, PruneAndEvaluateParameters):
-        # Whether the pruned model is in the store is not known before the search, unless nothing else is missing.
-        if "search" not in cached or "evaluate dense" not in cached:
-            steps.add("window")
-        if parameters.reconstructs and "search" not in cached:
+        steps.add("window")
+        if parameters.reconstructs:
             steps.add("reconstruction")
     return steps

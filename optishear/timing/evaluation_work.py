@@ -46,8 +46,15 @@ class EvaluationWork(BaseModel):
     requests: tuple[Requests, ...] = ()
 
 
-def evaluation_work(tokenizer: PreTrainedTokenizerBase, parameters: EvaluationParameters) -> EvaluationWork:
+def evaluation_work(
+    tokenizer: PreTrainedTokenizerBase, parameters: EvaluationParameters, context: int
+) -> EvaluationWork:
     """Count the windows, and estimate the tasks' requests from a few examples of each.
+
+    Args:
+        tokenizer: the model's.
+        parameters: of the evaluation.
+        context: the model's longest sequence, in tokens.
 
     Raises:
         InputError: if the text is too short or a task is unknown.
@@ -59,7 +66,7 @@ def evaluation_work(tokenizer: PreTrainedTokenizerBase, parameters: EvaluationPa
         request
         for suite in suites_of(parameters)
         for task in _tasks(suite.tasks, parameters)
-        for request in _requests(task, tokenizer, suite.fewshot, parameters.limit)
+        for request in _requests(task, tokenizer, suite.fewshot, parameters.limit, parameters.max_length or context)
     ]
     return EvaluationWork(windows=windows, requests=tuple(requests))
 
@@ -72,7 +79,7 @@ def _tasks(names: list[str], parameters: EvaluationParameters) -> list[Any]:
 
 
 def _requests(
-    task: Any, tokenizer: PreTrainedTokenizerBase, fewshot: int | None, limit: int | None
+    task: Any, tokenizer: PreTrainedTokenizerBase, fewshot: int | None, limit: int | None, longest: int
 ) -> Iterator[Requests]:
     with quiet_harness():
         set_fewshot(task, fewshot)
@@ -85,7 +92,15 @@ def _requests(
         if instance.request_type == "generate_until":
             options = instance.args[1] if len(instance.args) > 1 else {}
             generated = int(options.get("max_gen_toks", _GENERATED))
-            yield Requests(tokens=_length(tokenizer, prompt), count=examples / sampled, generated=generated)
+            prompt_tokens = min(_length(tokenizer, prompt), longest)
+            yield Requests(tokens=prompt_tokens, count=examples / sampled, generated=generated)
+            continue
+        if instance.request_type == "loglikelihood_rolling":
+            # The whole text, in windows of the model's context.
+            windows, rest = divmod(_length(tokenizer, prompt), longest)
+            if windows:
+                yield Requests(tokens=longest, count=windows * examples / sampled)
+            yield Requests(tokens=rest, count=examples / sampled)
             continue
         continuation = str(instance.args[1]) if len(instance.args) > 1 else ""
         if _length(tokenizer, continuation) <= 1:
@@ -93,7 +108,8 @@ def _requests(
             if prompt in seen:
                 continue
             seen.add(prompt)
-        yield Requests(tokens=_length(tokenizer, prompt + continuation), count=examples / sampled)
+        tokens = min(_length(tokenizer, prompt + continuation), longest)
+        yield Requests(tokens=tokens, count=examples / sampled)
 
 
 def _length(tokenizer: PreTrainedTokenizerBase, text: str) -> int:

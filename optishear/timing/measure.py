@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
@@ -32,7 +33,7 @@ from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.sensitivity import marginal_costs
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
-from optishear.timing.speed import Speed
+from optishear.timing.speed import ATTENTION_TOKENS, Speed
 
 Result = TypeVar("Result")
 Step = Literal["statistics", "search", "window", "decode", "reconstruction"]
@@ -95,6 +96,7 @@ def measure_speed(
     measured: dict[str, float] = {}
     with torch.no_grad():
         measured["forward"], _ = _timed(device, lambda: model.base_model(sequence.tokens.to(device), use_cache=False))
+    measured["attention"] = _measure_attention(model)
     if wanted.steps & {"statistics", "search"}:
         measured["statistics"], statistics = _timed(device, lambda: collect_statistics(model, sequence, progress=False))
         if "search" in wanted.steps:
@@ -146,6 +148,21 @@ def _measure_search(
         for _ in range(2):  # the first backward pass allocates what the others use
             measured["marginal_costs"], _ = _timed(device, lambda: marginal_costs(weights, error, layers, 0, 1))
     return measured
+
+
+@torch.no_grad()
+def _measure_attention(model: PreTrainedModel) -> float:
+    """Causal attention of all decoder blocks; zero for a model without attention heads."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None)
+    if not heads:
+        return 0.0
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    query = torch.zeros(1, heads, ATTENTION_TOKENS, width, dtype=model.dtype, device=model.device)
+    attend = partial(scaled_dot_product_attention, query, query, query, is_causal=True)
+    attend()
+    seconds, _ = _timed(model.device, attend)
+    return seconds * len(decoder_blocks(model)[1])
 
 
 def _apply(weights: MaskedWeights, candidate: Candidate) -> None:

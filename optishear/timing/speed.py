@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict
 
+# Length of the sequence that attention is measured on.
+ATTENTION_TOKENS = 2048
+
 
 class Speed(BaseModel):
     """Measured times of one model on one device, in seconds; ``None`` for what was not measured.
@@ -15,6 +18,7 @@ class Speed(BaseModel):
         forward: forward pass over the sequence, without logits.
         short_tokens: length of a short sequence.
         short_forward: forward pass over the short sequence, with logits.
+        attention: attention of all blocks over a sequence of ``ATTENTION_TOKENS``; grows with the square of the length.
         statistics: forward pass over the sequence that collects statistics.
         dense_divergence: dense distributions of the sequence, which a divergence is measured against.
         divergence: divergence of a pruned model on the sequence.
@@ -41,6 +45,7 @@ class Speed(BaseModel):
     forward: float
     short_tokens: int
     short_forward: float
+    attention: float = 0.0
     statistics: float | None = None
     dense_divergence: float | None = None
     divergence: float | None = None
@@ -65,9 +70,15 @@ class Speed(BaseModel):
         return seconds * length / self.tokens
 
     def request(self, tokens: int) -> float:
-        """Seconds of one pass with logits over a sequence of any length: a straight line through both lengths."""
-        slope = max(0.0, self.forward - self.short_forward) / max(1, self.tokens - self.short_tokens)
-        return max(
-            self.short_forward * min(1.0, tokens / self.short_tokens),
-            self.short_forward + slope * (tokens - self.short_tokens),
-        )
+        """Seconds of one pass with logits over a sequence of any length.
+
+        Attention grows with the square of the length. The rest lies on a straight line through both measured lengths.
+        """
+        short = self.short_forward - self._attention(self.short_tokens)
+        longer = self.forward - self._attention(self.tokens)
+        slope = max(0.0, longer - short) / max(1, self.tokens - self.short_tokens)
+        least = short * min(1.0, tokens / self.short_tokens)
+        return max(least, short + slope * (tokens - self.short_tokens)) + self._attention(tokens)
+
+    def _attention(self, tokens: int) -> float:
+        return self.attention * (tokens / ATTENTION_TOKENS) ** 2

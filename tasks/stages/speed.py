@@ -48,7 +48,8 @@ def load_speed(artifact: Artifact) -> MeasuredSpeed:
 def _inputs(parameters: SpeedStageParameters, steps: list[Step]) -> dict[str, str]:
     inputs = {"model": model_digest(parameters), "device": _device(parameters), "steps": ",".join(sorted(steps))}
     if "window" in steps:
-        inputs["text"] = text_digest(parameters.evaluation_text)
+        # Where the number of windows is given, the text is not read.
+        inputs["text"] = text_digest(parameters.evaluation_text) if parameters.windows is None else ""
         inputs["suites"] = digest([suite.model_dump() for suite in suites_of(parameters)])
         inputs["task_files"] = folder_digest(parameters.include_path)
     return inputs
@@ -78,7 +79,8 @@ def _write(outputs: Path, parameters: SpeedStageParameters, steps: list[Step]) -
         speed = measure_speed(loaded.model, loaded.tokenizer, wanted, load_seconds)
         work = EvaluationWork()
         if "window" in steps:
-            work = evaluation_work(loaded.tokenizer, part(parameters, EvaluationParameters))
+            context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or 2048
+            work = evaluation_work(loaded.tokenizer, part(parameters, EvaluationParameters), context)
     write_json(outputs / SPEED, MeasuredSpeed(speed=speed, evaluation=work).model_dump(mode="json"))
 
 

@@ -69,13 +69,13 @@ def test_a_failure_tells_its_reason_in_one_sentence(mended: Mended) -> None:
     message = mended.failed["state"]["message"]
     assert message.startswith("Flow run encountered an exception: InputError: The evaluation text has only ")
     assert "\n" not in message
-    assert mended.started == ["statistics", "search", "evaluate dense"]
+    assert mended.started == ["speed", "statistics", "search", "evaluate dense"]
 
 
 def test_a_retry_runs_only_what_had_failed(servers: Servers, mended: Mended) -> None:
     runs = servers.children(mended.run)
-    assert names(runs)[:7] == [*mended.started, "evaluate dense", "evaluate wanda", "prune", "evaluate pruned"]
-    assert [run["state_type"] for run in runs] == ["COMPLETED"] * 2 + ["FAILED"] + ["COMPLETED"] * (len(runs) - 3)
+    assert names(runs)[:8] == [*mended.started, "evaluate dense", "evaluate wanda", "prune", "evaluate pruned"]
+    assert [run["state_type"] for run in runs] == ["COMPLETED"] * 3 + ["FAILED"] + ["COMPLETED"] * (len(runs) - 4)
     assert {name for name in names(runs) if names(runs).count(name) > 1} == {"evaluate dense"}
     tasks = servers.tasks(mended.run)
     assert servers.flow_run(mended.run)["run_count"] == 2
@@ -104,8 +104,8 @@ def measurements(journal: Path) -> list[tuple[str, int]]:
 
 def test_a_lost_worker_costs_what_it_was_doing_and_nothing_else(servers: Servers, lost: Lost) -> None:
     assert servers.ended(lost.run)["state_type"] == "COMPLETED"
-    # The first run on a new pool asks it for its precision before its stages begin.
-    runs = [run for run in servers.children(lost.run) if run["name"] != "precision"]
+    # The first run on a new pool asks it for its precision and its speed before its stages begin.
+    runs = [run for run in servers.children(lost.run) if run["name"] not in ("precision", "speed")]
     assert names(runs)[:3] == ["statistics", "search", "search"]
     assert [run["state_type"] for run in runs[1:3]] == ["CRASHED", "COMPLETED"]
     assert "No heartbeat for 90 seconds" in servers.flow_run(lost.search)["state"]["message"]

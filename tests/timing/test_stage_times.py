@@ -68,3 +68,9 @@ def test_requests_between_and_beyond_the_measured_lengths_lie_on_a_line() -> Non
     assert measured.request(55) == pytest.approx(0.55)
     assert measured.request(200) == pytest.approx(2.0)
     assert 0 < measured.request(1) <= 0.1
+
+
+def test_attention_grows_with_the_square_of_the_length() -> None:
+    without, with_attention = speed(), speed(attention=10.0)
+    extra = [with_attention.request(tokens) - without.request(tokens) for tokens in (2048, 4096)]
+    assert extra[1] > 3.5 * extra[0] > 0

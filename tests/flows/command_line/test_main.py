@@ -149,6 +149,11 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     again = json.loads((output / "metrics.json").read_text())
     assert all(cost["cached"] for cost in again["stages"].values())
     assert {path: path.read_bytes() for path in first} == first
+    # Its time needs no estimate.
+    assert "times" not in again
+    timed = {each["stage"]: each for each in metrics["times"]}
+    assert timed["search"]["expected_seconds"] > 0
+    assert timed["search"]["seconds"] > 0
 
     client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("optishear").experiment_id])
@@ -195,8 +200,8 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     assert (checkpoint / "model.safetensors").samefile(output / "model" / "model.safetensors")
     children = {each.info.run_name: each for each in runs if each is not run}
     assert set(children) == {
-        "calibrate", "statistics", "search", "evaluate dense", "evaluate wanda", "prune", "evaluate pruned", "diagnose",
-        "report", "footprint dense", "footprint pruned",
+        "speed", "calibrate", "statistics", "search", "evaluate dense", "evaluate wanda", "prune", "evaluate pruned",
+        "diagnose", "report", "footprint dense", "footprint pruned",
     }  # fmt: skip
     assert len(runs) == 1 + len(children)
     for child in children.values():
