@@ -9,7 +9,6 @@ from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
 from optishear.report.reproduce import command_line
 from tasks.engine.precision import precision_of
-from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.search import load_recipe, search_stage
 from tasks.stages.statistics import statistics_stage
@@ -21,15 +20,14 @@ def pipeline(parameters: PipelineParameters) -> str:
     """Search, prune, judge, report and register; returns the summary for a person."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("pipeline", parameters, precision_of(parameters)) as run, timed_run(parameters):
-            blocks = calibrate_stage(parameters)
-            observed = statistics_stage(parameters, blocks)
-            found = search_stage(parameters, blocks, observed)
+        with tracked_run("pipeline", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
+            observed = statistics_stage(parameters, calibration)
+            found = search_stage(parameters, calibration, observed)
             recipe = load_recipe(found)
-            pruned, judged = prune_and_judge(parameters, recipe, blocks, observed)
-            diagnosed = diagnose_stage(parameters, blocks, observed, recipe, final_checkpoint(pruned))
+            pruned, judged = prune_and_judge(parameters, recipe, calibration, observed)
+            diagnosed = diagnose_stage(parameters, calibration, observed, recipe, final_checkpoint(pruned))
             stages = {
-                "calibrate": blocks,
+                "calibrate": calibration,
                 "statistics": observed,
                 "search": found,
                 **pruned,

@@ -11,7 +11,7 @@ from tasks.engine.precision import precision_of
 from tasks.registration.datasets import dataset_inputs
 from tasks.registration.metrics import collect_metrics
 from tasks.registration.results import Attachments, flat_metrics, register
-from tasks.stages.calibrate import CALIBRATION, calibrate_stage
+from tasks.stages.calibrate import CALIBRATION
 from tasks.stages.search import FRONT, RECIPE, TRIALS, search_stage
 from tasks.stages.statistics import STATISTICS, statistics_stage
 from tasks.tracking.flow_runs import tracked_run
@@ -22,16 +22,15 @@ def search(parameters: SearchFlowParameters) -> str:
     """Write ``trials.parquet``, ``recipe.yaml`` and ``front/``, and what they came from; returns where."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("search", parameters, precision_of(parameters)) as run, timed_run(parameters):
-            blocks = calibrate_stage(parameters)
-            observed = statistics_stage(parameters, blocks)
-            found = search_stage(parameters, blocks, observed)
-            stages = {"calibrate": [blocks], "statistics": [observed], "search": [found]}
+        with tracked_run("search", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
+            observed = statistics_stage(parameters, calibration)
+            found = search_stage(parameters, calibration, observed)
+            stages = {"calibrate": [calibration], "statistics": [observed], "search": [found]}
             metrics = collect_metrics(parameters, stages, judged={}, footprints={})
             lay_out(
                 output,
                 {
-                    CALIBRATION: blocks.path(CALIBRATION),
+                    CALIBRATION: calibration.path(CALIBRATION),
                     STATISTICS: observed.path(STATISTICS),
                     TRIALS: found.path(TRIALS),
                     FRONT: found.path(FRONT),

@@ -10,7 +10,6 @@ from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_an
 from optishear.recipes.recipe import find_recipe
 from optishear.report.reproduce import command_line
 from tasks.engine.precision import precision_of
-from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.gradients import observe
 from tasks.stages.search import RECIPE
@@ -22,13 +21,12 @@ def transfer(parameters: TransferParameters) -> str:
     """Prune this model by the recipe, judge, report and register; returns the summary for a person."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        with tracked_run("transfer", parameters, precision_of(parameters)) as run, timed_run(parameters):
+        with tracked_run("transfer", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
             recipe = find_recipe(parameters.recipe, parameters.sparsity)
-            blocks = calibrate_stage(parameters)
-            observed = observe(parameters, blocks, recipe)
-            pruned, judged = prune_and_judge(parameters, recipe, blocks, observed)
-            diagnosed = diagnose_stage(parameters, blocks, observed, recipe, final_checkpoint(pruned))
-            stages = {"calibrate": blocks, "statistics": observed, **pruned, "diagnose": diagnosed}
+            observed = observe(parameters, calibration, recipe)
+            pruned, judged = prune_and_judge(parameters, recipe, calibration, observed)
+            diagnosed = diagnose_stage(parameters, calibration, observed, recipe, final_checkpoint(pruned))
+            stages = {"calibrate": calibration, "statistics": observed, **pruned, "diagnose": diagnosed}
             command = command_line(
                 "transfer", parameters.model_copy(update={"recipe": RECIPE, "sparsity": recipe.sparsity})
             )

@@ -8,6 +8,7 @@ from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
 from flows.parameters.search import SearchFlowParameters
 from flows.parameters.statistics import StatisticsParameters
 from flows.parameters.transfer import TransferParameters
+from optishear.calibration.calibrate import SELF
 from optishear.errors import InputError, first_line
 from optishear.parameters.search import SearchParameters
 from optishear.parameters.sparsity import SparsityParameters
@@ -45,13 +46,16 @@ logger = logging.getLogger("optishear.stages")
 
 
 @contextmanager
-def timed_run(parameters: StatisticsParameters) -> Iterator[None]:
-    """Announce the expected time of the body's stages, and let them report to it.
+def timed_run(parameters: StatisticsParameters) -> Iterator[Artifact]:
+    """Calibrate, announce the expected time of the other stages, and let them report to it; yields the calibration.
 
-    A run goes on without an estimate where the model cannot be measured; what is wrong with it is its stages' to say.
+    A text is read before anything is measured, since one that is too short is refused then. Text that the model
+    generates takes long, and comes after the announcement. A run goes on without an estimate where the model cannot be
+    measured; what is wrong with it is its stages' to say.
     """
+    calibration = calibrate_stage(parameters) if parameters.calibration != SELF else None
     with keep_time(_timetable(parameters)):
-        yield
+        yield calibration or calibrate_stage(parameters)
 
 
 def _timetable(parameters: StatisticsParameters) -> Timetable | None:
@@ -93,11 +97,11 @@ def expected_times(
     A stage is not estimated (``None``) where another machine than the measured one computes it.
     """
     sequences, length = parameters.sequences, parameters.sequence_length
-    generated_elsewhere = parameters.calibration == "self" and uses_deployments(parameters)
-    expected: dict[str, float | None] = {
-        "calibrate": None if generated_elsewhere else calibrate_seconds(speed, parameters),
-        "statistics": statistics_seconds(speed, sequences, length),
-    }
+    expected: dict[str, float | None] = {}
+    if parameters.calibration == SELF:
+        generated_elsewhere = uses_deployments(parameters)
+        expected["calibrate"] = None if generated_elsewhere else calibrate_seconds(speed, parameters)
+    expected["statistics"] = statistics_seconds(speed, sequences, length)
     if isinstance(parameters, SearchParameters) and isinstance(parameters, SparsityParameters):
         expected["search"] = search_seconds(speed, parameters, parameters.sparsity, sequences, length)
     if not isinstance(parameters, PruneAndEvaluateParameters):
@@ -183,7 +187,7 @@ def _steps(parameters: StatisticsParameters) -> set[Step]:
     Whatever is in the store: a run that is repeated or retried then asks for the same measurement.
     """
     steps: set[Step] = {"statistics"}
-    if parameters.calibration == "self" and not uses_deployments(parameters):
+    if parameters.calibration == SELF and not uses_deployments(parameters):
         steps.add("decode")
     if isinstance(parameters, SearchFlowParameters):
         steps.add("search")

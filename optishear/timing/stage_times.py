@@ -8,8 +8,6 @@ from optishear.reconstruction.stream import TOKENS_PER_BATCH
 from optishear.timing.evaluation_work import EvaluationWork
 from optishear.timing.speed import Speed
 
-# Text that is read from a file or a data set on disk, and cut into blocks.
-_READ_TEXT = 3.0
 # Sequences that self-generated text is written in at a time.
 ROWS = 32
 # A backward pass takes about twice as long as the forward pass before it.
@@ -21,9 +19,7 @@ _SCALES_PER_SECOND = 2e7
 
 
 def calibrate_seconds(speed: Speed, parameters: CalibrationParameters) -> float:
-    """Expected seconds of the calibration: of generating the text token by token, or of reading it."""
-    if parameters.calibration != "self":
-        return _READ_TEXT
+    """Expected seconds of generating the calibration text token by token."""
     assert speed.decode_step is not None
     batches = -(-parameters.sequences // ROWS)
     return batches * parameters.sequence_length * speed.decode_step

@@ -21,11 +21,6 @@ def test_self_generated_text_takes_a_step_for_each_token_and_batch() -> None:
     assert calibrate_seconds(speed(), CalibrationParameters(sequences=40, sequence_length=100)) == 50.0
 
 
-def test_text_that_is_read_takes_no_decoding() -> None:
-    read = CalibrationParameters(calibration="text.txt", sequences=16)
-    assert calibrate_seconds(speed(decode_step=None), read) == calibrate_seconds(speed(), read) < 10
-
-
 def test_statistics_take_one_pass_over_the_calibration() -> None:
     assert statistics_seconds(speed(), sequences=8, sequence_length=200) == 16.0
 

@@ -206,7 +206,8 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     assert len(runs) == 1 + len(children)
     for child in children.values():
         assert child.data.tags["mlflow.parentRunId"] == run.info.run_id
-        assert child.data.tags["cached"] == "true"
+        # The second run asks for no speed, since all that takes long is in the store.
+        assert child.data.tags["cached"] == ("false" if child.info.run_name == "speed" else "true")
         assert child.data.metrics["seconds"] > 0
     assert children["evaluate pruned"].data.metrics["perplexity"] == metrics["pruned"]["perplexity"]
     assert children["search"].data.params["trials"] == "24"

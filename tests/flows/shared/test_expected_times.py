@@ -20,6 +20,10 @@ def test_a_search_has_three_stages() -> None:
     assert all(seconds and seconds > 0 for seconds in expected.values())
 
 
+def test_text_that_is_read_is_there_before_the_announcement() -> None:
+    assert "calibrate" not in expected_times(SearchFlowParameters(calibration="text.txt"), speed(), WORK)
+
+
 def test_a_run_has_the_stages_in_the_order_in_which_they_run() -> None:
     expected = expected_times(PipelineParameters(trials=40, footprint=False), speed(), WORK)
     assert list(expected) == ["calibrate", "statistics", "search", *EVALUATED, "report"]
