@@ -395,11 +395,11 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
 def test_a_model_without_prunable_layers_is_one_sentence(
     command: Callable[..., None], tmp_path: Path, tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    # GPT-2 multiplies by Conv1D layers, which are no linear layers.
-    folder = tmp_path / "gpt2"
-    GPT2LMHeadModel(GPT2Config(vocab_size=128, n_embd=32, n_layer=1, n_head=2)).save_pretrained(folder)
+    folder = tmp_path / "no-layers"
+    config = LlamaConfig(vocab_size=128, hidden_size=32, num_hidden_layers=0, num_attention_heads=2)
+    LlamaForCausalLM(config).save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
     with pytest.raises(SystemExit) as caught:
         command("run", model=str(folder))
