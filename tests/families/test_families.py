@@ -10,6 +10,8 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.calibration.self_generated import generate
+from optishear.errors import InputError
 from optishear.models.coverage import block_matrices, coverage
 from optishear.models.layers import by_parameter, is_router, prunable_layers
 from optishear.parameters.reconstruction import ReconstructionParameters
@@ -22,9 +24,9 @@ from optishear.reconstruction.reconstruct import reconstruct
 from optishear.searching.search import run_search
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
-from tiny import random_calibration
+from tiny import make_tokenizer, random_calibration
 
-from .families import FAMILIES, MIXTURES, family_model
+from .families import FAMILIES, MIXTURES, OTHERS, family_model
 
 # Enough tokens that most experts get more than the smallest number.
 CALIBRATION = random_calibration(sequences=8, length=32)
@@ -84,8 +86,10 @@ def test_statistics_are_of_the_inputs_that_each_weight_multiplies(model_type: st
     assert checked > len(layers) / 2
 
 
-@pytest.mark.parametrize("pattern", MASKS)
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize(
+    ("model_type", "pattern"),
+    [(name, "0.5") for name in FAMILIES] + [(name, "2:4") for name in (*MIXTURES, *OTHERS)],
+)
 def test_the_claimed_sparsity_is_what_transformers_reads_back(
     tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast, model_type: str, pattern: str
 ) -> None:
@@ -131,7 +135,8 @@ def test_experts_are_layers_and_routers_are_not(model_type: str) -> None:
         assert layer.view(model.get_parameter(layer.parameter_name).detach())[0, 0] == 7.0
 
 
-@pytest.mark.parametrize("model_type", MIXTURES)
+# One of each way to store experts.
+@pytest.mark.parametrize("model_type", ["mixtral", "deepseek_v3", "dbrx", "llama4_text", "nemotron_h", "jamba"])
 def test_reconstruction_brings_the_experts_nearer_to_the_dense_model(model_type: str) -> None:
     model = family_model(model_type)
     statistics = observed(model)
@@ -175,3 +180,22 @@ def test_a_search_of_experts() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
     summary = apply_recipe(model, found.recipe, observed(model))
     assert summary.sparsity_of_all_matrices == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("model_type", [*MIXTURES, *OTHERS])
+def test_text_of_its_own_is_what_a_pass_without_a_cache_gives_or_is_refused(model_type: str) -> None:
+    model, tokenizer = family_model(model_type), make_tokenizer()
+    if model_type in {"minimax", "rwkv"}:
+        with pytest.raises(InputError, match=f"'{model_type}' give other outputs token by token"):
+            generate(model, tokenizer, 4, 12, seed=0)
+        return
+    blocks = generate(model, tokenizer, 4, 12, seed=0)
+
+    random = torch.Generator().manual_seed(0)
+    chances = torch.rand(4, 11, generator=random, dtype=torch.float64)
+    chances[:, 0] = (chances[:, 0] + torch.randperm(4, generator=random)) / 4
+    with torch.no_grad():
+        logits = model(blocks.tokens, use_cache=False).logits[:, :-1, : len(tokenizer)]
+    cumulative = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
+    expected = (cumulative <= chances[..., None] * cumulative[..., -1:]).sum(dim=-1)
+    assert torch.equal(blocks.tokens[:, 1:], expected)
