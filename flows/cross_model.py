@@ -73,7 +73,7 @@ def _cell(
 def _found(parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters], row: str) -> Recipe:
     """The recipe found on one model, or on all; cached."""
     if row == UNIVERSAL:
-        return load_recipe(_search_shared(parameters, models))
+        return load_recipe(_search_universal(parameters, models))
     here = models[row]
     return load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))
 
@@ -84,7 +84,7 @@ def _observe(name: str, parameters: CrossModelParameters) -> tuple[Artifact, Art
     return blocks, statistics_stage.labelled(f"statistics {name}")(parameters, blocks)
 
 
-def _search_shared(parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters]) -> Artifact:
+def _search_universal(parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters]) -> Artifact:
     members = {}
     for name, each in models.items():
         blocks, observed = _observe(name, each)

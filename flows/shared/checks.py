@@ -38,7 +38,7 @@ from optishear.recipes.layer_ratios import layer_ratios
 from optishear.recipes.recipe import find_recipe
 from optishear.reconstruction.reconstruct import check_sequences
 from optishear.searching.finalists import fitting_sequences
-from optishear.searching.shared import check_shared
+from optishear.searching.universal import check_universal
 from tasks.engine.parameters import PlacementParameters
 from tasks.engine.placement import check_placement, uses_deployments
 from tasks.engine.precision import precision_of
@@ -83,7 +83,7 @@ def check(parameters: Parameters) -> None:
         models = models_by_name(parameters)
         check_places(models, "model")
         if parameters.universal:
-            check_shared(parameters)
+            check_universal(parameters)
         for model in models.values():
             _check_model(parameters.model_copy(update={"model": model}))
     elif isinstance(parameters, ModelParameters):

@@ -1,1 +1,1 @@
-"""How far a pruned model's outputs are from the dense model's: the model-wise reconstruction error."""
+"""Divergence of a pruned model's outputs from the dense model's."""

@@ -1,4 +1,4 @@
-"""The model-wise reconstruction error: how far a pruned model's outputs are from the dense model's."""
+"""Divergence of a pruned model's outputs from the dense model's; the paper calls it model-wise reconstruction error."""
 
 import math
 from collections.abc import Iterator
@@ -13,26 +13,26 @@ from optishear.models.features import split_at_head
 
 Divergence = Literal["kl", "frobenius"]
 
-# The dense distribution's head is kept entry by entry and its tail as one mass. Merging outcomes can only lower
-# a KL divergence, alike for all candidates: the 256 likeliest of SmolLM2's 49,152 tokens hold 92 % of the mass.
-KEPT_LOGITS = 256
-# Tokens whose full-vocabulary logits exist at one time: 512 x 49,152 x 4 bytes are 96 MiB.
+# The likeliest tokens of the dense distribution are stored one by one, and the others (the tail) as one mass. Merging
+# outcomes can only reduce a KL divergence: the 256 likeliest of SmolLM2's 49,152 tokens have 92 % of the mass.
+LIKELIEST_TOKENS = 256
+# Tokens whose full-vocabulary logits are in memory at a time: 512 x 49,152 x 4 bytes are 96 MiB.
 TOKENS_PER_CHUNK = 512
-# Tokens of one backward pass, whose activations are kept.
+# Tokens of one backward pass, whose activations are in memory.
 TOKENS_PER_BACKWARD = 2048
 # Logits that are normalised at a time on a CPU (4 MiB in float32).
 LOGITS_IN_CACHE = 2**20
-# Below this a tail is rounding.
+# A smaller tail is a rounding error.
 SMALLEST_TAIL = 1e-6
 
 
 class ModelDivergence:
     """Distances from the dense model's outputs, on one set of search tokens.
 
-    The dense outputs are computed once, when this is made, and kept compactly: the final hidden states, and for
-    ``kl`` the likeliest next tokens with their log-probabilities. No logits of the whole batch are ever held.
+    The dense outputs are computed once and stored compactly: the final hidden states, and for ``kl`` the likeliest next
+    tokens with their log-probabilities. The logits of a whole batch are never in memory.
 
-    Where the head is linear (L = H E^T), the Frobenius norm of the logits' difference needs no logits at all:
+    With a linear head (L = H E^T), the Frobenius norm of the difference of the logits is computed without logits:
     |D E^T|_F^2 = sum over tokens of d (E^T E) d^T, with d the difference of the hidden states.
     """
 
@@ -48,12 +48,12 @@ class ModelDivergence:
         """Compute the dense outputs.
 
         Args:
-            model: the model, dense at this moment; measured later in whatever state its weights are then.
+            model: the model with dense weights; later calls measure its current weights.
             tokens: [sequences, length] token ids.
-            divergences: which distances to measure; ``frobenius`` is measured too where it costs next to nothing.
+            divergences: distances to measure; ``frobenius`` is added if it costs next to nothing.
             batch_size: sequences per forward pass.
-            measured: how many of the sequences ``measure`` will be asked for, all where not given; the others serve
-                ``backward`` alone, for which no hidden states are kept.
+            measured: number of sequences for ``measure``, by default all; for the others, only ``backward`` is
+                available and no hidden states are stored.
         """
         self.tokens = tokens
         self._model = split_at_head(model)
@@ -73,60 +73,60 @@ class ModelDivergence:
             if "kl" in divergences:
                 for chunk in dense.split(TOKENS_PER_CHUNK):
                     log_probabilities = torch.log_softmax(self._model.logits(chunk).float(), dim=-1)
-                    kept = min(KEPT_LOGITS, log_probabilities.shape[-1])
-                    values, indices = log_probabilities.topk(kept, dim=-1)
+                    count = min(LIKELIEST_TOKENS, log_probabilities.shape[-1])
+                    values, indices = log_probabilities.topk(count, dim=-1)
                     likeliest.append(indices.to(torch.int32))
                     log_masses.append(values)
-        # Each [tokens, ...], all sequences end to end.
+        # Each is [tokens, ...], with all sequences concatenated.
         self._dense_features = torch.cat(features) if features else None
         self._likeliest = torch.cat(likeliest) if likeliest else None
         self._log_masses = torch.cat(log_masses) if log_masses else None
 
     def measure(self, sequences: int | None = None) -> dict[Divergence, float]:
-        """Distances of the model's present outputs from the dense ones, on the first ``sequences`` sequences.
+        """Distances of the model's current outputs from the dense ones, on the first ``sequences`` sequences.
 
         Returns:
             ``kl``: mean over tokens of KL(dense || pruned) of the next-token distributions, in nats.
-            ``frobenius``: Frobenius norm of the logits' difference over all tokens. Infinite where the pruned
-            outputs are not finite.
+            ``frobenius``: Frobenius norm of the difference of the logits over all tokens. Both are infinite if the
+            pruned outputs are not finite.
         """
-        return over_sequences(self.measure_each(0, sequences))
+        return combine_sequences(self.measure_sequences(0, sequences))
 
     @torch.no_grad()
-    def measure_each(self, first: int = 0, count: int | None = None) -> list[dict[Divergence, float]]:
-        """The distances of ``measure`` for each of ``count`` sequences from ``first`` on, by itself."""
+    def measure_sequences(self, first: int = 0, count: int | None = None) -> list[dict[Divergence, float]]:
+        """The distances of ``measure``, separately for each of ``count`` sequences from ``first``."""
         tokens = self.tokens[first:] if count is None else self.tokens[first : first + count]
         at = first * tokens.shape[1]
-        measured: list[dict[Divergence, float]] = []
+        distances: list[dict[Divergence, float]] = []
         for batch in tokens.split(self._batch_size):
             features = self._model.features(batch).flatten(0, -2)
             values: dict[Divergence, Tensor] = {}
             if "kl" in self.divergences:
-                compared = [self._compare(self._model.logits(chunk), start) for chunk, start in _chunks(features, at)]
-                values["kl"] = torch.cat([each.divergence for each in compared])
+                chunks = [self._compare(self._model.logits(chunk), start) for chunk, start in _chunks(features, at)]
+                values["kl"] = torch.cat([comparison.divergence for comparison in chunks])
             if "frobenius" in self.divergences:
                 values["frobenius"] = self._squared_distance(features, at)
-            measured += _by_sequence(values, len(batch))
+            distances += _by_sequence(values, len(batch))
             at += len(features)
-        return [{name: each[name] for name in self.divergences} for each in measured]
+        return [{name: of_sequence[name] for name in self.divergences} for of_sequence in distances]
 
     def backward(self, first: int, count: int) -> list[dict[Divergence, float]]:
-        """Back-propagate the mean KL divergence of some sequences to whatever weights require a gradient.
+        """Back-propagate the mean KL divergence of some sequences to the weights that require a gradient.
 
-        The logits are back-propagated to the features chunk by chunk, and the features to the weights by as many
-        sequences as have ``TOKENS_PER_BACKWARD`` tokens, which bounds the activations that are kept.
+        The logits are back-propagated to the features in chunks, and the features to the weights in batches of at most
+        ``TOKENS_PER_BACKWARD`` tokens, which limits the memory for activations.
 
         Args:
             first: first sequence.
             count: number of sequences.
 
         Returns:
-            The distances of each sequence, which the pass gives too: as ``measure_each``, but without ``frobenius``
-            where no dense hidden states are kept of a sequence.
+            The distances of each sequence as from ``measure_sequences``, but without ``frobenius`` if no dense hidden
+            states of the sequence are stored.
         """
         length = self.tokens.shape[1]
         at = first * length
-        measured: list[dict[Divergence, float]] = []
+        distances: list[dict[Divergence, float]] = []
         for batch in self.tokens[first : first + count].split(max(1, TOKENS_PER_BACKWARD // length)):
             features = self._model.features(batch).flatten(0, -2)
             leaf = features.detach().requires_grad_(True)
@@ -140,12 +140,12 @@ class ModelDivergence:
             values: dict[Divergence, Tensor] = {"kl": torch.cat(divergences)}
             if self._dense_features is not None and at + len(leaf) <= len(self._dense_features):
                 values["frobenius"] = self._squared_distance(leaf.detach(), at)
-            measured += _by_sequence(values, len(batch))
+            distances += _by_sequence(values, len(batch))
             at += len(leaf)
-        return measured
+        return distances
 
     def _squared_distance(self, features: Tensor, at: int) -> Tensor:
-        """Of the logits of each token, [tokens] float32."""
+        """Squared distance of the logits of each token, [tokens] float32."""
         assert self._dense_features is not None
         difference = features.float() - self._dense_features[at : at + len(features)].float()
         if self._gram is None:
@@ -153,101 +153,102 @@ class ModelDivergence:
         return ((difference @ self._gram) * difference).sum(dim=-1)
 
     def _to_gradient(self, logits: Tensor, at: int, tokens: int) -> Tensor:
-        """KL divergence at each token, [tokens] float32, and the gradient of its mean in place of the logits.
+        """KL divergence of each token, [tokens] float32; the logits are replaced by the gradient of its mean.
 
-        With p and q the dense and the pruned probabilities, K the kept tokens, P = sum of p over K, S = sum of q over K
-        and c = (1 - P) / (1 - S), the derivative by logit j is q_j (P - c S), and in K moreover c q_j - p_j. Where a
-        tail is only rounding c is 0. Automatic differentiation would go several more times through all logits.
+        Let p and q be the dense and the pruned probabilities, K the likeliest tokens, P the sum of p over K, S the sum
+        of q over K, and c = (1 - P) / (1 - S). The derivative by logit j is q_j (P - c S), plus c q_j - p_j for j in K.
+        If a tail is a rounding error, c is 0. Automatic differentiation would need several more passes over all logits.
 
         Args:
             logits: [tokens, vocabulary] of the pruned model; overwritten.
             at: number of the first token.
-            tokens: that the mean is over.
+            tokens: number of tokens of the mean.
         """
-        compared = self._compare(logits, at)
-        kept, dense = compared.kept, compared.dense
-        tail, tail_dense = 1 - kept.sum(dim=-1, keepdim=True), 1 - dense.sum(dim=-1, keepdim=True)
+        comparison = self._compare(logits, at)
+        pruned, dense = comparison.pruned, comparison.dense
+        tail, tail_dense = 1 - pruned.sum(dim=-1, keepdim=True), 1 - dense.sum(dim=-1, keepdim=True)
         real = (tail_dense > SMALLEST_TAIL) & (tail >= SMALLEST_TAIL)
         ratio = torch.where(real, tail_dense / tail, 0.0)
         factor = (1 - tail_dense - ratio * (1 - tail)) / tokens
         rows = _rows_in_cache(logits)
-        for some, *of_each in zip(
-            *(each.split(rows) for each in (logits, compared.log_normalizer, factor)), strict=True
-        ):
-            some.copy_(torch.sub(some.float(), of_each[0]).exp_().mul_(of_each[1]))
-        logits.scatter_add_(-1, compared.likeliest, ((ratio * kept - dense) / tokens).to(logits.dtype))
-        return compared.divergence
+        slices = zip(logits.split(rows), comparison.log_normalizer.split(rows), factor.split(rows), strict=True)
+        for some_logits, log_normalizer, factors in slices:
+            some_logits.copy_(torch.sub(some_logits.float(), log_normalizer).exp_().mul_(factors))
+        logits.scatter_add_(-1, comparison.likeliest, ((ratio * pruned - dense) / tokens).to(logits.dtype))
+        return comparison.divergence
 
-    def _compare(self, logits: Tensor, at: int) -> "_Compared":
-        """The logits [tokens, vocabulary] of the pruned model beside the dense model's from token ``at`` on."""
+    def _compare(self, logits: Tensor, at: int) -> "_Comparison":
+        """Compare the logits [tokens, vocabulary] of the pruned model with the dense model's from token ``at``."""
         assert self._likeliest is not None
         assert self._log_masses is not None
         log_normalizer = _log_normalizer(logits)
         log_dense = self._log_masses[at : at + len(logits)]
         likeliest = self._likeliest[at : at + len(logits)].long()
-        log_kept = logits.gather(-1, likeliest).float() - log_normalizer
-        dense, kept = log_dense.exp(), log_kept.exp()
-        per_token = (dense * (log_dense - log_kept)).sum(dim=-1)
+        log_pruned = logits.gather(-1, likeliest).float() - log_normalizer
+        dense, pruned = log_dense.exp(), log_pruned.exp()
+        per_token = (dense * (log_dense - log_pruned)).sum(dim=-1)
         tail_dense = 1 - dense.sum(dim=-1)
-        tail_kept = (1 - kept.sum(dim=-1)).clamp_min(SMALLEST_TAIL)
-        tail = tail_dense.clamp_min(SMALLEST_TAIL) * (tail_dense.clamp_min(SMALLEST_TAIL).log() - tail_kept.log())
+        tail_pruned = (1 - pruned.sum(dim=-1)).clamp_min(SMALLEST_TAIL)
+        tail = tail_dense.clamp_min(SMALLEST_TAIL) * (tail_dense.clamp_min(SMALLEST_TAIL).log() - tail_pruned.log())
         divergence = per_token + torch.where(tail_dense > SMALLEST_TAIL, tail, 0.0)
-        return _Compared(divergence, log_normalizer, likeliest, dense, kept)
+        return _Comparison(divergence, log_normalizer, likeliest, dense, pruned)
 
 
 @dataclass(frozen=True)
-class _Compared:
-    """Two next-token distributions at each of some tokens.
+class _Comparison:
+    """The next-token distributions of the pruned and the dense model.
 
     Attributes:
-        divergence: KL of the pruned from the dense one, [tokens] float32.
-        log_normalizer: of the pruned logits, [tokens, 1] float32.
-        likeliest: the dense model's likeliest next tokens, [tokens, kept] int64.
-        dense: their dense probabilities, [tokens, kept] float32.
-        kept: their pruned probabilities, of the same shape.
+        divergence: KL(dense || pruned), [tokens] float32.
+        log_normalizer: log of the sum of exponentials of the pruned logits, [tokens, 1] float32.
+        likeliest: the dense model's likeliest next tokens, [tokens, likeliest] int64.
+        dense: their probabilities in the dense model, [tokens, likeliest] float32.
+        pruned: their probabilities in the pruned model, [tokens, likeliest] float32.
     """
 
     divergence: Tensor
     log_normalizer: Tensor
     likeliest: Tensor
     dense: Tensor
-    kept: Tensor
+    pruned: Tensor
 
 
-def over_sequences(each: list[dict[Divergence, float]]) -> dict[Divergence, float]:
-    """The distances over several sequences of equal length, from those of each by itself."""
-    of_all: dict[Divergence, float] = {}
-    for name in each[0]:
-        values = [distances[name] for distances in each]
-        of_all[name] = math.hypot(*values) if name == "frobenius" else math.fsum(values) / len(values)
-    return of_all
+def combine_sequences(distances: list[dict[Divergence, float]]) -> dict[Divergence, float]:
+    """The distances over several sequences of equal length, from the distances of each sequence."""
+    combined: dict[Divergence, float] = {}
+    for name in distances[0]:
+        values = [of_sequence[name] for of_sequence in distances]
+        combined[name] = math.hypot(*values) if name == "frobenius" else math.fsum(values) / len(values)
+    return combined
 
 
 def _by_sequence(values: dict[Divergence, Tensor], sequences: int) -> list[dict[Divergence, float]]:
     """Distances of each sequence, from the KL divergence and the squared distance of each token."""
-    totals = {name: each.reshape(sequences, -1).sum(dim=1, dtype=torch.float64) for name, each in values.items()}
+    totals = {
+        name: per_token.reshape(sequences, -1).sum(dim=1, dtype=torch.float64) for name, per_token in values.items()
+    }
     if "kl" in totals:
         totals["kl"] /= len(values["kl"]) // sequences
     if "frobenius" in totals:
         totals["frobenius"].sqrt_()
-    rows = zip(*(each.tolist() for each in totals.values()), strict=True)
+    rows = zip(*(total.tolist() for total in totals.values()), strict=True)
     return [dict(zip(totals, map(_finite_or_infinite, row), strict=True)) for row in rows]
 
 
 def _chunks(features: Tensor, at: int) -> Iterator[tuple[Tensor, int]]:
-    """Slices of features [tokens, width] small enough for full-vocabulary logits, and each one's first token."""
+    """Slices of features [tokens, width] small enough for full logits, with the number of their first token."""
     for start in range(0, len(features), TOKENS_PER_CHUNK):
         yield features[start : start + TOKENS_PER_CHUNK], at + start
 
 
 def _log_normalizer(logits: Tensor) -> Tensor:
-    """Log of the sum of exponentials of each row in float32, [tokens, 1], by slices that stay in a CPU's cache."""
-    rows = _rows_in_cache(logits)
-    return torch.cat([torch.logsumexp(some.float(), dim=-1, keepdim=True) for some in logits.split(rows)])
+    """Log of the sum of exponentials of each row, [tokens, 1] float32, in slices that stay in a CPU's cache."""
+    slices = logits.split(_rows_in_cache(logits))
+    return torch.cat([torch.logsumexp(some_logits.float(), dim=-1, keepdim=True) for some_logits in slices])
 
 
 def _rows_in_cache(logits: Tensor) -> int:
-    """How many rows of logits a CPU's cache holds; all on a GPU."""
+    """Number of rows of logits that fit a CPU's cache; on a GPU, all."""
     return len(logits) if logits.device.type != "cpu" else max(1, LOGITS_IN_CACHE // logits.shape[-1])
 
 

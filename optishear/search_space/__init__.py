@@ -1,1 +1,1 @@
-"""The space that is searched: genes, and the candidate that they decode to."""
+"""The search space: genomes, and the candidates that they decode to."""

@@ -1,4 +1,4 @@
-"""A candidate: one pruning strategy of the search, ready to be applied."""
+"""A candidate: one pruning strategy of the search, for the layers of a model."""
 
 import json
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class Candidate:
 
     Attributes:
         metrics: as in ``Recipe.metrics``.
-        sparsity_ratios: as in ``Recipe.sparsity_ratios``; empty where every layer is at the target.
+        sparsity_ratios: as in ``Recipe.sparsity_ratios``; empty if every layer has the target sparsity.
         layer_metrics: the metric of each prunable layer, in order.
-        pruned_per_row: the number of weights to prune in each row of each layer; the pattern's in N:M.
+        pruned_per_row: the number of weights to prune in each row of each layer; fixed by an N:M pattern.
         achieved_sparsity: fraction pruned over all prunable weights.
     """
 
@@ -35,7 +35,7 @@ class Candidate:
 
     @property
     def key(self) -> str:
-        """Equal for candidates that give identical masks, whatever their genomes."""
+        """Equal for all candidates that give the same masks."""
         return json.dumps([[metric_key(metric) for metric in self.layer_metrics], self.pruned_per_row])
 
     def recipe(self, name: str, pattern: Pattern) -> Recipe:
@@ -50,14 +50,14 @@ def make_candidate(
     ratios: list[float] | None = None,
     exact: bool = True,
 ) -> Candidate:
-    """Build a candidate from metrics and the wished ratio of each layer.
+    """Create a candidate from metrics and the desired ratio of each layer.
 
     Args:
         layers: the model's prunable layers.
         pattern: the target.
         metrics: as in ``Recipe.metrics``.
-        ratios: fraction to prune of each layer; every layer at the target where not given.
-        exact: shift the ratios so that the whole meets the target, rather than take them as they are.
+        ratios: fraction to prune of each layer; by default the target for every layer.
+        exact: whether to shift the ratios so that the whole model meets the target.
     """
     sizes = torch.tensor([layer.module.weight.numel() for layer in layers], dtype=torch.float64)
     by_path: dict[str, list[float]] = {}
@@ -78,7 +78,7 @@ def make_candidate(
 
 
 def _by_path(layers: list[PrunableLayer], ratios: list[float]) -> dict[str, list[float]]:
-    """Ratios in a recipe's form: one curve over the depth under ``all`` where each block is uniform."""
+    """Ratios in the form of a recipe: one curve over the depth, under ``all``, if each block is uniform."""
     blocks: dict[int, set[float]] = {}
     paths: dict[tuple[int, str], set[float]] = {}
     for layer, ratio in zip(layers, ratios, strict=True):

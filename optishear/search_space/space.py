@@ -1,4 +1,4 @@
-"""The search space: which genes there are, and the candidate that a genome stands for."""
+"""The search space: its genes, and the decoding of a genome to a candidate."""
 
 from dataclasses import dataclass
 from typing import get_args
@@ -22,28 +22,28 @@ Genome = NDArray[np.float64]
 COEFFICIENTS: tuple[Coefficient, ...] = get_args(Coefficient)
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 DISTINCT = distinct_meta_metrics()
-# Largest activation exponent, sums' exponent and column share of the power space.
+# Upper bounds of the activation exponent, the sums exponent and the column share in the power space.
 POWER_UPPER = (2.0, 2.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Space:
-    """The genes that are searched: metrics, ratios, or both; what is not searched is fixed.
+    """A search space of metrics, ratios, or both.
 
-    A genome is a float64 vector: first, for each metric scope, four choices of seven (meta space) or three real
-    numbers (power space); then one level for each ratio group.
+    A genome is a float64 vector. It starts with the genes of each metric scope: four choices of seven (meta space) or
+    three real numbers (power space). One level for each ratio group follows.
 
     Attributes:
         layers: the model's prunable layers.
         pattern: the target.
-        metric_scopes: what has a metric of its own: ``("all",)``, the four kinds, the layers' paths inside their
-            blocks, or nothing where the metrics are fixed.
+        metric_scopes: the keys of the metrics: ``("all",)``, the four kinds, or the layers' paths inside their
+            blocks; empty if the metrics are fixed.
         metric_space: ``meta`` or ``power``.
-        fixed_metrics: the metrics where they are not searched.
-        ratio_groups: the ratio group of each layer, from 0; empty where ratios are not searched.
+        fixed_metrics: the metrics if they are not searched.
+        ratio_groups: the ratio group of each layer, from 0; empty if ratios are not searched.
         step: distance between two sparsity levels.
         levels: number of levels around the target, odd.
-        exact: whether every candidate is shifted to meet the target.
+        exact: whether the ratios of every candidate are shifted to meet the target.
     """
 
     layers: list[PrunableLayer]
@@ -58,7 +58,7 @@ class Space:
 
     @property
     def metric_genes(self) -> int:
-        """Number of genes, at the start of the genome, that choose metrics."""
+        """Number of genes for metrics, at the start of the genome."""
         return len(self.metric_scopes) * (4 if self.metric_space == "meta" else 3)
 
     @property
@@ -68,14 +68,14 @@ class Space:
 
     @property
     def upper(self) -> Genome:
-        """Largest value of each gene; the smallest is 0."""
+        """Upper bound of each gene; the lower bound is 0."""
         scope = (6.0,) * 4 if self.metric_space == "meta" else POWER_UPPER
         metrics = scope * len(self.metric_scopes)
         return np.array([*metrics, *[self.levels - 1.0] * (self.size - self.metric_genes)])
 
     @property
     def is_real(self) -> NDArray[np.bool_]:
-        """Which genes are real numbers; the others are whole."""
+        """Which genes are real numbers; the others are integers."""
         return (np.arange(self.size) < self.metric_genes) & (self.metric_space == "power")
 
     @property
@@ -87,26 +87,27 @@ class Space:
         """The candidate of a genome."""
         metrics = self.fixed_metrics
         if self.metric_scopes:
-            parts = np.split(genome[: self.metric_genes], len(self.metric_scopes))
-            # Under paths, layers that another model has and this one has not fall back to Wanda.
+            genes_by_scope = np.split(genome[: self.metric_genes], len(self.metric_scopes))
+            # Metrics by path need a default for paths that only another model has.
             metrics = {} if self.metric_scopes in (("all",), KINDS) else {"all": WANDA}
-            metrics |= {s: self._decode_metric(part) for s, part in zip(self.metric_scopes, parts, strict=True)}
+            scopes = zip(self.metric_scopes, genes_by_scope, strict=True)
+            metrics |= {scope: self._decode_metric(genes) for scope, genes in scopes}
         offsets = (genome[self.metric_genes :] - (self.levels - 1) / 2) * self.step
         return self.candidate(metrics, [self.pattern.fraction + float(offset) for offset in offsets], self.exact)
 
     def candidate(self, metrics: dict[str, AnyMetric], group_ratios: list[float], exact: bool) -> Candidate:
-        """The candidate of metrics and of the wished ratio of each group; none where ratios are not searched."""
+        """The candidate of metrics and the desired ratio of each group; no ratios if they are not searched."""
         ratios = None
         if self.ratio_groups:
             ratios = [min(max(group_ratios[group], 0.0), MAXIMUM_RATIO) for group in self.ratio_groups]
         return make_candidate(self.layers, self.pattern, metrics, ratios, exact)
 
     def start_ratios(self) -> Tensor:
-        """Every group at the target, [groups] float64."""
+        """The target for every group, [groups] float64."""
         return torch.full((self.size - self.metric_genes,), self.pattern.fraction, dtype=torch.float64)
 
     def ratio_bounds(self) -> tuple[float, float]:
-        """The smallest and the largest ratio that the levels reach."""
+        """The smallest and the largest ratio of the levels."""
         reach = (self.levels - 1) / 2 * self.step
         return max(0.0, self.pattern.fraction - reach), min(MAXIMUM_RATIO, self.pattern.fraction + reach)
 
@@ -116,7 +117,7 @@ class Space:
         return torch.zeros_like(self.start_ratios()).index_add_(0, torch.tensor(self.ratio_groups), sizes)
 
     def group_means(self, layer_values: list[float]) -> Tensor:
-        """Mean of one value per layer over each ratio group, weighted by the layers' sizes, [groups] float64."""
+        """Mean of one value per layer over each ratio group, weighted by layer sizes, [groups] float64."""
         weighted = torch.tensor(
             [v * layer.module.weight.numel() for v, layer in zip(layer_values, self.layers, strict=True)],
             dtype=torch.float64,
@@ -125,7 +126,7 @@ class Space:
         return sums / self.group_sizes()
 
     def encode_ratios(self, candidate: Candidate) -> Genome:
-        """The genome with the levels nearest to a candidate's ratios, for a space of ratios alone."""
+        """The genome with the levels nearest to a candidate's ratios, for a space without metrics."""
         fractions = [
             count / layer.module.in_features for count, layer in zip(candidate.pruned_per_row, self.layers, strict=True)
         ]
@@ -133,7 +134,7 @@ class Space:
         return np.clip(np.round(offsets) + (self.levels - 1) / 2, 0, self.levels - 1)
 
     def encode(self, metrics: dict[str, AnyMetric]) -> Genome | None:
-        """The genome of metrics at the target sparsity, or ``None`` where the space does not hold them."""
+        """The genome of metrics at the target sparsity, or ``None`` if the space does not contain them."""
         genes: list[float] = []
         for scope in self.metric_scopes:
             encoded = self._encode_metric(metrics[scope] if scope in metrics else metrics["all"])
@@ -144,11 +145,11 @@ class Space:
         return np.array([*genes, *[middle] * (self.size - self.metric_genes)])
 
     def random(self, generator: np.random.Generator) -> Genome:
-        """A genome drawn evenly over the space."""
+        """A genome drawn uniformly from the space."""
         return self.from_unit(generator.random(self.size))
 
     def from_unit(self, point: NDArray[np.float64]) -> Genome:
-        """The genome at a point of the unit cube."""
+        """The genome of a point in the unit cube."""
         return np.where(self.is_real, point * self.upper, np.floor(point * (self.upper + 1)).clip(max=self.upper))
 
     def _decode_metric(self, genes: Genome) -> AnyMetric:
@@ -163,7 +164,7 @@ class Space:
             activation_coefficient=COEFFICIENTS[choices[2]],
             activation_operation=OPERATIONS[choices[3]],
         )
-        # The simplest of all metrics that give the same masks is the one to read in a recipe.
+        # Of all metrics with the same masks, recipes show the simplest.
         return DISTINCT[canonical_key(chosen)]
 
     def _encode_metric(self, metric: AnyMetric) -> list[float] | None:
@@ -180,7 +181,7 @@ class Space:
                 float(COEFFICIENTS.index(metric.activation_coefficient)),
                 float(OPERATIONS.index(metric.activation_operation)),
             ]
-        # Magnitude is a point of the meta space too: the column sum of the row x^2 takes x^2 away again.
+        # Magnitude is in the meta space: dividing x^2 by its column sum removes x.
         is_magnitude = metric.activation_exponent == 0 and metric.sums_exponent == 0
         return (
             [0.0, 0.0, float(COEFFICIENTS.index("column_sum")), float(OPERATIONS.index("square"))]
@@ -190,20 +191,20 @@ class Space:
 
 
 def search_space(
-    stage: str,
+    phase: str,
     parameters: SearchParameters,
     layers: list[PrunableLayer],
     pattern: Pattern,
     fixed_metrics: dict[str, AnyMetric],
 ) -> Space:
-    """The space of a stage.
+    """The space of a phase.
 
     Args:
-        stage: ``sweep`` and ``metric`` have no ratios; ``joint`` has both.
-        parameters: what is searched, and how finely.
+        phase: ``coordinates`` and ``metric`` have no ratios, ``descent`` and ``ratios`` no metrics; ``joint`` has both.
+        parameters: parameters of the search.
         layers: the model's prunable layers.
         pattern: the target.
-        fixed_metrics: the metrics of the stages ``descent`` and ``ratios``; empty where they are searched.
+        fixed_metrics: the metrics of the phases ``descent`` and ``ratios``, otherwise empty.
     """
     return Space(
         layers=layers,
@@ -211,7 +212,7 @@ def search_space(
         metric_scopes=() if fixed_metrics else metric_scopes(parameters, layers),
         metric_space=parameters.metric_space,
         fixed_metrics=fixed_metrics,
-        ratio_groups=[] if stage in ("sweep", "metric") else ratio_groups(parameters, layers, pattern),
+        ratio_groups=[] if phase in ("coordinates", "metric") else ratio_groups(parameters, layers, pattern),
         step=parameters.ratio_step,
         levels=parameters.ratio_levels,
         exact=parameters.sparsity_budget == "exact",
@@ -219,7 +220,7 @@ def search_space(
 
 
 def metric_scopes(parameters: SearchParameters, layers: list[PrunableLayer]) -> tuple[str, ...]:
-    """What has a metric of its own."""
+    """The keys of the metrics in a recipe, by ``metric_scope``."""
     if parameters.metric_scope == "model":
         return ("all",)
     if parameters.metric_scope == "kind":
@@ -228,7 +229,7 @@ def metric_scopes(parameters: SearchParameters, layers: list[PrunableLayer]) -> 
 
 
 def ratio_groups(parameters: SearchParameters, layers: list[PrunableLayer], pattern: Pattern) -> list[int]:
-    """The ratio group of each layer; none where the pattern fixes the ratios."""
+    """The ratio group of each layer; empty if the ratios are fixed."""
     if parameters.ratio_scope == "none" or pattern.is_structured:
         return []
     if parameters.ratio_scope == "decoder_layer":

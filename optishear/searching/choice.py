@@ -1,4 +1,4 @@
-"""Which point of the Pareto front becomes the recipe, and why."""
+"""Choose the recipe from the Pareto front, and state the reason."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from optishear.pattern import Pattern
 from optishear.searching.held_out import Confirmation
 from optishear.searching.trials import Trial, pareto_front
 
-# A recipe misses its target by at most this much; applying it closes the rest.
+# Largest distance of a recipe to its target; applying the recipe removes the rest.
 SPARSITY_TOLERANCE = 0.001
 
 
@@ -21,25 +21,25 @@ class Choice:
 
 
 def choose(trials: list[Trial], pattern: Pattern) -> Choice:
-    """Choose among trials that were judged on the same tokens.
+    """Choose among trials that were evaluated on the same tokens.
 
-    The errors are compared as ratios to Wanda's, so that they have one scale. With one error the smallest is
-    chosen; with several the one whose worst ratio is smallest: no calibration set is given up for another.
-    Trials that miss the target sparsity are on the front but are not chosen.
+    Divergences are divided by Wanda's, so that they have one scale. With one divergence, the trial with the smallest
+    value is chosen. With several, the trial whose worst ratio is smallest: a gain on one calibration set cannot hide a
+    loss on another. Trials that miss the target sparsity can be on the front but are not chosen.
 
     Args:
-        trials: the last round's, with Wanda among them.
+        trials: trials of the last round, including Wanda.
         pattern: the target.
     """
-    feasible = on_target(trials, pattern)
+    feasible = meeting_target(trials, pattern)
     ratios = _worst_ratios(trials)
     chosen = _best(feasible, ratios)
-    errors = [name for name in chosen.objectives if name != "sparsity_distance"]
+    divergences = divergence_names(chosen)
     ratio = f"{ratios[chosen.number]:.3f} times Wanda's"
     measure = (
-        f"smallest {errors[0]} of all, {ratio}"
-        if len(errors) == 1
-        else f"smallest worst ratio to Wanda over {', '.join(errors)}: {ratio} at most"
+        f"smallest {divergences[0]} of all, {ratio}"
+        if len(divergences) == 1
+        else f"smallest worst ratio to Wanda over {', '.join(divergences)}: at most {ratio}"
     )
     return Choice(
         trial=chosen,
@@ -48,21 +48,21 @@ def choose(trials: list[Trial], pattern: Pattern) -> Choice:
     )
 
 
-def confirm(choice: Choice, confirmed: Confirmation, trials: list[Trial], pattern: Pattern) -> Choice:
-    """Stay with a named metric where sequences that the search never saw do not say that Wanda is beaten.
+def confirm(choice: Choice, confirmation: Confirmation, trials: list[Trial], pattern: Pattern) -> Choice:
+    """Replace the choice by a named metric unless it beats Wanda on held-out sequences.
 
-    A search takes the best of hundreds on a few sequences, so that a small gain there may be chance. A named metric is
-    what anybody would use without a search, and is not given up for chance.
+    A search selects the best of hundreds of trials on a few sequences, so a small gain may be chance. A named metric
+    needs no search and is therefore preferred in case of doubt.
 
     Args:
-        choice: by the search's own sequences.
-        confirmed: the chosen trial beside Wanda on others.
-        trials: the last round's, with the named metrics among them.
+        choice: made on the search sequences.
+        confirmation: the chosen trial and Wanda on held-out sequences.
+        trials: trials of the last round, including the named metrics.
         pattern: the target.
     """
-    beaten = confirmed.gain > 0 and (not confirmed.within_noise or math.isinf(confirmed.gain))
-    named = _best([trial for trial in on_target(trials, pattern) if trial.name], _worst_ratios(trials))
-    if beaten or choice.trial.name:
+    beats_wanda = confirmation.gain > 0 and (not confirmation.within_noise or math.isinf(confirmation.gain))
+    named = _best([trial for trial in meeting_target(trials, pattern) if trial.name], _worst_ratios(trials))
+    if beats_wanda or choice.trial.name:
         return choice
     front = choice.front if named in choice.front else [*choice.front, named]
     reason = f"{choice.reason} So the recipe stays with {named.name}, the best of the named metrics."
@@ -70,11 +70,12 @@ def confirm(choice: Choice, confirmed: Confirmation, trials: list[Trial], patter
 
 
 def _worst_ratios(trials: list[Trial]) -> dict[int, float]:
-    """By a trial's number, the largest of its errors' ratios to Wanda's."""
+    """The largest ratio of a trial's divergences to Wanda's, by trial number."""
     wanda = next(trial for trial in trials if trial.name == "wanda")
-    errors = [name for name in wanda.objectives if name != "sparsity_distance"]
     return {
-        trial.number: max(trial.objectives[name] / max(wanda.objectives[name], 1e-12) for name in errors)
+        trial.number: max(
+            trial.objectives[name] / max(wanda.objectives[name], 1e-12) for name in divergence_names(wanda)
+        )
         for trial in trials
     }
 
@@ -83,6 +84,11 @@ def _best(trials: list[Trial], ratios: dict[int, float]) -> Trial:
     return min(trials, key=lambda trial: (ratios[trial.number], trial.number))
 
 
-def on_target(trials: list[Trial], pattern: Pattern) -> list[Trial]:
-    """The trials that may be chosen: those that meet the target sparsity."""
+def divergence_names(trial: Trial) -> list[str]:
+    """The objectives of a trial without ``sparsity_distance``."""
+    return [name for name in trial.objectives if name != "sparsity_distance"]
+
+
+def meeting_target(trials: list[Trial], pattern: Pattern) -> list[Trial]:
+    """The trials that meet the target sparsity and can be chosen."""
     return [t for t in trials if abs(t.candidate.achieved_sparsity - pattern.fraction) <= SPARSITY_TOLERANCE]

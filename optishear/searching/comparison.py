@@ -1,4 +1,4 @@
-"""Several searches side by side: the best value that each had after each trial."""
+"""Compare several searches by their best value after each trial."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,9 +7,9 @@ import pyarrow as pa
 
 
 def best_so_far(trials: pa.Table, objective: str) -> list[float]:
-    """The lowest value up to each searched trial, over the trials that were judged on the most sequences.
+    """The lowest value up to each searched trial, over the trials that were evaluated on the most sequences.
 
-    The named metrics, which every search begins with, count for the start but not as trials.
+    The named metrics give the first value but are not counted as trials.
 
     Args:
         trials: the table of ``trials.parquet``.
@@ -27,8 +27,8 @@ def best_so_far(trials: pa.Table, objective: str) -> list[float]:
 def compare_searches(searches: Mapping[tuple[str, int], pa.Table], objective: str) -> pa.Table:
     """One row for each trial of each search: ``algorithm``, ``seed``, ``trial`` (from 1), ``best`` and ``carried``.
 
-    A search that ended before the longest one, because its time was up or nothing was left to try, keeps its last best:
-    so that a median over the seeds is over all of them at every trial. Those rows are ``carried``.
+    A search that ended before the longest one keeps its last best value in additional rows, marked ``carried``. A
+    median over the seeds then includes all seeds at every trial.
 
     Args:
         searches: the trials of each search, by algorithm and seed.
@@ -50,12 +50,12 @@ def compare_searches(searches: Mapping[tuple[str, int], pa.Table], objective: st
 
 
 def _judged(trials: pa.Table, objective: str) -> list[dict[str, Any]]:
-    """The trials that were judged on the most sequences."""
+    """The trials that were evaluated on the most sequences."""
     rows: list[dict[str, Any]] = trials.select(["name", "sequences", objective]).to_pylist()
     most = max(row["sequences"] for row in rows)
     return [row for row in rows if row["sequences"] == most]
 
 
 def _start(trials: pa.Table, objective: str) -> float:
-    """The best of the named metrics."""
+    """The lowest value of the named metrics."""
     return min((row[objective] for row in _judged(trials, objective) if row["name"]), default=float("inf"))

@@ -1,9 +1,9 @@
-"""Descend along the marginal costs: where the ratio search starts from.
+"""Gradient descent on the sparsity ratios, from which the ratio search starts.
 
-At the best ratios one more pruned weight costs the same in every layer; else moving the budget from the dear
-layers to the cheap ones is a gain. Each step measures the costs on the next few calibration sequences and moves
-the ratios against them, as stochastic gradient descent does: standardised, clipped, averaged with the step before,
-under a falling step width.
+At the best ratios, one more pruned weight costs the same in every layer. Otherwise, pruning less in expensive layers
+and more in cheap ones reduces the divergence. Each step measures the costs on the next calibration sequences and moves
+the ratios against them, as in stochastic gradient descent. The costs are standardised, clipped and averaged with the
+previous step, and the step width decreases.
 """
 
 import math
@@ -11,25 +11,25 @@ import math
 import torch
 from torch import Tensor
 
-# Largest change of a ratio in the first step, for a layer whose cost is one standard deviation off the mean.
+# Change of a ratio in the first step, for a layer whose cost is one standard deviation from the mean.
 STEP_WIDTH = 0.04
-# Costs further off than this many standard deviations count as this many.
+# Costs are clipped to this many standard deviations from the mean.
 CLIP = 2.0
 MOMENTUM = 0.5
 
 
 class RatioDescent:
-    """Sparsity ratios of the layers, moved step by step.
+    """Gradient descent on the sparsity ratios.
 
     Attributes:
-        ratios: [groups] float64, the present wished ratios.
+        ratios: [groups] float64, the current ratios before rounding to whole weights.
     """
 
     def __init__(self, start: Tensor, sizes: Tensor, lower: float, upper: float) -> None:
-        """Begin.
+        """Start from ratios.
 
         Args:
-            start: [groups] float64, first ratios.
+            start: [groups] float64, initial ratios.
             sizes: [groups] float64, number of weights of each group.
             lower: smallest ratio.
             upper: largest ratio.
@@ -43,8 +43,8 @@ class RatioDescent:
         """Move the ratios.
 
         Args:
-            costs: [groups] float64, cost of one more pruned weight of each group at the present ratios.
-            progress: how much of the descent is over, 0 to 1; the step width falls with its cosine.
+            costs: [groups] float64, cost of one more pruned weight of each group at the current ratios.
+            progress: finished share of the descent, 0 to 1; the step width decreases with its cosine.
         """
         centred = costs - (costs * self._share).sum()
         deviation = (centred.square() * self._share).sum().sqrt()

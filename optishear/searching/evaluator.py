@@ -1,10 +1,10 @@
-"""Measure a candidate: one mask computation and one forward pass over the sequences that the journal does not know."""
+"""Evaluate a candidate: compute its masks, then run the sequences that are not in the journal."""
 
 import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from optishear.divergence.model_divergence import Divergence, ModelDivergence, over_sequences
+from optishear.divergence.model_divergence import Divergence, ModelDivergence, combine_sequences
 from optishear.models.layers import PrunableLayer
 from optishear.pattern import Pattern
 from optishear.search_space.candidate import Candidate
@@ -14,19 +14,19 @@ from optishear.searching.sensitivity import marginal_costs
 
 
 class Evaluator(Protocol):
-    """What a search needs to know of its candidates."""
+    """Evaluates the candidates of a search."""
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
-        """All errors by name, ``sparsity_distance``, and the ``seconds`` that what is new in it took."""
+        """All divergences by name, ``sparsity_distance``, and the ``seconds`` of what was not measured before."""
         ...
 
     def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
-        """Cost of one more pruned weight in each layer on ``count`` sequences from ``first`` on, and the seconds."""
+        """Cost of one more pruned weight in each layer on ``count`` sequences from ``first``, and the seconds."""
         ...
 
 
 def objective_name(divergence: str, calibration: str) -> str:
-    """``kl``, or ``kl/NAME`` on a further set of search tokens."""
+    """``kl``, or ``kl/NAME`` for an additional set of search tokens."""
     return f"{divergence}/{calibration}" if calibration else divergence
 
 
@@ -37,83 +37,85 @@ class CandidateEvaluator:
         self,
         layers: list[PrunableLayer],
         weights: MaskedWeights,
-        errors: Mapping[str, ModelDivergence],
+        divergences: Mapping[str, ModelDivergence],
         journal: Journal,
         pattern: Pattern,
     ) -> None:
-        """Bind what a measurement needs.
+        """Store the inputs of a measurement.
 
         Args:
             layers: the model's prunable layers.
-            weights: the model's weights, to put candidates on.
-            errors: reconstruction error by the name of its calibration set; the main one's name is empty.
-            journal: what was measured before.
-            pattern: the target; the measurements of one N:M pattern serve no other.
+            weights: applies candidates to the model.
+            divergences: divergence by the name of its calibration set; the name of the main set is empty.
+            journal: earlier measurements.
+            pattern: the target; measurements of one N:M pattern are not used for another.
         """
         self._layers = layers
         self._weights = weights
-        self._errors = errors
+        self._divergences = divergences
         self._journal = journal
         self._target = pattern.fraction
-        # The same numbers of weights fall in another order in groups than in rows.
+        # The same counts give other masks in groups than in rows.
         self._grouping = str(pattern) if pattern.is_structured else "rows"
-        # For each key the sequences whose seconds this search has counted.
+        # Number of sequences whose seconds this search has counted, by key.
         self._counted: dict[str, int] = {}
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
-        """All errors by name, ``sparsity_distance``, and ``seconds``.
+        """All divergences by name, ``sparsity_distance``, and ``seconds``.
 
-        Only the sequences are run that no search has measured the candidate on, and no sequence's seconds are counted
-        twice in one search: a candidate that is promoted to twice the tokens costs the second half.
+        Only sequences that are not in the journal are run. The seconds of a sequence are counted once in a search, so
+        a candidate that is promoted to twice the tokens costs the second half only.
         """
         seconds = 0.0
-        errors: dict[str, float] = {}
-        for name, error in self._errors.items():
+        values: dict[str, float] = {}
+        for name, divergence in self._divergences.items():
             key = self._key(candidate, name)
-            known = self._journal.get(key) or {}
-            done = len(known.get("seconds", []))
+            measurement = self._journal.get(key) or {}
+            done = len(measurement.get("seconds", []))
             if done < sequences:
                 started = time.perf_counter()
                 self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
-                each = error.measure_each(done, sequences - done)
-                known = self._keep(key, known, each, time.perf_counter() - started)
+                distances = divergence.measure_sequences(done, sequences - done)
+                measurement = self._append(key, measurement, distances, time.perf_counter() - started)
             counted = self._counted.get(key, 0)
-            seconds += sum(known["seconds"][counted:sequences])
+            seconds += sum(measurement["seconds"][counted:sequences])
             self._counted[key] = max(counted, sequences)
-            each = [{which: known[which][index] for which in error.divergences} for index in range(sequences)]
-            errors |= {objective_name(which, name): value for which, value in over_sequences(each).items()}
+            distances = [{kind: measurement[kind][i] for kind in divergence.divergences} for i in range(sequences)]
+            values |= {objective_name(kind, name): value for kind, value in combine_sequences(distances).items()}
         distance = abs(candidate.achieved_sparsity - self._target)
-        return {**errors, "seconds": seconds, "sparsity_distance": distance}
+        return {**values, "seconds": seconds, "sparsity_distance": distance}
 
     def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
-        """Cost of one more pruned weight in each layer (``sensitivity.marginal_costs``), and the seconds it took.
+        """Cost of one more pruned weight in each layer (``sensitivity.marginal_costs``), and the seconds.
 
-        On the first sequences the pass measures the candidate too, so that ``measure`` then has nothing to do.
+        On the first sequences, the same pass also evaluates the candidate, which ``measure`` then need not repeat.
         """
         key = measurement_key("marginal costs", self._grouping, candidate.key, first, count)
-        known = self._journal.get(key)
-        if known is None:
+        measurement = self._journal.get(key)
+        if measurement is None:
             started = time.perf_counter()
             self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
-            costs, each = marginal_costs(self._weights, self._errors[""], self._layers, first, count)
+            costs, distances = marginal_costs(self._weights, self._divergences[""], self._layers, first, count)
             if first == 0:
-                own = self._key(candidate, "")
-                measured = self._journal.get(own) or {}
-                self._keep(own, measured, each[len(measured.get("seconds", [])) :], 0.0)
-            known = {"costs": costs, "seconds": [time.perf_counter() - started]}
-            self._journal.put(key, known)
-        return known["costs"], known["seconds"][0]
+                candidate_key = self._key(candidate, "")
+                earlier = self._journal.get(candidate_key) or {}
+                self._append(candidate_key, earlier, distances[len(earlier.get("seconds", [])) :], 0.0)
+            measurement = {"costs": costs, "seconds": [time.perf_counter() - started]}
+            self._journal.put(key, measurement)
+        return measurement["costs"], measurement["seconds"][0]
 
     def _key(self, candidate: Candidate, name: str) -> str:
-        """What identifies a candidate's measurements on one set of search tokens in the journal."""
-        divergences = ",".join(self._errors[name].divergences)
+        """The journal key of a candidate's measurements on one set of search tokens."""
+        divergences = ",".join(self._divergences[name].divergences)
         return measurement_key(self._grouping, candidate.key, name, divergences)
 
-    def _keep(self, key: str, known: Measurement, each: list[dict[Divergence, float]], seconds: float) -> Measurement:
-        """Add what was measured on further sequences to what is known of the ones before, in one record."""
-        for distances in each:
-            values = {**{str(name): value for name, value in distances.items()}, "seconds": seconds / len(each)}
-            known = {name: [*known.get(name, []), value] for name, value in values.items()}
-        if each:
-            self._journal.put(key, known)
-        return known
+    def _append(
+        self, key: str, measurement: Measurement, distances: list[dict[Divergence, float]], seconds: float
+    ) -> Measurement:
+        """Append the distances of further sequences to a measurement, in one record of the journal."""
+        for of_sequence in distances:
+            values = {**{str(kind): value for kind, value in of_sequence.items()}, "seconds": seconds / len(distances)}
+            measurement = {name: [*measurement.get(name, []), value] for name, value in values.items()}
+        if distances:
+            self._journal.put(key, measurement)
+        return measurement

@@ -1,4 +1,4 @@
-"""How sure a search is: its recipe beside Wanda on calibration sequences that the search never saw."""
+"""Compare the searched recipe with Wanda on held-out calibration sequences."""
 
 import math
 import statistics
@@ -11,8 +11,8 @@ from optishear.divergence.model_divergence import ModelDivergence
 from optishear.search_space.candidate import Candidate
 from optishear.searching.masked_weights import MaskedWeights
 
-# More would tell more and cost two forward passes each.
-MOST_SEQUENCES = 8
+# More sequences reduce the standard error, but each costs two forward passes.
+MAXIMUM_SEQUENCES = 8
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Confirmation:
     """A paired comparison on held-out sequences.
 
     Attributes:
-        sequences: how many.
+        sequences: number of sequences.
         kl: mean KL divergence of the chosen candidate from the dense model, in nats per token.
-        reference_kl: the same for Wanda.
-        standard_error: of the mean difference between the two over the sequences, in nats per token.
+        reference_kl: mean KL divergence of Wanda.
+        standard_error: standard error of the mean difference over the sequences, in nats per token.
     """
 
     sequences: int
@@ -33,24 +33,24 @@ class Confirmation:
 
     @property
     def gain(self) -> float:
-        """By how much the candidate is nearer to the dense model than Wanda, in nats per token."""
+        """Wanda's divergence minus the candidate's, in nats per token; positive if the candidate is better."""
         return self.reference_kl - self.kl
 
     @property
     def within_noise(self) -> bool:
-        """Whether the two cannot be told apart."""
+        """Whether the difference is at most two standard errors, or not finite."""
         return not math.isfinite(self.gain) or abs(self.gain) <= 2 * self.standard_error
 
     @property
     def sentence(self) -> str:
-        """What it says, for a person."""
+        """The result in one sentence."""
         if self.within_noise:
             verdict = "which is within the noise"
         else:
             errors = abs(self.gain) / max(self.standard_error, 1e-12)
             verdict = f"{'better' if self.gain > 0 else 'worse'} by {errors:.0f} standard errors"
         return (
-            f"On {self.sequences} sequences that the search never saw, its divergence is {self.kl:.3f} against Wanda's "
+            f"On {self.sequences} held-out sequences, its divergence is {self.kl:.3f} and Wanda's "
             f"{self.reference_kl:.3f} (difference ± {self.standard_error:.3f}), {verdict}."
         )
 
@@ -62,22 +62,22 @@ class HeldOut:
         """Compute the dense outputs.
 
         Args:
-            model: dense at this moment.
-            tokens: [sequences, length] that nothing in the search looks at; fewer than two cannot tell anything.
+            model: the model with dense weights.
+            tokens: [sequences, length] that the search does not use; with fewer than two there is no comparison.
             batch_size: sequences per forward pass.
         """
-        tokens = tokens[:MOST_SEQUENCES]
-        self._error = ModelDivergence(model, tokens, ("kl",), batch_size) if len(tokens) > 1 else None
+        tokens = tokens[:MAXIMUM_SEQUENCES]
+        self._divergence = ModelDivergence(model, tokens, ("kl",), batch_size) if len(tokens) > 1 else None
 
     def compare(self, weights: MaskedWeights, chosen: Candidate, reference: Candidate) -> Confirmation | None:
-        """Measure both candidates on the same sequences; ``None`` where there are too few."""
-        if self._error is None:
+        """Measure both candidates on the same sequences; ``None`` if there are too few."""
+        if self._divergence is None:
             return None
         divergences = []
         for candidate in (chosen, reference):
             weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
-            divergences.append([each["kl"] for each in self._error.measure_each()])
-        differences = [theirs - ours for ours, theirs in zip(*divergences, strict=True)]
+            divergences.append([distances["kl"] for distances in self._divergence.measure_sequences()])
+        differences = [wanda - candidate for candidate, wanda in zip(*divergences, strict=True)]
         finite = all(math.isfinite(difference) for difference in differences)
         return Confirmation(
             sequences=len(differences),

@@ -1,4 +1,4 @@
-"""The model's weights under one candidate after another, changed in place and restored at the end."""
+"""Apply candidates to a model's weights in place, and restore the dense weights at the end."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from optishear.models.layers import PrunableLayer
 from optishear.pattern import Pattern
 from optishear.statistics.statistics import Statistics
 
-# Weights that one thread prunes at a time: their scores (2 MiB) stay in its caches, and they outweigh the handing over.
+# Weights that one thread prunes at a time: their scores (2 MiB) stay in its caches.
 WEIGHTS_PER_BLOCK = 2**19
 
 
@@ -37,11 +37,11 @@ class _Layer:
 
 
 class MaskedWeights:
-    """A context in which candidates are applied to a model; leaving it restores the dense weights.
+    """A context manager that applies candidates to a model and restores the dense weights on exit.
 
-    One copy of the prunable weights is kept. A layer is touched only when its metric or its count changed. When
-    a layer keeps its metric and only the count changes, its ranks are computed once and kept (2 bytes a weight,
-    as far as the memory budget goes), after which a mask is one comparison.
+    It holds one copy of the prunable weights. A layer is written only if its metric or its count changed. If only the
+    count changes, the ranks of the layer are computed once and cached (2 bytes per weight, within the memory budget);
+    a mask is then one comparison.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class MaskedWeights:
 
         Args:
             layers: the model's prunable layers.
-            statistics: taken on the dense model.
+            statistics: statistics of the dense model.
             pattern: the pattern of all candidates.
-            memory_budget: bytes that the rank cache may take.
+            memory_budget: limit of the rank cache in bytes.
         """
         self.pattern = pattern
         self.memory_budget = memory_budget
@@ -78,17 +78,17 @@ class MaskedWeights:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the dense weights back."""
+        """Restore the dense weights."""
         for layer in self._layers:
             layer.layer.module.weight.copy_(layer.original)
             layer.applied = None
 
     @torch.no_grad()
     def apply(self, metrics: list[MetaMetric | PowerMetric], pruned_per_row: list[int]) -> int:
-        """Prune each layer by its metric and its count, from the dense weights.
+        """Prune the dense weights of each layer by its metric and its count.
 
         Returns:
-            The number of layers that had to be touched.
+            The number of layers that were written.
         """
         changes = [
             self._change(layer, metric, count)
@@ -107,22 +107,22 @@ class MaskedWeights:
 
     @torch.no_grad()
     def mean_near_threshold(self, index: int, gradient: Tensor, band: float) -> float:
-        """Mean of -gradient * dense weight over the weights of a layer that are next to its threshold.
+        """Mean of -gradient * dense weight over the weights of a layer near its threshold.
 
         Args:
-            index: the layer's place.
+            index: index of the layer.
             gradient: [out, in].
-            band: half-width of the neighbourhood, as a share of the row length.
+            band: half-width of the neighbourhood in ranks, as a fraction of the row length.
         """
         layer = self._layers[index]
         if layer.applied is None or layer.metric is None:
-            raise RuntimeError("no candidate is on the weights")
+            raise RuntimeError("no candidate is applied to the weights")
         key, count = layer.applied
         inputs = gradient.shape[1]
         width = max(2, int(band * inputs))
         if layer.ranks is None or layer.ranks_of != key:
             ranks = self._compute_ranks(layer, layer.metric)
-            # Who asks for the costs is about to change the counts.
+            # The caller changes the counts next and needs these ranks again.
             layer.ranks_of = key
         else:
             ranks = layer.ranks
@@ -130,13 +130,13 @@ class MaskedWeights:
         weights = torch.empty_like(layer.original)
         masked(layer.original, near, weights)
         total = torch.dot(gradient.flatten().float(), weights.flatten().float())
-        # Each rank is there once in every row.
+        # Every row has each rank once.
         columns = min(count + width, inputs) - max(count - width, 0)
         return -float(total) / max(1, columns * len(gradient))
 
     @torch.no_grad()
     def _prune(self, change: "_Change", rows: slice) -> None:
-        """Write some rows of a layer: the mask by one comparison where ranks are kept, else by a selection."""
+        """Write some rows of a layer: the mask by one comparison if ranks are cached, otherwise by a selection."""
         layer = change.layer
         if change.scores is None:
             assert layer.ranks is not None
@@ -152,7 +152,7 @@ class MaskedWeights:
         masked(layer.original[rows], mask, layer.layer.module.weight.detach()[rows])
 
     def _change(self, layer: _Layer, metric: MetaMetric | PowerMetric, count: int) -> "_Change":
-        """What a layer's change needs; ranks are kept if only its count changes and the budget allows."""
+        """The change of a layer; its ranks are cached if only its count changes and the budget allows it."""
         key = metric_key(metric)
         if layer.ranks is not None and layer.ranks_of == key:
             return _Change(layer, metric, key, count, scores=None, keeps_ranks=True)
@@ -162,7 +162,7 @@ class MaskedWeights:
         return _Change(layer, metric, key, count, layer.scores(metric), keeps_ranks)
 
     def _compute_ranks(self, layer: _Layer, metric: MetaMetric | PowerMetric) -> Tensor:
-        """The ranks of a layer, in the room that is kept for them where there is one."""
+        """The ranks of a layer, written to its cache if it has one."""
         ranks = layer.ranks if self._has_room_for_ranks(layer) else empty_ranks(layer.original)
         assert ranks is not None
         scores = layer.scores(metric)
@@ -174,19 +174,19 @@ class MaskedWeights:
         return ranks
 
     def _has_room_for_ranks(self, layer: _Layer) -> bool:
-        """Whether the layer has, or now gets, memory for its ranks."""
+        """Whether the layer has memory for its ranks; allocates it if the budget allows it."""
         if layer.ranks is None:
-            room = empty_ranks(layer.original)
-            if self.rank_cache_bytes + room.nbytes > self.memory_budget:
+            ranks = empty_ranks(layer.original)
+            if self.rank_cache_bytes + ranks.nbytes > self.memory_budget:
                 return False
-            layer.ranks = room
-            self.rank_cache_bytes += room.nbytes
+            layer.ranks = ranks
+            self.rank_cache_bytes += ranks.nbytes
         return True
 
 
 @dataclass(frozen=True)
 class _Change:
-    """A layer that gets another mask: from its ranks as they are kept (no scores), or from scores."""
+    """A new mask of a layer, from its cached ranks (without scores) or from scores."""
 
     layer: _Layer
     metric: MetaMetric | PowerMetric
@@ -196,17 +196,16 @@ class _Change:
     keeps_ranks: bool
 
     def done(self) -> None:
-        """Note what is on the layer now."""
+        """Record the mask that the layer has now."""
         self.layer.applied, self.layer.metric = (self.key, self.count), self.metric
         if self.keeps_ranks:
             self.layer.ranks_of = self.key
 
 
 def masked(original: Tensor, mask: Tensor, out: Tensor) -> None:
-    """Write a weight to ``out`` with zeros where the mask is False, whatever the weight holds there.
+    """Write a weight to ``out`` with zeros where the mask is False, even where the weight is not finite.
 
-    The bits of what is kept are taken by a bitwise and, several times faster on a CPU than a product of a 16-bit
-    float with a boolean.
+    A bitwise and on the CPU is several times faster than the product of a 16-bit float with a boolean.
 
     Args:
         original: [out, in], any floating dtype.
@@ -219,9 +218,9 @@ def masked(original: Tensor, mask: Tensor, out: Tensor) -> None:
 
 
 def _row_blocks(weight: Tensor) -> list[slice]:
-    """Rows of a layer that are pruned at a time: on a CPU by one thread and in its caches, else all.
+    """Slices of rows to prune at a time: on a CPU as many as fit a thread's caches, otherwise all.
 
-    Whole multiples of 64, as ``LayerScores`` asks for.
+    Their lengths are multiples of 64, which ``LayerScores`` requires.
     """
     height = len(weight) if weight.device.type != "cpu" else max(1, WEIGHTS_PER_BLOCK // weight.shape[1] // 64) * 64
     return [slice(start, start + height) for start in range(0, len(weight), height)]

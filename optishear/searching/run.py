@@ -1,4 +1,4 @@
-"""One search as it runs: stages of rounds of generations, and the trials that they make."""
+"""Run a search: its phases, their rounds, and the generations of a round."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,23 +17,23 @@ from optishear.searching.algorithms.registry import algorithm_for
 from optishear.searching.choice import choose
 from optishear.searching.descent import RatioDescent
 from optishear.searching.evaluator import Evaluator
-from optishear.searching.rounds import Round, plan_rounds, plan_stages
+from optishear.searching.rounds import Round, plan_phases, plan_rounds
 from optishear.searching.trials import Trial, best_first
 
 Progress = Callable[[list[Trial]], None]
 
-# However short its time is, a round judges so many of the genomes that it begins with. On a slow machine the named
-# metrics alone may take all of a short round, and what the rounds before have found would be forgotten.
-FEWEST_JUDGED = 3
-# A stage in which this many generations in a row bring nothing that was not evaluated before has run dry.
+# A round evaluates at least this many of its start genomes, however short its time is. On a slow machine the named
+# metrics alone can take the time of a round, and the results of the previous rounds would be lost.
+MINIMUM_TRIALS = 3
+# A round ends after this many successive generations without a new candidate.
 PATIENCE = 20
 
 
 class SearchRun:
-    """The state of one search: its trials so far.
+    """The state of one search.
 
     Attributes:
-        trials: every evaluated candidate, in order.
+        trials: all evaluated candidates, in order.
     """
 
     def __init__(
@@ -59,35 +59,35 @@ class SearchRun:
         self._seen: dict[str, Trial] = {}
         self._objectives: list[str] = []
 
-    def all_stages(self) -> None:
-        """Search the metric, then the ratios under the best metric; or both at once."""
+    def run_phases(self) -> None:
+        """Search the metric, then the ratios with the best metric; or both together."""
         groups = ratio_groups(self._parameters, self._layers, self._pattern)
-        stages = plan_stages(self._parameters, bool(groups))
-        rounds = plan_rounds(self._parameters, stages)
-        found: list[Genome] = []
-        for stage in stages:
-            metrics = self._best_metrics() if stage in ("descent", "ratios") else {}
-            space = search_space(stage, self._parameters, self._layers, self._pattern, metrics)
-            known = [metrics] if metrics else [{"all": metric} for metric in NAMED.values()]
-            start = [*found, *(genome for genome in map(space.encode, known) if genome is not None)]
-            for plan in (each for each in rounds if each.stage == stage):
-                start = self._descend(plan, space) if stage == "descent" else self._round(plan, space, start)
-            # A sweep and a descent are there to find where the next stage starts.
-            found = start if stage in ("sweep", "descent") else []
+        phases = plan_phases(self._parameters, bool(groups))
+        rounds = plan_rounds(self._parameters, phases)
+        promoted: list[Genome] = []
+        for phase in phases:
+            metrics = self._best_metrics() if phase in ("descent", "ratios") else {}
+            space = search_space(phase, self._parameters, self._layers, self._pattern, metrics)
+            start_metrics = [metrics] if metrics else [{"all": metric} for metric in NAMED.values()]
+            start = [*promoted, *(genome for genome in map(space.encode, start_metrics) if genome is not None)]
+            for plan in (plan for plan in rounds if plan.phase == phase):
+                start = self._descend(plan, space) if phase == "descent" else self._round(plan, space, start)
+            # A coordinate search and a descent give the start of the next phase.
+            promoted = start if phase in ("coordinates", "descent") else []
 
     def last_round(self) -> list[Trial]:
-        """The trials that were judged on the most tokens."""
+        """The trials that were evaluated on the most tokens."""
         most = max(trial.sequences for trial in self.trials)
         return [trial for trial in self.trials if trial.sequences == most]
 
     def _round(self, plan: Round, space: Space, start: list[Genome]) -> list[Genome]:
-        """Run one round; returns the genomes that it promotes, the best first."""
+        """Run one round; returns the genomes to promote, the best first."""
         begin = len(self.trials)
         for name, metric in NAMED.items():
             self._evaluate(make_candidate(self._layers, self._pattern, {"all": metric}), plan, name)
         first = len(self.trials)
         genomes: dict[int, Genome] = {}
-        algorithm = algorithm_for(self._parameters.algorithm, plan.stage)(
+        algorithm = algorithm_for(self._parameters.algorithm, plan.phase)(
             space, start, len(self._objective_names()), self._parameters.population, self._seed + plan.index
         )
         idle = 0
@@ -97,22 +97,22 @@ class SearchRun:
                 if not asked:
                     break
                 before = len(self.trials)
-                told = []
+                objectives = []
                 for genome in asked:
-                    if self._spent(plan, begin, first, min(len(start), FEWEST_JUDGED)):
-                        self._tell_generation()
+                    if self._spent(plan, begin, first, min(len(start), MINIMUM_TRIALS)):
+                        self._report_generation()
                         return self._promoted(genomes, first)
                     trial = self._evaluate(space.decode(genome), plan)
                     genomes[trial.number] = genome
-                    told.append(list(trial.objectives.values()))
+                    objectives.append(list(trial.objectives.values()))
                     bar.update(len(self.trials) - first - bar.n)
-                algorithm.tell(asked, np.array(told))
+                algorithm.tell(asked, np.array(objectives))
                 idle = idle + 1 if len(self.trials) == before else 0
-                self._tell_generation()
+                self._report_generation()
         return self._promoted(genomes, first)
 
     def _descend(self, plan: Round, space: Space) -> list[Genome]:
-        """Move the ratios against their marginal costs; returns the best as genomes."""
+        """Move the ratios against their marginal costs; returns the genomes of the best trials."""
         first = len(self.trials)
         descent = RatioDescent(space.start_ratios(), space.group_sizes(), *space.ratio_bounds())
         spent = 0.0
@@ -124,11 +124,11 @@ class SearchRun:
                 batch = step % batches * plan.sequences
                 costs: list[float] = []
                 if batch == 0 and _progress(plan, step, spent) < 1:
-                    # On the sequences that it is judged on, the pass for the costs measures the candidate too.
+                    # On the search sequences, the pass for the costs also evaluates the candidate.
                     costs, seconds = self._evaluator.marginal_costs(candidate, batch, plan.sequences)
                     spent += seconds
                 spent += self._evaluate(candidate, plan).seconds
-                self._tell_generation()
+                self._report_generation()
                 progress = _progress(plan, step, spent)
                 if progress >= 1:
                     break
@@ -141,7 +141,7 @@ class SearchRun:
         return [space.encode_ratios(trial.candidate) for trial in best]
 
     def _evaluate(self, candidate: Candidate, plan: Round, name: str = "") -> Trial:
-        """Evaluate a candidate, unless this run has done so on the same tokens."""
+        """The trial of a candidate, which is evaluated once on the same tokens."""
         seen_key = f"{plan.sequences} {candidate.key}"
         if seen_key not in self._seen:
             measured = self._evaluator.measure(candidate, plan.sequences)
@@ -154,7 +154,7 @@ class SearchRun:
             ]
             self._seen[seen_key] = Trial(
                 number=len(self.trials),
-                stage="reference" if name else plan.stage,
+                phase="reference" if name else plan.phase,
                 round=plan.index,
                 name=name,
                 candidate=candidate,
@@ -172,41 +172,41 @@ class SearchRun:
 
     def _promoted(self, genomes: dict[int, Genome], first: int) -> list[Genome]:
         """The better quarter of what a round evaluated, at least four."""
-        known = [self.trials[number] for number in genomes]
+        trials = [self.trials[number] for number in genomes]
         count = max(4, (len(self.trials) - first) // 4)
-        return [genomes[trial.number] for trial in best_first(known)[:count]]
+        return [genomes[trial.number] for trial in best_first(trials)[:count]]
 
     def _best_metrics(self) -> dict[str, AnyMetric]:
         return choose(self.last_round(), self._pattern).trial.candidate.metrics
 
-    def _tell_generation(self) -> None:
+    def _report_generation(self) -> None:
         if self._on_generation is not None:
             self._on_generation(self.trials)
 
-    def _spent(self, plan: Round, begin: int, first: int, fewest: int) -> bool:
+    def _spent(self, plan: Round, begin: int, first: int, minimum: int) -> bool:
         """Whether a round's budget is used up.
 
         Args:
-            plan: the budget.
-            begin: first trial whose seconds count, that of a named metric.
-            first: first trial that counts.
-            fewest: trials that are made however long they take.
+            plan: the round, with its budget.
+            begin: number of the first trial whose seconds count, including the named metrics.
+            first: number of the first trial that counts.
+            minimum: number of trials to evaluate even if the time is over.
         """
-        made = len(self.trials) - first
-        if plan.trials is not None and made >= plan.trials:
+        count = len(self.trials) - first
+        if plan.trials is not None and count >= plan.trials:
             return True
         spent = sum(trial.seconds for trial in self.trials[begin:])
-        return plan.seconds is not None and made >= fewest and spent >= plan.seconds
+        return plan.seconds is not None and count >= minimum and spent >= plan.seconds
 
     @contextmanager
     def _bar(self, plan: Round, expected: int | None = None) -> "Iterator[tqdm[Any]]":
         limits = [limit for limit in (plan.trials, expected) if limit is not None]
-        label = f"search {plan.stage} ({plan.sequences} sequences)"
+        label = f"search {plan.phase} ({plan.sequences} sequences)"
         bar: tqdm[Any]
         with tqdm(total=min(limits, default=None), desc=label, unit="trial", disable=not self._progress) as bar:
             yield bar
 
 
 def _progress(plan: Round, step: int, spent: float) -> float:
-    """How much of a descent is over, from 0 to 1 or more, after some steps and seconds."""
+    """The finished share of a descent after some steps and seconds; can exceed 1."""
     return max(step / (plan.trials or 1), spent / plan.seconds if plan.seconds else 0.0)

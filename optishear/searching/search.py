@@ -1,4 +1,4 @@
-"""The search: from the named metrics to a recipe."""
+"""Search a recipe for one model."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -33,20 +33,20 @@ logger = logging.getLogger("optishear.searching")
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         recipe: the chosen recipe.
-        reason: why this one, and how sure it is, in sentences.
-        confirmed: its divergence on sequences that the search never saw; ``None`` where none were left.
-        front: all recipes of the Pareto front of the last round, the chosen one among them.
-        trials: every evaluated candidate (columns in ``trials.trials_table``).
-        rank_cache_bytes: what the ranks took that were kept for ratio-only trials.
+        reason: the reason of the choice, and its comparison with Wanda on held-out sequences, in sentences.
+        confirmation: that comparison in numbers; ``None`` if there were too few held-out sequences.
+        front: the recipes of the Pareto front of the last round, including the chosen one.
+        trials: all evaluated candidates (columns in ``trials.trials_table``).
+        rank_cache_bytes: size of the cached ranks.
     """
 
     recipe: Recipe
     reason: str
-    confirmed: Confirmation | None
+    confirmation: Confirmation | None
     front: list[Recipe]
     trials: pa.Table
     rank_cache_bytes: int
@@ -65,22 +65,22 @@ def run_search(
     progress: bool = True,
     batch_size: int = 4,
 ) -> SearchResult:
-    """Search the best recipe for a model in memory; the model is dense again afterwards.
+    """Search the best recipe for a model in memory; the dense weights are restored afterwards.
 
-    Deterministic for a seed. A search that was killed and is started again with the same journal asks for the
-    same candidates in the same order, takes from the journal what it had measured, and ends with the recipe of an
-    undisturbed search: a time budget counts the seconds that the measurements took when they were made.
+    Deterministic for a seed. A killed search that is restarted with the same journal evaluates the same candidates in
+    the same order, reads their measurements from the journal, and ends with the recipe of an uninterrupted search. A
+    time budget counts the recorded seconds of these measurements.
 
     Args:
         model: the dense model.
-        calibrations: search tokens by name; the main set's name is the empty string.
-        statistics: taken on the dense model.
-        parameters: what is searched, and for how long.
+        calibrations: search tokens by name; the name of the main set is empty.
+        statistics: statistics of the dense model.
+        parameters: parameters of the search.
         pattern: the target.
-        seed: decides every random choice.
-        journal: file of measurements, shared by all searches on this model and these calibrations.
-        origin: where the recipe comes from, kept in it.
-        on_generation: called with all trials so far after every generation.
+        seed: seed of all random choices.
+        journal: file of measurements, used by all searches on this model and these calibrations.
+        origin: provenance to store in the recipe.
+        on_generation: called with all trials so far after each generation.
         progress: show a progress bar.
         batch_size: sequences per forward pass.
 
@@ -91,32 +91,33 @@ def run_search(
     check_pattern(pattern, layers)
     check_sequences(parameters, calibrations)
     main = calibrations[""].tokens
-    fitted_on = main[fitting_sequences(parameters, len(main))]
-    errors = {
+    fitting_tokens = main[fitting_sequences(parameters, len(main))]
+    descent_sequences = gradient_sequences(parameters, calibrations[""])
+    divergences = {
         name: ModelDivergence(
             model,
-            each.tokens[: gradient_sequences(parameters, each) if not name else parameters.search_sequences],
+            calibration.tokens[: parameters.search_sequences if name else descent_sequences],
             tuple(parameters.divergences),
             batch_size,
             measured=parameters.search_sequences,
         )
-        for name, each in calibrations.items()
+        for name, calibration in calibrations.items()
     }
     budget = memory_budget(parameters, layers)
-    seen = len(errors[""].tokens)
+    first_held_out = len(divergences[""].tokens)
     if parameters.reconstructed_finalists:
-        seen = max(seen, parameters.search_sequences + len(fitted_on))
-    held_out = HeldOut(model, main[seen:], batch_size)
-    measured = Journal(journal)
+        first_held_out = max(first_held_out, parameters.search_sequences + len(fitting_tokens))
+    held_out = HeldOut(model, main[first_held_out:], batch_size)
+    measurements = Journal(journal)
     with MaskedWeights(layers, statistics, pattern, budget) as weights:
-        evaluator = CandidateEvaluator(layers, weights, errors, measured, pattern)
-        run = SearchRun(evaluator, layers, parameters, pattern, seed, len(errors[""].tokens), on_generation, progress)
-        run.all_stages()
+        evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern)
+        run = SearchRun(evaluator, layers, parameters, pattern, seed, descent_sequences, on_generation, progress)
+        run.run_phases()
         trials, choice = run.trials, choose(run.last_round(), pattern)
         if parameters.reconstructed_finalists:
-            finalists = Finalists(model, weights, statistics, errors, fitted_on, measured, pattern)
+            finalists = Finalists(model, weights, statistics, divergences, fitting_tokens, measurements, pattern)
             choice = finalists.choose(choice, run.last_round(), parameters.reconstructed_finalists)
-            trials = [finalists.judged.get(trial.number, trial) for trial in trials]
+            trials = [finalists.evaluated.get(trial.number, trial) for trial in trials]
         facts = {
             **(origin or {}),
             "algorithm": parameters.algorithm,
@@ -126,37 +127,38 @@ def run_search(
         }
         logger.info("rank cache: %.0f of at most %.0f MiB", weights.rank_cache_bytes / 2**20, budget / 2**20)
         wanda = make_candidate(layers, pattern, {"all": WANDA})
-        confirmed = held_out.compare(weights, choice.trial.candidate, wanda)
-        if confirmed is not None:
-            # Finalists are chosen for what reconstruction makes of them, several sets for more than the one held out.
-            masks_decide = (
-                not parameters.reconstructed_finalists and len(errors) == 1 and "kl" in parameters.divergences
+        confirmation = held_out.compare(weights, choice.trial.candidate, wanda)
+        if confirmation is not None:
+            # The comparison is one of masks on one calibration set. It does not apply to reconstructed finalists, nor
+            # to a choice over several sets.
+            applies = (
+                not parameters.reconstructed_finalists and len(divergences) == 1 and "kl" in parameters.divergences
             )
-            choice = replace(choice, reason=f"{choice.reason} {confirmed.sentence}")
-            if masks_decide:
-                choice = confirm(choice, confirmed, run.last_round(), pattern)
+            choice = replace(choice, reason=f"{choice.reason} {confirmation.sentence}")
+            if applies:
+                choice = confirm(choice, confirmation, run.last_round(), pattern)
         result = search_result(trials, choice, pattern, facts, weights.rank_cache_bytes)
-        return replace(result, confirmed=confirmed)
+        return replace(result, confirmation=confirmation)
 
 
 def check_sequences(parameters: SearchParameters, calibrations: dict[str, CalibrationSet]) -> None:
-    """Refuse to judge on more sequences than there are.
+    """Check that each calibration set has enough sequences.
 
     Raises:
-        InputError: naming the set that is too small.
+        InputError: if a set is too small.
     """
-    for name, each in calibrations.items():
-        if len(each.tokens) < parameters.search_sequences:
+    for name, calibration in calibrations.items():
+        if len(calibration.tokens) < parameters.search_sequences:
             raise InputError(
-                f"search_sequences is {parameters.search_sequences}, but the calibration set {name or each.source!r} "
-                f"has {len(each.tokens)} sequences; lower it or raise sequences."
+                f"search_sequences is {parameters.search_sequences}, but the calibration set "
+                f"{name or calibration.source!r} has {len(calibration.tokens)} sequences; lower it or raise sequences."
             )
 
 
 def gradient_sequences(parameters: SearchParameters, calibration: CalibrationSet) -> int:
-    """How many sequences the descent goes through, whole batches of ``search_sequences``, in turn.
+    """Number of sequences of the descent, in whole batches of ``search_sequences``.
 
-    A quarter of the calibration is left to judge the result on.
+    At least a quarter of the calibration is held out.
     """
     if not parameters.descent_steps or parameters.ratio_scope == "none":
         return parameters.search_sequences
@@ -165,7 +167,7 @@ def gradient_sequences(parameters: SearchParameters, calibration: CalibrationSet
 
 
 def memory_budget(parameters: SearchParameters, layers: list[PrunableLayer]) -> float:
-    """Bytes for rank caches: the parameter, else a quarter of what is free on the weights' device."""
+    """Limit of the rank caches in bytes; by default a quarter of the free memory of the weights' device."""
     if parameters.memory_budget is not None:
         return parameters.memory_budget * 2**30
     return free_memory(layers[0].module.weight.device) / 4
@@ -178,7 +180,7 @@ def search_result(
     origin: dict[str, object],
     rank_cache_bytes: int,
 ) -> SearchResult:
-    """What a search found, from its trials and the choice among them."""
+    """The result of a search, from its trials and the choice among them."""
     recipes = []
     for index, trial in enumerate(choice.front):
         name = trial.name or f"front-{index:02d}"

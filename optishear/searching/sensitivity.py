@@ -1,9 +1,8 @@
-"""What one more pruned weight would cost in each layer: the gradient that the ratio search starts from.
+"""Marginal cost of pruning in each layer: the gradient of the descent on the ratios.
 
-A first-order estimate, at the pruned model itself: for the weights next to a layer's threshold, the mean of
--(dE/dW) * W, with E the KL divergence from the dense model and W the dense weight. Where it is large, weights
-that were just pruned should come back; where it is small, more can go. One backward pass gives it for all layers,
-where finite differences would take one forward pass for each.
+A first-order estimate at the pruned model: the mean of -(dE/dW) * W over the weights near a layer's threshold, with E
+the KL divergence from the dense model and W the dense weight. Where it is large, fewer weights should be pruned; where
+it is small, more. One backward pass gives the estimate for all layers; finite differences need a forward pass for each.
 """
 
 from collections.abc import Callable
@@ -14,27 +13,27 @@ from optishear.divergence.model_divergence import Divergence, ModelDivergence
 from optishear.models.layers import PrunableLayer, by_parameter
 from optishear.searching.masked_weights import MaskedWeights
 
-# Weights within this share of the row length of the threshold, on either side, stand for the next to change.
+# Half-width of the neighbourhood of the threshold, in ranks, as a fraction of the row length.
 BAND = 0.04
 
 
 def marginal_costs(
-    weights: MaskedWeights, error: ModelDivergence, layers: list[PrunableLayer], first: int, count: int
+    weights: MaskedWeights, divergence: ModelDivergence, layers: list[PrunableLayer], first: int, count: int
 ) -> tuple[list[float], list[dict[Divergence, float]]]:
-    """Cost of pruning one more weight of each layer, for the candidate that is on the weights now.
+    """Cost of pruning one more weight of each layer, for the candidate applied to the weights.
 
-    No gradient of a whole model is ever held: each layer's is reduced to one number as soon as it is there.
+    The gradient of each layer is reduced to one number when it is computed, so that memory holds one at a time.
 
     Args:
-        weights: holds the candidate.
-        error: dense targets of the tokens to measure on.
+        weights: the weights with the candidate applied.
+        divergence: divergence on the search tokens.
         layers: the prunable layers.
         first: first sequence.
         count: number of sequences.
 
     Returns:
-        One number per layer: the rise of the mean KL divergence, in nats, per weight. And the distances of each
-        sequence, as ``ModelDivergence.backward`` gives them.
+        One number per layer, the increase of the mean KL divergence per weight in nats; and the distances of each
+        sequence, as returned by ``ModelDivergence.backward``.
     """
     costs = [0.0] * len(layers)
     grouped = by_parameter(layers)
@@ -43,14 +42,14 @@ def marginal_costs(
         for parameter, members in grouped.items():
             parameter.requires_grad_(True)
             handles.append(parameter.register_post_accumulate_grad_hook(_reducer(costs, members, weights)))
-        measured = error.backward(first, count)
+        distances = divergence.backward(first, count)
     finally:
         for handle in handles:
             handle.remove()
         for parameter in grouped:
             parameter.requires_grad_(False)
             parameter.grad = None
-    return costs, measured
+    return costs, distances
 
 
 def _reducer(

@@ -1,4 +1,4 @@
-"""Trials: the candidates that were evaluated, as records, as a front, and as a Parquet table."""
+"""Trials: the evaluated candidates, their Pareto front, and their Parquet table."""
 
 import json
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ class Trial:
     """One evaluated candidate.
 
     Attributes:
-        number: its place in the order of evaluation, from 0.
-        stage: ``metric``, ``ratios`` or ``joint``: what was searched; ``reference`` for the named metrics.
-        round: the selection round, from 0 over the whole search.
-        name: of a named metric, else empty.
-        candidate: what was evaluated.
-        sequences: how many search sequences it was judged on; values compare only where this is equal.
-        objectives: value by objective name, in the order of optimisation; smaller is better.
-        measured: every measured value by name, the objectives' among them.
-        seconds: what the measurement cost when it was made.
+        number: index in the order of evaluation, from 0.
+        phase: phase of the search (``rounds.Round.phase``); ``reference`` for the named metrics.
+        round: number of the round in the whole search, from 0.
+        name: name of a named metric, otherwise empty.
+        candidate: the evaluated candidate.
+        sequences: number of search sequences; only values on the same number are comparable.
+        objectives: value by objective name, in the order of the parameters; smaller is better.
+        measured: all measured values by name, including the objectives.
+        seconds: duration of the measurement.
     """
 
     number: int
-    stage: str
+    phase: str
     round: int
     name: str
     candidate: Candidate
@@ -44,7 +44,7 @@ def objective_matrix(trials: list[Trial]) -> NDArray[np.float64]:
 
 
 def pareto_front(trials: list[Trial]) -> list[Trial]:
-    """The trials that no other one dominates, by the first objective."""
+    """The non-dominated trials, sorted by the first objective."""
     if not trials:
         return []
     front = NonDominatedSorting().do(objective_matrix(trials), only_non_dominated_front=True)
@@ -52,7 +52,7 @@ def pareto_front(trials: list[Trial]) -> list[Trial]:
 
 
 def best_first(trials: list[Trial]) -> list[Trial]:
-    """Trials by non-dominated rank, then by the first objective; the order in which they are promoted."""
+    """Trials sorted by non-dominated rank, then by the first objective; the order of promotion."""
     if not trials:
         return []
     ordered: list[Trial] = []
@@ -63,14 +63,17 @@ def best_first(trials: list[Trial]) -> list[Trial]:
 
 
 def trials_table(trials: list[Trial], front: list[Trial], chosen: Trial) -> pa.Table:
-    """All trials as a table: one row each, one float64 column for each measured value."""
+    """All trials as a table: one row per trial, one float64 column per measured value.
+
+    The phase of a trial is in the column ``stage``.
+    """
     names = list(dict.fromkeys(name for trial in trials for name in trial.measured))
     on_front = {trial.number for trial in front}
     columns: dict[str, pa.Array] = {
         "trial": pa.array([trial.number for trial in trials], pa.int32()),
         "round": pa.array([trial.round for trial in trials], pa.int32()),
         "sequences": pa.array([trial.sequences for trial in trials], pa.int32()),
-        "stage": pa.array([trial.stage for trial in trials]),
+        "stage": pa.array([trial.phase for trial in trials]),
         "name": pa.array([trial.name for trial in trials]),
         "metrics": pa.array(
             [json.dumps({k: m.model_dump() for k, m in trial.candidate.metrics.items()}) for trial in trials]

@@ -143,7 +143,7 @@ def _measure_search(
             # The first time a layer keeps its metric, its ranks are computed; the second time they are there.
             weights.apply(candidate.layer_metrics, fewer)
             measured["kept_masks"], _ = _timed(device, lambda: _apply(weights, candidate))
-        seconds, _ = _timed(device, error.measure_each)
+        seconds, _ = _timed(device, error.measure_sequences)
         measured["divergence"] = seconds / len(pair)
         for _ in range(2):  # the first backward pass allocates what the others use
             measured["marginal_costs"], _ = _timed(device, lambda: marginal_costs(weights, error, layers, 0, 1))

@@ -3,8 +3,8 @@
 from optishear.metrics.metric import NAMED
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
-from optishear.searching.held_out import MOST_SEQUENCES
-from optishear.searching.rounds import Round, plan_rounds, plan_stages
+from optishear.searching.held_out import MAXIMUM_SEQUENCES
+from optishear.searching.rounds import Round, plan_phases, plan_rounds
 from optishear.timing.speed import Speed
 
 
@@ -26,7 +26,7 @@ def search_seconds(
     divergence = sets * speed.per_sequence(speed.divergence, sequence_length)
     dense = speed.per_sequence(speed.dense_divergence, sequence_length)
     has_ratios = parameters.ratio_scope != "none" and not pattern.is_structured
-    rounds = plan_rounds(parameters, plan_stages(parameters, has_ratios))
+    rounds = plan_rounds(parameters, plan_phases(parameters, has_ratios))
     descends = parameters.descent_steps and has_ratios
     # Sequences that the descent goes through, in batches of those that candidates are evaluated on.
     batches = 1
@@ -41,7 +41,7 @@ def search_seconds(
         total += spent if plan.seconds is None else min(spent, plan.seconds)
     measured_on = parameters.search_sequences
     gradient = batches * measured_on
-    held_out = min(MOST_SEQUENCES, sequences - gradient)
+    held_out = min(MAXIMUM_SEQUENCES, sequences - gradient)
     # The dense distributions, and the result beside Wanda's on held-out sequences.
     total += (gradient + (sets - 1) * measured_on + held_out) * dense + 2 * held_out * divergence
     return total
@@ -52,11 +52,11 @@ def _round_seconds(speed: Speed, plan: Round, divergence: float, sequence_length
         return float("inf")
     assert speed.new_masks is not None
     kept = speed.kept_masks if speed.kept_masks is not None else speed.new_masks
-    if plan.stage == "descent":
+    if plan.phase == "descent":
         assert speed.marginal_costs is not None
         costs = plan.sequences * speed.per_sequence(speed.marginal_costs, sequence_length)
         # On the first of the batches the pass for the costs gives the divergence too.
         evaluated = plan.trials - -(-plan.trials // batches) + 1
         return plan.trials * (costs + kept) + evaluated * plan.sequences * divergence
-    masks = kept if plan.stage == "ratios" else speed.new_masks
+    masks = kept if plan.phase == "ratios" else speed.new_masks
     return plan.trials * (masks + plan.sequences * divergence)

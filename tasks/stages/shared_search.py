@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from optishear.searching.shared import Member, search_shared
 from optishear.searching.trials import Trial
+from optishear.searching.universal import Member, search_universal
 from tasks.engine.model_cache import take_model
 from tasks.engine.progress import show_progress
 from tasks.engine.stage import Stage
@@ -74,7 +74,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[st
             show(trials)
             log_best(trials)
 
-        result = search_shared(
+        result = search_universal(
             loaded,
             parameters,
             parameters.sparsity,

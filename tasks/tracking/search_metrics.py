@@ -49,7 +49,7 @@ class _Log:
         touched = []
         for trial in trials[self._seen :]:
             for objective, value in trial.objectives.items():
-                if trial.stage == "reference" or not math.isfinite(value):
+                if trial.phase == "reference" or not math.isfinite(value):
                     continue
                 series = f"best/{objective}/{trial.sequences}_sequences"
                 self._best[series] = min(value, self._best.get(series, value))

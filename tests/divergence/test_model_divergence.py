@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.divergence import model_divergence
-from optishear.divergence.model_divergence import ModelDivergence, over_sequences
+from optishear.divergence.model_divergence import ModelDivergence, combine_sequences
 from optishear.models.features import split_at_head
 from optishear.models.layers import prunable_layers
 from tiny import random_calibration, tiny_model
@@ -38,9 +38,9 @@ def soft_capped() -> PreTrainedModel:
     return model
 
 
-@pytest.mark.parametrize("kept_logits", [200, 20])
-def test_equal_to_whole_logits(family: str, kept_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_divergence, "KEPT_LOGITS", kept_logits)
+@pytest.mark.parametrize("likeliest_tokens", [200, 20])
+def test_equal_to_whole_logits(family: str, likeliest_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_divergence, "LIKELIEST_TOKENS", likeliest_tokens)
     monkeypatch.setattr(model_divergence, "TOKENS_PER_CHUNK", 13)
     model = tiny_model(family)
     error = ModelDivergence(model, TOKENS, ("kl", "frobenius"), batch_size=2)
@@ -52,11 +52,11 @@ def test_equal_to_whole_logits(family: str, kept_logits: int, monkeypatch: pytes
     assert measured["frobenius"] == pytest.approx(float((dense - pruned).norm()), rel=1e-4)
     log_p, log_q = dense.log_softmax(-1), pruned.log_softmax(-1)
     exact = float((log_p.exp() * (log_p - log_q)).sum(-1).mean())
-    if kept_logits > 128:
+    if likeliest_tokens > 128:
         assert measured["kl"] == pytest.approx(exact, rel=1e-4)
     else:
         # Merging the tail into one outcome can only lower the divergence.
-        kept = log_p.topk(kept_logits).indices
+        kept = log_p.topk(likeliest_tokens).indices
         p, q = log_p.exp().gather(-1, kept), log_q.exp().gather(-1, kept)
         tail_p, tail_q = 1 - p.sum(-1), 1 - q.sum(-1)
         merged = float(((p * (p / q).log()).sum(-1) + tail_p * (tail_p / tail_q).log()).mean())
@@ -78,12 +78,12 @@ def test_each_sequence_by_itself_and_all_together(family: str) -> None:
     error = ModelDivergence(model, TOKENS, ("kl", "frobenius"), batch_size=2)
     alone = [ModelDivergence(model, TOKENS[index : index + 1], ("kl", "frobenius")) for index in range(len(TOKENS))]
     damage(model)
-    each = error.measure_each()
+    each = error.measure_sequences()
     assert each == [{name: pytest.approx(value, rel=1e-5) for name, value in one.measure().items()} for one in alone]
-    assert error.measure_each(1, 3) == [
+    assert error.measure_sequences(1, 3) == [
         {name: pytest.approx(v, rel=1e-5) for name, v in one.items()} for one in each[1:4]
     ]
-    assert error.measure() == {name: pytest.approx(value, rel=1e-6) for name, value in over_sequences(each).items()}
+    assert error.measure() == {name: pytest.approx(value, rel=1e-6) for name, value in combine_sequences(each).items()}
 
 
 @pytest.mark.parametrize("tokens_per_backward", [24, 60, 2048])
@@ -97,18 +97,18 @@ def test_a_backward_pass_measures_what_it_goes_through(
     for layer in prunable_layers(model):
         layer.module.weight.requires_grad_(True)
     assert error.backward(0, 2) == [
-        {name: pytest.approx(value, rel=1e-5) for name, value in each.items()} for each in error.measure_each(0, 2)
+        {name: pytest.approx(value, rel=1e-5) for name, value in each.items()} for each in error.measure_sequences(0, 2)
     ]
     # Of the others no dense hidden states are kept.
     assert [set(each) for each in error.backward(2, 3)] == [{"kl"}] * 3
 
 
-@pytest.mark.parametrize("kept_logits", [200, 20, 1])
+@pytest.mark.parametrize("likeliest_tokens", [200, 20, 1])
 @pytest.mark.parametrize("make", [tiny_model, soft_capped])
 def test_the_gradient_is_that_of_automatic_differentiation(
-    make: Callable[[], PreTrainedModel], kept_logits: int, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[], PreTrainedModel], likeliest_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_divergence, "KEPT_LOGITS", kept_logits)
+    monkeypatch.setattr(model_divergence, "LIKELIEST_TOKENS", likeliest_tokens)
     monkeypatch.setattr(model_divergence, "TOKENS_PER_CHUNK", 13)
     monkeypatch.setattr(model_divergence, "TOKENS_PER_BACKWARD", 48)
     monkeypatch.setattr(model_divergence, "LOGITS_IN_CACHE", 400)
@@ -121,10 +121,10 @@ def test_the_gradient_is_that_of_automatic_differentiation(
     error.backward(1, 3)
     found = [weight.grad for weight in weights]
     log_q = model(TOKENS[1:4]).logits.log_softmax(-1)
-    kept = log_p.topk(min(kept_logits, 128)).indices
+    kept = log_p.topk(min(likeliest_tokens, 128)).indices
     p, q = (each.exp().gather(-1, kept) for each in (log_p, log_q))
     divergence = (p * (p / q).log()).sum(-1)
-    if kept_logits < 128:
+    if likeliest_tokens < 128:
         tail_p, tail_q = 1 - p.sum(-1), 1 - q.sum(-1)
         divergence = divergence + tail_p * (tail_p / tail_q).log()
     expected = torch.autograd.grad(divergence.mean(), weights)

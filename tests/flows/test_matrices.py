@@ -280,7 +280,7 @@ def test_cross_task_judges_each_recipe_on_each_text(
         (
             "cross-model",
             {"other_models": ["x={model}"], "universal": True, "sparsity_budget": "objective"},
-            "A search over several models needs sparsity_budget exact",
+            "A search for several models needs sparsity_budget exact",
         ),
         ("cross-model", {}, "A matrix over models needs at least two"),
         ("cross-model", {"other_models": ["{model}"]}, "Two models are named 'tiny-llama'"),

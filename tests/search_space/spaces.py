@@ -16,7 +16,7 @@ from tiny import tiny_model
 MODELS = {family: prunable_layers(tiny_model(family, layers=3)) for family in ("llama", "opt")}
 LAYERS = MODELS["llama"]
 
-STAGES = ("sweep", "metric", "descent", "ratios", "joint")
+STAGES = ("coordinates", "metric", "descent", "ratios", "joint")
 
 
 def make_space(stage: str = "joint", sparsity: str = "0.5", family: str = "llama", **parameters: Any) -> Space:

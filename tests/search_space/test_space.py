@@ -221,6 +221,6 @@ def test_what_has_genes_of_its_own() -> None:
             for metric_space, genes in (("meta", 4), ("power", 3)):
                 settings_ = {"metric_scope": scope, "ratio_scope": ratio_scope, "metric_space": metric_space}
                 assert make_space("joint", **settings_).size == genes * count + levels
-                assert make_space("sweep", **settings_).size == genes * count
+                assert make_space("coordinates", **settings_).size == genes * count
                 assert make_space("metric", **settings_).size == genes * count
                 assert make_space("ratios", **settings_).size == levels

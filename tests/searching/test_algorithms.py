@@ -13,11 +13,11 @@ from optishear.metrics.canonical import distinct_meta_metrics
 from optishear.metrics.metric import NAMED
 from optishear.search_space.space import Genome, Space
 from optishear.searching.algorithms.base import Algorithm, AlgorithmFactory
+from optishear.searching.algorithms.coordinate_search import META_PRESETS, PASSES, POWER_PRESETS, CoordinateSearch
 from optishear.searching.algorithms.registry import ALGORITHMS, algorithm_for
-from optishear.searching.algorithms.sweep import META_PRESETS, POWER_PRESETS, SWEEPS, Sweep
 from search_space.spaces import make_space
 
-EVERY: dict[str, AlgorithmFactory] = {**ALGORITHMS, "sweep": Sweep}
+EVERY: dict[str, AlgorithmFactory] = {**ALGORITHMS, "coordinates": CoordinateSearch}
 SMALLEST_POPULATION = 4
 SPACES: dict[str, Space] = {
     "meta": make_space("metric", "2:4", metric_space="meta", metric_scope="model"),
@@ -29,9 +29,9 @@ SPACES: dict[str, Space] = {
     ),
 }  # fmt: skip
 # What only some spaces have a meaning for.
-ONLY = {"exhaustive": ["meta"], "sweep": ["power by kind"]}
+ONLY = {"exhaustive": ["meta"], "coordinates": ["power by kind"]}
 CASES = [(name, space) for name in EVERY for space in ONLY.get(name, SPACES)]
-ENDS = ("exhaustive", "sweep")
+ENDS = ("exhaustive", "coordinates")
 
 Values = NDArray[np.float64]
 Generations = list[list[tuple[float, ...]]]
@@ -105,7 +105,7 @@ class TestEveryAlgorithm:
             assert np.all((genome >= 0) & (genome <= bounds.upper))
             assert np.array_equal(genome[~bounds.is_real], np.round(genome[~bounds.is_real]))
         # The first may be as long as what it begins with, and a sweep goes by scopes.
-        assert name == "sweep" or all(len(generation) <= population for generation in asked[1:])
+        assert name == "coordinates" or all(len(generation) <= population for generation in asked[1:])
         assert len(asked) == 5
 
     @pytest.mark.parametrize("more", [0, 12])
@@ -231,12 +231,12 @@ def test_exhaustive_leaves_ratios_to_nsga3_and_metrics_of_scopes_are_swept_first
     assert algorithm_for("exhaustive", "ratios") is ALGORITHMS["nsga3"]
     for name, algorithm in ALGORITHMS.items():
         assert algorithm_for(name, "metric") is algorithm
-        assert algorithm_for(name, "sweep") is Sweep
+        assert algorithm_for(name, "coordinates") is CoordinateSearch
 
 
 @pytest.mark.parametrize(("metric_space", "presets"), [("power", POWER_PRESETS), ("meta", META_PRESETS)])
 def test_a_sweep_keeps_the_best_preset_of_each_scope(metric_space: str, presets: list[Any]) -> None:
-    space = make_space("sweep", metric_space=metric_space, metric_scope="kind")
+    space = make_space("coordinates", metric_space=metric_space, metric_scope="kind")
     scopes = len(space.metric_scopes)
     encoded = [genome for preset in presets if (genome := space.encode({"all": preset})) is not None]
     assert len(encoded) == len(presets)
@@ -248,6 +248,6 @@ def test_a_sweep_keeps_the_best_preset_of_each_scope(metric_space: str, presets:
         # A distance to the target is zero for all.
         return np.stack([1.0 + wrong, np.zeros(len(genomes))], axis=1)
 
-    asked = ask_and_tell(make("sweep", space, [], objectives=2), wrong_scopes, 1000)
+    asked = ask_and_tell(make("coordinates", space, [], objectives=2), wrong_scopes, 1000)
     assert tuple(wished.flatten()) in [row for generation in asked for row in generation]
-    assert [len(generation) for generation in asked] == [len(presets)] * (1 + SWEEPS * scopes)
+    assert [len(generation) for generation in asked] == [len(presets)] * (1 + PASSES * scopes)

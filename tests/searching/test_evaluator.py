@@ -34,7 +34,7 @@ class Bench:
         statistics = collect_statistics(model, SETS[""], progress=False)
         self.weights = MaskedWeights(self.layers, statistics, self.pattern, 1e9)
         self.journal = journal
-        for name in ("measure_each", "backward"):
+        for name in ("measure_sequences", "backward"):
             method = getattr(ModelDivergence, name)
 
             def counting(error: ModelDivergence, first: int, count: int, method: object = method) -> object:

@@ -42,7 +42,7 @@ def test_the_best_after_reconstruction_is_chosen(sparsity: str) -> None:
     (chosen,) = [row for row in rows if row["chosen"]]
     assert chosen["reconstructed_kl"] == min(row["reconstructed_kl"] for row in rows)
     assert result.recipe.objectives["reconstructed_kl"] == chosen["reconstructed_kl"]
-    assert f"trial {chosen['trial']} is the best once the weights that stay are made anew" in result.reason
+    assert f"trial {chosen['trial']} is the best after reconstruction" in result.reason
     # All of them had better masks than whatever was not reconstructed.
     judged = {row["trial"] for row in rows}
     others = [row for row in result.trials.to_pylist() if row["sequences"] == 4 and row["trial"] not in judged]
@@ -75,9 +75,9 @@ def test_what_was_reconstructed_once_is_known(tmp_path: Path, monkeypatch: pytes
 def test_without_finalists_the_masks_decide() -> None:
     result = search()
     assert "reconstructed_kl" not in result.trials.column_names
-    assert "anew" not in result.reason
+    assert "reconstruction" not in result.reason
 
 
 def test_no_sequences_to_fit_on_is_one_sentence() -> None:
-    with pytest.raises(InputError, match="reconstructed_finalists is 2, but of 16 calibration sequences 12 judge"):
+    with pytest.raises(InputError, match=r"is 2, but no sequences .* of 16 calibration sequences, 12 evaluate"):
         search(reconstructed_finalists=2, search_sequences=12)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from optishear.search_space.space import Genome, Space
 from optishear.searching.algorithms.operators import (
-    LARGEST_SWITCH,
+    MAXIMUM_SWITCH,
     GenomeCrossover,
     GenomeMutation,
     GenomeProblem,
@@ -65,7 +65,7 @@ def test_mutation_keeps_the_total_of_the_levels_of_an_exact_budget(drawn: tuple[
     space, parents = drawn
     children = mutated(space, parents, seed)
     moves = np.abs(children - parents)[:, space.is_level]
-    assert np.all(moves <= 2 * LARGEST_SWITCH)
+    assert np.all(moves <= 2 * MAXIMUM_SWITCH)
     assert np.all((moves > 0).sum(axis=1) <= 4)
     if space.exact:
         assert np.array_equal(children[:, space.is_level].sum(axis=1), parents[:, space.is_level].sum(axis=1))

@@ -31,7 +31,7 @@ class Slow:
 def test_what_earlier_rounds_found_is_judged_in_the_last_however_short_it_is(algorithm: str, budget: str) -> None:
     parameters = SearchParameters(algorithm=algorithm, budget=budget, ratio_scope="none", search_sequences=4)
     run = SearchRun(Slow(), LAYERS, parameters, parse_pattern("2:4"), 0, 4, None, progress=False)
-    run.all_stages()
+    run.run_phases()
     last = run.last_round()
     assert {trial.sequences for trial in last} == {4}
     best_before = min(trial.objectives["kl"] for trial in run.trials)

@@ -187,7 +187,7 @@ def test_the_descent_lowers_the_error_by_much() -> None:
 def test_groups_have_no_ratios() -> None:
     result = search("2:4")
     assert result.recipe.sparsity_ratios == {}
-    assert set(result.trials.column("stage").to_pylist()) == {"reference", "sweep", "metric"}
+    assert set(result.trials.column("stage").to_pylist()) == {"reference", "coordinates", "metric"}
 
 
 def test_too_few_sequences_are_refused() -> None:

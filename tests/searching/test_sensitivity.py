@@ -38,7 +38,8 @@ def test_costs_are_the_gradient_by_definition(
         weights.apply([WANDA] * len(layers), [16] * len(layers))
         costs, measured = marginal_costs(weights, error, layers, 2, 3)
         assert measured == [
-            {name: pytest.approx(value, rel=1e-5) for name, value in each.items()} for each in error.measure_each(2, 3)
+            {name: pytest.approx(value, rel=1e-5) for name, value in each.items()}
+            for each in error.measure_sequences(2, 3)
         ]
         assert not any(parameter.requires_grad for parameter in (layer.module.weight for layer in layers))
         for layer in layers:

@@ -59,7 +59,7 @@ def test_the_estimate_is_near_the_time_of_the_search(sparsity: str, values: dict
     parameters = SearchParameters(search_sequences=4, **values)
     pattern = parse_pattern(sparsity)
     clock = Clocked()
-    SearchRun(clock, LAYERS, parameters, pattern, 0, 12, None, progress=False).all_stages()
+    SearchRun(clock, LAYERS, parameters, pattern, 0, 12, None, progress=False).run_phases()
     estimate = search_seconds(SPEED, parameters, pattern, sequences=16, sequence_length=100)
     descends = parameters.descent_steps and not pattern.is_structured
     gradient = 12 if descends else 4

@@ -1,1 +1,1 @@
-"""Search algorithms behind one interface: ask for genomes, tell what they are worth."""
+"""Search algorithms with one interface: ask for genomes, tell their objectives."""

@@ -9,39 +9,39 @@ from optishear.search_space.space import Genome, Space
 
 
 class Algorithm(Protocol):
-    """What the search loop needs.
+    """Interface of a search algorithm.
 
-    An algorithm sees genomes and objective vectors, never a model. It must be deterministic for its seed: a
-    search that was killed is continued by asking and telling again from the start, with every value that was
-    already measured taken from the journal. It may ask for a genome again, and for genomes of one candidate: the
-    search measures no candidate twice and ends where an algorithm brings nothing new for long.
+    An algorithm sees genomes and objective vectors, never a model. It must be deterministic for its seed: a killed
+    search resumes by repeating all calls of ``ask`` and ``tell`` with values from the journal. It may return the same
+    genome again, or several genomes of the same candidate: the search evaluates each candidate once, and ends a round
+    after many generations without a new one.
 
     Attributes:
-        expected: how many genomes it will ask for, where it ends by itself; ``None`` where it goes on for ever.
+        expected: number of genomes after which the algorithm ends by itself; ``None`` if it does not end.
     """
 
     expected: int | None
 
     def ask(self) -> list[Genome]:
-        """The next genomes to evaluate; an empty list when there is nothing left to try."""
+        """The next genomes to evaluate; an empty list if none are left."""
         ...
 
     def tell(self, genomes: list[Genome], objectives: NDArray[np.float64]) -> None:
-        """What the genomes of the last ``ask`` are worth, [genomes, objectives], smaller is better."""
+        """Pass the objectives of the genomes of the last ``ask``: [genomes, objectives], smaller is better."""
         ...
 
 
 class AlgorithmFactory(Protocol):
-    """Makes an algorithm for one round."""
+    """Creates an algorithm for one round."""
 
     def __call__(self, space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Algorithm:
-        """Make an algorithm.
+        """Create an algorithm.
 
         Args:
-            space: the genes.
-            start: genomes to evaluate first, all of them, the most promising first; may be empty.
+            space: the search space.
+            start: genomes to evaluate first, sorted from the most promising one; can be empty.
             objectives: number of objectives.
-            population: genomes per ``ask`` after the first, at least 4.
-            seed: decides every random choice.
+            population: number of genomes per ``ask`` after the first, at least 4.
+            seed: seed of all random choices.
         """
         ...

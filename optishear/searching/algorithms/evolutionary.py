@@ -1,4 +1,4 @@
-"""NSGA-III and NSGA-II, by pymoo, asked and told generation by generation."""
+"""NSGA-III and NSGA-II from pymoo, with the interface of ``base.Algorithm``."""
 
 from functools import lru_cache
 from typing import Any
@@ -18,38 +18,38 @@ from optishear.searching.algorithms.operators import GenomeCrossover, GenomeMuta
 
 
 class Evolutionary:
-    """A pymoo genetic algorithm behind the interface of ``base.Algorithm``."""
+    """A genetic algorithm of pymoo."""
 
     expected: int | None = None
 
     def __init__(self, algorithm: Any, space: Space, objectives: int, seed: int) -> None:
         algorithm.setup(GenomeProblem(space, objectives), termination=NoTermination(), seed=seed, verbose=False)
         self._algorithm = algorithm
-        self._asked = Population.empty()
+        self._generation = Population.empty()
 
     def ask(self) -> list[Genome]:
-        """The next generation's offspring; the start population at first."""
-        self._asked = self._algorithm.ask()
-        if self._asked is None:
-            # A small population of few levels may be closed under its operators while most genomes are untried.
+        """The offspring of the next generation; at first the start population."""
+        self._generation = self._algorithm.ask()
+        if self._generation is None:
+            # With few levels, the operators may give no new genome although most genomes are untried.
             self._algorithm.termination.force_termination = False
             problem, generator = self._algorithm.problem, self._algorithm.random_state
-            drawn = StartSampling([]).do(problem, self._algorithm.pop_size, random_state=generator)
-            self._asked = self._algorithm.eliminate_duplicates.do(drawn, self._algorithm.pop)
-        return list(self._asked.get("X"))
+            sampled = StartSampling([]).do(problem, self._algorithm.pop_size, random_state=generator)
+            self._generation = self._algorithm.eliminate_duplicates.do(sampled, self._algorithm.pop)
+        return list(self._generation.get("X"))
 
     def tell(self, genomes: list[Genome], objectives: NDArray[np.float64]) -> None:
         """Select the survivors."""
-        # The survival's distances need finite numbers; a model that broke is simply the worst there is.
+        # The selection needs finite numbers; a model with infinite divergence is the worst.
         finite = np.where(np.isfinite(objectives), objectives, 1e30)
-        Evaluator().eval(StaticProblem(self._algorithm.problem, F=finite), self._asked)
-        self._algorithm.tell(infills=self._asked)
+        Evaluator().eval(StaticProblem(self._algorithm.problem, F=finite), self._generation)
+        self._algorithm.tell(infills=self._generation)
 
 
 def nsga3(space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> Evolutionary:
-    """NSGA-III (Deb and Jain 2014): survival by nearness to evenly spread reference directions.
+    """NSGA-III (Deb and Jain 2014): survival by distance to evenly spaced reference directions.
 
-    A population smaller than the number of objectives is raised to it, for a direction along each.
+    The population is at least the number of objectives, so that each objective has a direction.
     """
     directions = _directions(objectives, population)
     size = max(population, objectives)
@@ -67,7 +67,7 @@ def _operators(start: list[Genome]) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _directions(objectives: int, population: int) -> NDArray[np.float64]:
-    """Reference directions [directions, objectives], each with the sum 1: as many as the population from two on."""
+    """Reference directions [directions, objectives] with sum 1; for two or more objectives, one per individual."""
     if objectives == 1:
         return np.ones((1, 1))
     directions: NDArray[np.float64] = (

@@ -8,7 +8,7 @@ from optishear.searching.algorithms.operators import GenomeMutation, GenomeProbl
 
 
 class EvoPress:
-    """One parent, ``population`` mutated offspring; the best on the first objective is the next parent."""
+    """One parent and ``population`` mutated offspring; the best in the first objective is the next parent."""
 
     expected: int | None = None
 
@@ -22,7 +22,7 @@ class EvoPress:
         self._value = float("inf")
 
     def ask(self) -> list[Genome]:
-        """Offspring of the parent; the start genomes at first."""
+        """Offspring of the parent; at first the start genomes."""
         if self._parent is None:
             return self._start or [self._problem.space.random(self._random) for _ in range(self._population)]
         copies = np.repeat(self._parent[None], self._population, axis=0)

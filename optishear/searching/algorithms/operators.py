@@ -1,4 +1,4 @@
-"""pymoo operators for genomes that mix choices, real numbers and sparsity levels."""
+"""pymoo operators for genomes of choices, real numbers and sparsity levels."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from pymoo.operators.mutation.pm import PM
 from optishear.search_space.space import Space
 
 Population = NDArray[np.float64]
-LARGEST_SWITCH = 3
+MAXIMUM_SWITCH = 3
 
 
 class GenomeProblem(Problem):  # type: ignore[misc]
-    """The bounds of a space, as pymoo wants them; evaluation happens outside."""
+    """The bounds of a space for pymoo; evaluation happens outside."""
 
     def __init__(self, space: Space, objectives: int) -> None:
         super().__init__(n_var=space.size, n_obj=objectives, xl=np.zeros(space.size), xu=space.upper)
@@ -26,7 +26,7 @@ class GenomeProblem(Problem):  # type: ignore[misc]
 
 
 class StartSampling(Sampling):  # type: ignore[misc]
-    """All given genomes first, then genomes drawn evenly over the space, up to the population."""
+    """The start genomes, then genomes drawn uniformly from the space, up to the size of the population."""
 
     def __init__(self, start: list[Population]) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class StartSampling(Sampling):  # type: ignore[misc]
 
 
 class GenomeCrossover(Crossover):  # type: ignore[misc]
-    """Whole genes are exchanged one by one (uniform); real genes are blended (simulated binary)."""
+    """Uniform crossover of integer genes and simulated binary crossover of real genes."""
 
     def __init__(self) -> None:
         super().__init__(2, 2, prob=0.9)
@@ -56,11 +56,11 @@ class GenomeCrossover(Crossover):  # type: ignore[misc]
 
 
 class GenomeMutation(Mutation):  # type: ignore[misc]
-    """Choices are drawn again, real genes are moved (polynomial), levels are switched.
+    """Redraws choices, moves real genes (polynomial mutation) and switches levels.
 
-    A level switch (EvoPress, arXiv 2410.14649) raises one level and lowers another, so that the total stays;
-    without a fixed total, single levels are moved too. One or two switches are made at a time, and about one metric
-    gene changes for each genome that has any.
+    A level switch (EvoPress, arXiv 2410.14649) raises one level and lowers another by the same amount. Without an
+    exact sparsity budget, single levels are moved too. A mutation makes one or two switches, and changes about one
+    metric gene of each genome.
     """
 
     def __init__(self) -> None:
@@ -87,18 +87,18 @@ class GenomeMutation(Mutation):  # type: ignore[misc]
 def mutate_levels(space: Space, genome: Population, random_state: Any) -> None:
     """Switch one or two pairs of levels of a genome in place; without an exact budget, half of the moves are single.
 
-    A move is by one to ``LARGEST_SWITCH`` levels, so that fine levels do not make the steps fine.
+    A move is by one to ``MAXIMUM_SWITCH`` levels, so that steps do not become too small with fine levels.
     """
     levels = np.flatnonzero(space.is_level)
     top = space.levels - 1
     for _ in range(int(random_state.integers(1, 3))):
         if not space.exact and (len(levels) == 1 or random_state.random() < 0.5):
             level = random_state.choice(levels)
-            height = int(random_state.integers(1, LARGEST_SWITCH + 1)) * random_state.choice([-1, 1])
+            height = int(random_state.integers(1, MAXIMUM_SWITCH + 1)) * random_state.choice([-1, 1])
             genome[level] = min(max(genome[level] + height, 0), top)
         elif len(levels) > 1:
             up, down = random_state.choice(levels, 2, replace=False)
-            height = int(random_state.integers(1, LARGEST_SWITCH + 1))
+            height = int(random_state.integers(1, MAXIMUM_SWITCH + 1))
             height = int(min(height, top - genome[up], genome[down]))
             genome[up] += height
             genome[down] -= height

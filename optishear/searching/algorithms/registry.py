@@ -1,10 +1,10 @@
 """Search algorithms by name."""
 
 from optishear.searching.algorithms.base import AlgorithmFactory
+from optishear.searching.algorithms.coordinate_search import CoordinateSearch
 from optishear.searching.algorithms.evolutionary import nsga2, nsga3
 from optishear.searching.algorithms.evopress import EvoPress
 from optishear.searching.algorithms.sampling import exhaustive, random, sobol
-from optishear.searching.algorithms.sweep import Sweep
 from optishear.searching.algorithms.tpe import TreeParzen
 
 ALGORITHMS: dict[str, AlgorithmFactory] = {
@@ -18,12 +18,12 @@ ALGORITHMS: dict[str, AlgorithmFactory] = {
 }
 
 
-def algorithm_for(name: str, stage: str) -> AlgorithmFactory:
-    """The algorithm of a stage.
+def algorithm_for(name: str, phase: str) -> AlgorithmFactory:
+    """The algorithm of a phase.
 
-    Metrics of several scopes are swept first, whatever the algorithm; and ratios are too many to enumerate, so
-    ``exhaustive`` leaves them to NSGA-III.
+    The phase ``coordinates`` always uses the coordinate search. ``exhaustive`` uses NSGA-III for the ratios, which are
+    too many to enumerate.
     """
-    if stage == "sweep":
-        return Sweep
-    return ALGORITHMS["nsga3" if name == "exhaustive" and stage == "ratios" else name]
+    if phase == "coordinates":
+        return CoordinateSearch
+    return ALGORITHMS["nsga3" if name == "exhaustive" and phase == "ratios" else name]

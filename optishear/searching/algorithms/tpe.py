@@ -1,4 +1,4 @@
-"""Tree-structured Parzen estimator, by Optuna (the extra ``tpe``)."""
+"""Tree-structured Parzen estimator from Optuna (the extra ``tpe``)."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from optishear.search_space.space import Genome, Space
 
 
 class TreeParzen:
-    """Optuna's TPE sampler, asked and told."""
+    """The TPE sampler of Optuna."""
 
     expected: int | None = None
 
     def __init__(self, space: Space, start: list[Genome], objectives: int, population: int, seed: int) -> None:
-        """Make a study in memory.
+        """Create a study in memory.
 
         Raises:
             InputError: if Optuna is not installed.
@@ -51,6 +51,6 @@ class TreeParzen:
         return [np.array([float(trial.params[name]) for name in self._distributions]) for trial in self._trials]
 
     def tell(self, genomes: list[Genome], objectives: NDArray[np.float64]) -> None:
-        """Report the values."""
+        """Pass the objectives to the study."""
         for trial, values in zip(self._trials, objectives, strict=True):
             self._study.tell(trial, [float(min(value, 1e30)) for value in values])

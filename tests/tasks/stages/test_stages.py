@@ -333,16 +333,16 @@ def test_a_search_short_of_memory_goes_on_with_smaller_batches(
     parameters: SearchStageParameters, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks, observed = observe(parameters)
-    measure_each = ModelDivergence.measure_each
+    measure_sequences = ModelDivergence.measure_sequences
     batches: list[int] = []
 
     def short_of_memory(self: ModelDivergence, *asked: int) -> list[dict[Divergence, float]]:
         batches.append(self._batch_size)
         if len(batches) == 40:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return measure_each(self, *asked)
+        return measure_sequences(self, *asked)
 
-    monkeypatch.setattr(ModelDivergence, "measure_each", short_of_memory)
+    monkeypatch.setattr(ModelDivergence, "measure_sequences", short_of_memory)
     found = search_stage.make(parameters, blocks, observed)
     assert set(batches[:40]) == {4}
     assert set(batches[40:]) == {2}

@@ -1,8 +1,8 @@
-"""One recipe for several models: a search whose objectives are the models' errors.
+"""Search a universal recipe: one recipe for several models, with the divergence of each as an objective.
 
-A candidate of the deepest model is decoded to every other one as its recipe would be: metrics by path, kind or
-``all``, ratios by relative depth, each model at the target exactly. So the space, the algorithms and the choice are
-those of a search on one model.
+A candidate of the deepest model is decoded for each other model as its recipe would be applied: metrics by path, kind
+or ``all``, ratios by relative depth, and each model exactly at the target. The space, the algorithms and the choice
+are those of a search on one model.
 """
 
 from collections.abc import Mapping
@@ -40,14 +40,14 @@ from optishear.statistics.statistics import Statistics
 
 @dataclass(frozen=True)
 class Member:
-    """One model of a shared search.
+    """One model of a universal search.
 
     Attributes:
-        name: in the objectives' names.
-        model: dense.
-        calibration: its search tokens, of its own tokenizer.
-        statistics: taken on it.
-        journal: file of measurements, which may be the one of its own searches on the same calibration.
+        name: name of the model in the names of the objectives.
+        model: the dense model.
+        calibration: search tokens of its tokenizer.
+        statistics: statistics of the dense model.
+        journal: file of measurements; can be the journal of searches for this model alone on the same calibration.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Member:
     journal: Path | None = None
 
 
-def search_shared(
+def search_universal(
     members: list[Member],
     parameters: SearchParameters,
     pattern: Pattern,
@@ -66,25 +66,25 @@ def search_shared(
     on_generation: Progress | None = None,
     progress: bool = True,
 ) -> SearchResult:
-    """Search one recipe for several models in memory; all are dense again afterwards.
+    """Search one recipe for several models in memory; their dense weights are restored afterwards.
 
-    The recipe chosen is the one whose worst ratio to Wanda's error over the models is smallest. It has the layers and
-    the depth of the deepest model (the first of these); applied to another, it is mapped as any recipe is.
+    The chosen recipe has the smallest worst ratio to Wanda's divergence over the models. It has the layers and the
+    depth of the deepest model (the first of several); on another model it is mapped like any recipe.
 
     Args:
-        members: at least two, with names of their own.
-        parameters: as for ``run_search``. The time budget is for one model: a candidate is measured on every model, so
-            the search has the sum over all. Trials are candidates, as in ``run_search``.
+        members: at least two models with distinct names.
+        parameters: parameters of the search. The time budget is per model, since each candidate is evaluated on all
+            models; trials are candidates, as in ``run_search``.
         pattern: the target.
-        seed: decides every random choice.
-        origin: where the recipe comes from, kept in it.
-        on_generation: called with all trials so far after every generation.
+        seed: seed of all random choices.
+        origin: provenance to store in the recipe.
+        on_generation: called with all trials so far after each generation.
         progress: show a progress bar.
 
     Raises:
-        InputError: if the parameters contradict each other or do not fit a model.
+        InputError: if the parameters contradict each other or do not fit one of the models.
     """
-    check_shared(parameters)
+    check_universal(parameters)
     if parameters.budget is not None:
         parameters = parameters.model_copy(update={"budget": parameters.budget.times(len(members))})
     layers = {member.name: prunable_layers(member.model) for member in members}
@@ -93,14 +93,14 @@ def search_shared(
     check_sequences(parameters, {member.name: member.calibration for member in members})
     leader = max(layers, key=lambda name: _depth(layers[name]))
     gradients = min(gradient_sequences(parameters, member.calibration) for member in members)
-    budgets = {name: memory_budget(parameters, each) / len(members) for name, each in layers.items()}
+    budgets = {name: memory_budget(parameters, prunable) / len(members) for name, prunable in layers.items()}
     with ExitStack() as stack:
         evaluators = {}
         held_out = {}
         weights = {}
         for member in members:
             tokens = member.calibration.tokens
-            error = ModelDivergence(
+            divergence = ModelDivergence(
                 member.model,
                 tokens[:gradients],
                 tuple(parameters.divergences),
@@ -111,18 +111,19 @@ def search_shared(
                 MaskedWeights(layers[member.name], member.statistics, pattern, budgets[member.name])
             )
             evaluators[member.name] = CandidateEvaluator(
-                layers[member.name], weights[member.name], {"": error}, Journal(member.journal), pattern
+                layers[member.name], weights[member.name], {"": divergence}, Journal(member.journal), pattern
             )
-        shared = SharedEvaluator(leader, layers, evaluators, pattern)
-        run = SearchRun(shared, layers[leader], parameters, pattern, seed, gradients, on_generation, progress)
-        run.all_stages()
+        evaluator = UniversalEvaluator(leader, layers, evaluators, pattern)
+        run = SearchRun(evaluator, layers[leader], parameters, pattern, seed, gradients, on_generation, progress)
+        run.run_phases()
         choice = choose(run.last_round(), pattern)
         wanda = make_candidate(layers[leader], pattern, {"all": WANDA})
         sentences = []
         for member in members:
-            chosen, reference = (decode(each, layers[member.name], pattern) for each in (choice.trial.candidate, wanda))
-            confirmed = held_out[member.name].compare(weights[member.name], chosen, reference)
-            sentences += [] if confirmed is None else [f"{member.name}: {confirmed.sentence}"]
+            chosen = decode(choice.trial.candidate, layers[member.name], pattern)
+            reference = decode(wanda, layers[member.name], pattern)
+            confirmation = held_out[member.name].compare(weights[member.name], chosen, reference)
+            sentences += [] if confirmation is None else [f"{member.name}: {confirmation.sentence}"]
         facts = {
             **(origin or {}),
             "models": list(layers),
@@ -131,26 +132,26 @@ def search_shared(
             "seed": seed,
             "search_sequences": parameters.search_sequences,
         }
-        cached = sum(each.rank_cache_bytes for each in weights.values())
+        rank_cache_bytes = sum(masked.rank_cache_bytes for masked in weights.values())
         choice = replace(choice, reason=" ".join([choice.reason, *sentences]))
-        return search_result(run.trials, choice, pattern, facts, cached)
+        return search_result(run.trials, choice, pattern, facts, rank_cache_bytes)
 
 
-def check_shared(parameters: SearchParameters) -> None:
-    """Refuse what a search over several models does not do.
+def check_universal(parameters: SearchParameters) -> None:
+    """Check that a search for several models supports the parameters.
 
     Raises:
-        InputError: naming the parameter.
+        InputError: if it does not support one.
     """
     if parameters.sparsity_budget != "exact":
-        raise InputError("A search over several models needs sparsity_budget exact: each model has ratios of its own.")
+        raise InputError("A search for several models needs sparsity_budget exact: each model has its own ratios.")
     for name in ("search_calibrations", "reconstructed_finalists"):
         if getattr(parameters, name):
-            raise InputError(f"A search over several models has no {name}; leave it out.")
+            raise InputError(f"A search for several models does not support {name}; remove it.")
 
 
-class SharedEvaluator:
-    """Measures candidates of one model, the leader, on several models."""
+class UniversalEvaluator:
+    """Evaluates candidates of one model, the leader, on several models."""
 
     def __init__(
         self,
@@ -159,12 +160,12 @@ class SharedEvaluator:
         evaluators: Mapping[str, CandidateEvaluator],
         pattern: Pattern,
     ) -> None:
-        """Bind what a measurement needs.
+        """Store the inputs of a measurement.
 
         Args:
-            leader: whose layers the candidates are of.
-            layers: each model's prunable layers, by its name.
-            evaluators: each model's own, on one set of search tokens.
+            leader: name of the model for whose layers the candidates are made.
+            layers: prunable layers by model name.
+            evaluators: evaluators by model name, each on one set of search tokens.
             pattern: the target.
         """
         self._leader = leader
@@ -173,7 +174,7 @@ class SharedEvaluator:
         self._pattern = pattern
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
-        """Each model's errors (``kl/NAME``), the largest ``sparsity_distance``, and ``seconds`` of all together."""
+        """The divergences of each model (``kl/NAME``), the largest ``sparsity_distance``, and the total ``seconds``."""
         measured: dict[str, float] = {}
         seconds = 0.0
         distance = 0.0
@@ -187,21 +188,21 @@ class SharedEvaluator:
     def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
         """Relative cost of a higher ratio in each layer of the leader, summed over the models, and the seconds.
 
-        A model's costs are divided by its present KL divergence and multiplied by its weights: the share by which its
-        divergence would rise. They are read at the leader's relative depths, as its ratios would be.
+        The costs of a model are multiplied by its number of weights and divided by its current KL divergence, which
+        gives a relative increase. They are interpolated at the leader's relative depths.
         """
         leading = self._layers[self._leader]
         total = [0.0] * len(leading)
         seconds = 0.0
         for name, evaluator in self._evaluators.items():
-            own = self._decode(candidate, name)
-            costs, spent = evaluator.marginal_costs(own, first, count)
+            decoded = self._decode(candidate, name)
+            costs, spent = evaluator.marginal_costs(decoded, first, count)
             seconds += spent
             layers = self._layers[name]
             weights = sum(layer.module.weight.numel() for layer in layers)
-            scale = weights / max(evaluator.measure(own, count)["kl"], 1e-12)
+            scale = weights / max(evaluator.measure(decoded, count)["kl"], 1e-12)
             mapped = map_by_depth(costs, layers, leading)
-            total = [sum_ + scale * cost for sum_, cost in zip(total, mapped, strict=True)]
+            total = [partial_sum + scale * cost for partial_sum, cost in zip(total, mapped, strict=True)]
         return total, seconds
 
     def _decode(self, candidate: Candidate, name: str) -> Candidate:
@@ -209,16 +210,16 @@ class SharedEvaluator:
 
 
 def decode(candidate: Candidate, layers: list[PrunableLayer], pattern: Pattern) -> Candidate:
-    """The candidate that another model's candidate is on these layers, as its recipe would be applied."""
-    recipe = candidate.recipe("shared", pattern)
+    """Another model's candidate on these layers, as its recipe would be applied."""
+    recipe = candidate.recipe("universal", pattern)
     ratios = layer_ratios(recipe, layers) if recipe.sparsity_ratios else None
     return make_candidate(layers, pattern, candidate.metrics, ratios)
 
 
 def map_by_depth(values: list[float], layers: list[PrunableLayer], onto: list[PrunableLayer]) -> list[float]:
-    """One value per layer of a model, read for the layers of another: by path and relative depth.
+    """Map one value per layer of a model to the layers of another, by path and relative depth.
 
-    A layer whose path the first model does not have takes the mean over its paths at that depth.
+    A layer whose path the first model does not have gets the mean over its paths at that depth.
     """
     depth = _depth(onto)
     curves = curves_by_path(layers, values)

@@ -17,7 +17,7 @@ from optishear.recipes.layer_ratios import layer_ratios
 from optishear.search_space.candidate import make_candidate
 from optishear.searching.evaluator import CandidateEvaluator
 from optishear.searching.search import SearchResult, run_search
-from optishear.searching.shared import Member, decode, map_by_depth, search_shared
+from optishear.searching.universal import Member, decode, map_by_depth, search_universal
 from optishear.statistics.collect import collect_statistics
 from tiny import random_calibration, tiny_model
 
@@ -35,7 +35,7 @@ def parameters(**changes: Any) -> SearchParameters:
 
 
 def search(members: list[Member], sparsity: str = "0.5", **changes: Any) -> SearchResult:
-    return search_shared(members, parameters(**changes), parse_pattern(sparsity), progress=False)
+    return search_universal(members, parameters(**changes), parse_pattern(sparsity), progress=False)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_models_own_measurements_serve_the_shared_search(tmp_path: Path, monke
         journal=one.journal, progress=False,
     )  # fmt: skip
     measured: list[int] = []
-    for name in ("measure_each", "backward"):
+    for name in ("measure_sequences", "backward"):
         method = getattr(ModelDivergence, name)
 
         def counting(error: ModelDivergence, first: int = 0, count: int | None = None, method: Any = method) -> Any:
@@ -156,8 +156,8 @@ def test_a_time_budget_buys_as_many_trials_as_a_search_on_one_model(
     ("changes", "sentence"),
     [
         ({"sparsity_budget": "objective"}, "needs sparsity_budget exact"),
-        ({"search_calibrations": ["math=gsm8k.jsonl"]}, "has no search_calibrations"),
-        ({"reconstructed_finalists": 2}, "has no reconstructed_finalists"),
+        ({"search_calibrations": ["math=gsm8k.jsonl"]}, "does not support search_calibrations"),
+        ({"reconstructed_finalists": 2}, "does not support reconstructed_finalists"),
     ],
 )
 def test_what_it_does_not_do_is_refused(members: list[Member], changes: dict[str, Any], sentence: str) -> None:
