@@ -1,4 +1,11 @@
-"""The flow that cuts calibration text into token blocks."""
+"""Cut calibration text into token blocks of one length.
+
+Writes calibration.parquet to --output.
+
+\b
+Example:
+  optishear calibrate --model HuggingFaceTB/SmolLM2-135M --calibration hub:allenai/c4/en --output blocks
+"""
 
 from prefect import flow
 

@@ -1,4 +1,12 @@
-"""The flow that compares search algorithms at one budget."""
+"""Search with several algorithms and seeds at one budget, and plot the best value against trials.
+
+Writes algorithms.html, algorithms.parquet (the best value of each search after each trial; a search that ends
+before the longest one keeps its best) and algorithms.png to --output.
+
+\b
+Example:
+  optishear compare --algorithms nsga3,evopress,random --seeds 0,1,2 --trials 200 --output compared
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,13 @@
-"""The flow that applies the recipe found on each of several models to every other one."""
+"""Search on each of several models, and apply each recipe to every model.
+
+Writes cross-model.parquet (one row for each pair), a page, heat maps against each model's Wanda and against its
+own recipe, and recipes/ to --output. With --universal, one recipe is searched for all models at once and
+compared with them. Models may differ in size and family: layer ratios are mapped by relative depth.
+
+\b
+Example:
+  optishear cross-model --model HuggingFaceTB/SmolLM2-135M --other-models Qwen/Qwen3-0.6B --output crossed
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,4 +1,12 @@
-"""The flow that judges the recipe found on each of several calibration texts on every one of them."""
+"""Search on each of several texts, and evaluate each recipe on every text.
+
+Writes cross-task.parquet (one row for each pair), a page, heat maps against Wanda and against each text's own
+recipe, and recipes/ to --output. The evaluation uses held-out text.
+
+\b
+Example:
+  optishear cross-task --calibration self --other-calibrations c4=c4.jsonl,math=gsm8k.jsonl --output crossed
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,4 +1,11 @@
-"""The flow that judges one model."""
+"""Evaluate one model: perplexity on a text, and lm-eval tasks.
+
+Writes metrics.json to --output.
+
+\b
+Example:
+  optishear evaluate --model pruned/model --tasks arc_easy,boolq --limit 200 --output scores
+"""
 
 from prefect import flow
 

@@ -1,4 +1,12 @@
-"""The flow that writes a checkpoint in another format."""
+"""Write a checkpoint in another format, with the same weights.
+
+Writes model/ to --output. The bitmask format leaves the zeros out: a bfloat16 layer at 50 % takes 0.56 of its
+dense bytes. Every command takes such a folder as --model; export it as dense for AutoModelForCausalLM.
+
+\b
+Example:
+  optishear export --model pruned/model --format bitmask --output packed
+"""
 
 from prefect import flow
 

@@ -1,4 +1,12 @@
-"""The flow of a night: several pipelines, each a run of its own, so that one's failure does not stop the others."""
+"""Run several pipelines from a plan in a YAML file.
+
+If a run fails, the others continue, and the reasons are listed at the end. `optishear deploy` puts the plan on
+a schedule.
+
+\b
+Example:
+  optishear nightly --plan configurations/nightly.yaml
+"""
 
 from typing import Any
 

@@ -1,4 +1,13 @@
-"""The flow over everything: from the dense model to its pruned, judged and registered version."""
+"""Search a recipe, prune the model, evaluate it, and register the result.
+
+Writes to --output: calibration.parquet, statistics.parquet, trials.parquet, recipe.yaml, front/ (the other
+non-dominated recipes), model/ (the pruned checkpoint), diagnosis/ (errors layer by layer), metrics.json,
+comparison.parquet and report.html. Stages that an earlier run computed from the same input are not repeated.
+
+\b
+Example:
+  optishear run --model HuggingFaceTB/SmolLM2-135M --sparsity 0.5 --output pruned
+"""
 
 from prefect import flow
 

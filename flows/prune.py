@@ -1,4 +1,12 @@
-"""The flow that prunes a model by a recipe."""
+"""Apply a recipe to a model and save the pruned checkpoint.
+
+Writes calibration.parquet, statistics.parquet, recipe.yaml and model/ to --output. A recipe file has its
+own sparsity; --sparsity is for the named recipes.
+
+\b
+Example:
+  optishear prune --model HuggingFaceTB/SmolLM2-135M --recipe found/recipe.yaml --output pruned
+"""
 
 from prefect import flow
 

@@ -1,4 +1,12 @@
-"""The flow that searches a recipe."""
+"""Search a pruning recipe, without pruning or evaluating.
+
+Writes calibration.parquet, statistics.parquet, trials.parquet, recipe.yaml and front/ to --output. A search
+that was stopped resumes when the command is repeated.
+
+\b
+Example:
+  optishear search --model HuggingFaceTB/SmolLM2-135M --sparsity 2:4 --budget 2h --output found
+"""
 
 from prefect import flow
 

@@ -1,4 +1,11 @@
-"""The flow that observes the dense model."""
+"""Measure activation statistics of the dense model: squared norms of each layer's inputs.
+
+Writes calibration.parquet and statistics.parquet to --output.
+
+\b
+Example:
+  optishear statistics --model HuggingFaceTB/SmolLM2-135M --calibration notes.jsonl --output measured
+"""
 
 from prefect import flow
 

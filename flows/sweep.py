@@ -1,4 +1,13 @@
-"""The flow over several sparsities: the pipeline at each, and what they say together."""
+"""Do `run` at several sparsities, and plot perplexity against sparsity.
+
+Calibration, statistics, the measurements of the search and the evaluation of the dense model are shared. Writes
+to --output: a folder for each sparsity with the files of `run`, and sweep.html, sweep.parquet, sweep.png and
+metrics.json over all of them. If a sparsity fails, the others are written; repeat the command to try it again.
+
+\b
+Example:
+  optishear sweep --model HuggingFaceTB/SmolLM2-135M --sparsities 0.5,0.6,0.7,2:4 --output swept
+"""
 
 import json
 import logging

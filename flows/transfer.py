@@ -1,4 +1,11 @@
-"""The flow that applies a recipe found on another model."""
+"""Apply a recipe found on another model to this one, and compare it with Wanda on this model.
+
+Layer ratios are mapped by relative depth. Writes the files of `run`, except those of a search.
+
+\b
+Example:
+  optishear transfer --recipe found/recipe.yaml --model HuggingFaceTB/SmolLM2-360M --output transferred
+"""
 
 from prefect import flow
 

@@ -1,4 +1,12 @@
-"""The flow that combines a recipe's layer ratios with other metrics, beside other methods' ratios."""
+"""Combine a recipe's layer ratios with other metrics, and compare with uniform, OWL and AlphaPruning ratios.
+
+Writes transplant.parquet (one row for each metric and ratios), .png and .html to --output. Cells are
+cached; repeat the command to compute only those that failed.
+
+\b
+Example:
+  optishear transplant --recipe found/recipe.yaml --model HuggingFaceTB/SmolLM2-135M --output transplanted
+"""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,5 +1,10 @@
 """Cheap checks of a flow's input, all made before anything expensive begins."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
 from transformers.modeling_utils import PreTrainedModel
 
 from flows.parameters.cross_model import CrossModelParameters
@@ -50,57 +55,34 @@ from tasks.tracking.parameters import TrackingParameters
 
 
 def check(parameters: Parameters) -> None:
-    """Check whatever the parameters hold: device, recipe, evaluation, model, pattern, calibration, tracking.
+    """Make all checks that the parameters' groups ask for, in the order of ``CHECKS``; once in a command.
 
     Raises:
         InputError: one sentence on the first thing that cannot work.
     """
+    if parameters is _checked.get():
+        return
     if isinstance(parameters, SweepParameters):
         for pipeline in pipelines_of(parameters).values():
             check(pipeline)
         return
-    if isinstance(parameters, NightlyParameters):
-        read_plan(parameters.plan)
-    if isinstance(parameters, PlacementParameters):
-        check_placement(parameters)
-    if isinstance(parameters, ModelParameters) and not uses_deployments(parameters):
-        resolve_device(parameters.device)  # elsewhere the worker has the devices
-    if isinstance(parameters, RecipeParameters):
-        _check_recipe(parameters)
-    if isinstance(parameters, TransplantParameters):
-        _check_transplant(parameters)
-    if isinstance(parameters, SearchFlowParameters):
-        _check_search(parameters)
-    if isinstance(parameters, ReconstructionParameters) and isinstance(parameters, CalibrationParameters):
-        check_sequences(parameters, parameters.sequences)
-    if isinstance(parameters, MatrixParameters) and isinstance(parameters, EvaluationParameters):
-        _check_matrix(parameters)
-    if isinstance(parameters, EvaluationParameters):
-        check_evaluation(parameters)
-    if isinstance(parameters, CalibrationParameters):
-        check_calibration(parameters.calibration)
-    if isinstance(parameters, CrossModelParameters):
-        models = models_by_name(parameters)
-        check_places(models, "model")
-        if parameters.universal:
-            check_universal(parameters)
-        for model in models.values():
-            _check_model(parameters.model_copy(update={"model": model}))
-    elif isinstance(parameters, ModelParameters):
-        _check_model(parameters)
-    if isinstance(parameters, ExportParameters):
-        _check_export(parameters)
-    if isinstance(parameters, CrossTaskParameters):
-        texts = texts_by_name(parameters)
-        check_places(texts, "text")
-        for source in texts.values():
-            check_calibration(source)
-    if isinstance(parameters, OutputParameters) and isinstance(parameters, SparsityParameters):
-        check_replaceable(parameters.output / CHECKPOINT)
-    if isinstance(parameters, RegistryParameters) and isinstance(parameters, EvaluationParameters):
-        _check_limits(parameters, bool(parameters.tasks or parameters.suite))
-    if isinstance(parameters, TrackingParameters):
-        connect(parameters)
+    for groups, check_groups in CHECKS:
+        if all(isinstance(parameters, group) for group in groups):
+            check_groups(parameters)
+
+
+@contextmanager
+def checked(parameters: Parameters) -> Iterator[None]:
+    """Check the parameters; the flow of the body, which is called with the same, does not check them again."""
+    check(parameters)
+    token = _checked.set(parameters)
+    try:
+        yield
+    finally:
+        _checked.reset(token)
+
+
+_checked: ContextVar[Parameters | None] = ContextVar("checked", default=None)
 
 
 def _check_matrix(parameters: EvaluationParameters) -> None:
@@ -198,3 +180,60 @@ def _check_precision(parameters: ModelParameters, model: PreTrainedModel) -> Non
     if not uses_deployments(parameters):  # elsewhere the worker has the memory
         dtype = precision_of(parameters).dtype
         check_memory(parameters.model, weight_count(model), dtype, resolve_device(parameters.device))
+
+
+def _check_device(parameters: ModelParameters) -> None:
+    if not uses_deployments(parameters):  # elsewhere the worker has the devices
+        resolve_device(parameters.device)
+
+
+def _check_fitted_sequences(parameters: Any) -> None:
+    check_sequences(parameters, parameters.sequences)
+
+
+def _check_models(parameters: CrossModelParameters) -> None:
+    models = models_by_name(parameters)
+    check_places(models, "model")
+    if parameters.universal:
+        check_universal(parameters)
+    for model in models.values():
+        _check_model(parameters.model_copy(update={"model": model}))
+
+
+def _check_one_model(parameters: ModelParameters) -> None:
+    if not isinstance(parameters, CrossModelParameters):
+        _check_model(parameters)
+
+
+def _check_texts(parameters: CrossTaskParameters) -> None:
+    texts = texts_by_name(parameters)
+    check_places(texts, "text")
+    for source in texts.values():
+        check_calibration(source)
+
+
+def _check_limits_of(parameters: Any) -> None:
+    _check_limits(parameters, bool(parameters.tasks or parameters.suite))
+
+
+# Groups of parameters, and the check of a flow that takes all of them. Cheap checks come first, those of models after
+# those of texts, and the tracking server last.
+CHECKS: tuple[tuple[tuple[type[Parameters], ...], Callable[[Any], object]], ...] = (
+    ((NightlyParameters,), lambda parameters: read_plan(parameters.plan)),
+    ((PlacementParameters,), check_placement),
+    ((ModelParameters,), _check_device),
+    ((RecipeParameters,), _check_recipe),
+    ((TransplantParameters,), _check_transplant),
+    ((SearchFlowParameters,), _check_search),
+    ((ReconstructionParameters, CalibrationParameters), _check_fitted_sequences),
+    ((MatrixParameters, EvaluationParameters), _check_matrix),
+    ((EvaluationParameters,), check_evaluation),
+    ((CalibrationParameters,), lambda parameters: check_calibration(parameters.calibration)),
+    ((CrossModelParameters,), _check_models),
+    ((ModelParameters,), _check_one_model),
+    ((ExportParameters,), _check_export),
+    ((CrossTaskParameters,), _check_texts),
+    ((OutputParameters, SparsityParameters), lambda parameters: check_replaceable(parameters.output / CHECKPOINT)),
+    ((RegistryParameters, EvaluationParameters), _check_limits_of),
+    ((TrackingParameters,), connect),
+)

@@ -10,12 +10,13 @@ import pytest
 from evidence_sections import SECTIONS
 
 from evidence import check_packages
-from flows.command_line.main import COMMANDS, cli
+from flows.command_line.main import cli
 from flows.command_line.options import given_values
 from flows.parameters.cross_task import CrossTaskParameters
 from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.sweep import SweepParameters
-from flows.shared.checks import texts_by_name
+from flows.registry import FLOWS
+from flows.shared.matrix_names import texts_by_name
 from optishear.errors import InputError
 from optishear.parameters.base import Parameters
 from optishear.parameters.read import read_parameters
@@ -33,7 +34,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def parameters_of(name: str, work: Path) -> Parameters:
     command, *flags = SECTIONS[name].flags(work)
-    group = next(each.group for each in COMMANDS if each.name == command)
+    group = next(each.parameters for each in FLOWS if each.command == command)
     context = cli.commands[command].make_context(command, flags)
     values: dict[str, Any] = given_values(context, group)
     return read_parameters(group, values)
