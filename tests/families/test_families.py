@@ -1,10 +1,12 @@
 """Every family: what is pruned, on which statistics, and what transformers alone reads back."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from family_table import PAGE, row
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -199,3 +201,13 @@ def test_text_of_its_own_is_what_a_pass_without_a_cache_gives_or_is_refused(mode
     cumulative = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)
     expected = (cumulative <= chances[..., None] * cumulative[..., -1:]).sum(dim=-1)
     assert torch.equal(blocks.tokens[:, 1:], expected)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_the_page_of_the_families_is_current(model_type: str) -> None:
+    assert row(model_type) in PAGE.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_page_has_no_other_families() -> None:
+    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if re.match(r"\| `[a-z0-9_-]+` \|", line)]
+    assert len(rows) == len(FAMILIES)
