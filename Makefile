@@ -12,13 +12,13 @@ demo: $(VENV)/demo
 test: test-fast test-servers
 
 # All tests without servers, in one process per core.
-FAST := -m "not slow and not servers" --numprocesses auto --maxprocesses 8 --dist worksteal
+FAST := -m "not slow and not servers" --numprocesses auto --maxprocesses 8 --dist worksteal --durations 20
 test-fast: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(FAST)
 
 # Real Prefect and MLflow servers, workers and PostgreSQL.
 test-servers: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m servers
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m servers --durations 20
 
 # Branch coverage of the tests without servers: a table, and coverage-html/index.html.
 coverage: $(VENV)/dev

@@ -18,6 +18,7 @@ from flows.command_line.main import main
 from optishear.inference.footprint import memory_bytes
 from optishear.inference.kernel import best_kernel
 from optishear.recipes.recipe import Recipe
+from tiny import tiny_model
 
 pytestmark = [pytest.mark.usefixtures("prefect_server")]
 
@@ -363,8 +364,10 @@ def empty(tmp_path: Path) -> Path:
         ({"champion_max_task_drop": 1}, "no tasks are judged; give tasks or a suite"),
         ({"reconstruction": "admm", "reconstruction_sequences": 999}, "reconstruction_sequences is 999, but there are"),
         ({"reconstructed_finalists": 2}, "but nothing is reconstructed afterwards; set reconstruction"),
-        ({"reconstructed_finalists": 2, "reconstruction": "admm", "sequences": 2}, "none are left to fit on"),
+        ({"reconstructed_finalists": 2, "reconstruction": "admm", "sequences": 2}, "no sequences are left to fit"),
         ({"trails": 3}, "There is no parameter 'trails'"),
+        ({"dtype": "int8"}, "int8"),
+        ({"dtype": "float8"}, "float8"),
     ],
     ids=lambda value: next(iter(value)) + str(next(iter(value.values())))[-16:] if isinstance(value, dict) else "",
 )
@@ -390,6 +393,22 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert told[0].endswith((".", "?"))
     assert not (tmp_path / "output").exists()
     assert not list(home.glob("artifacts/*/[!.]*"))
+
+
+def test_a_float16_that_overflows_is_one_sentence(
+    command: Callable[..., None], home: Path, tmp_path: Path, tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.fill_(60000.0)
+    model.half().save_pretrained(tmp_path / "overflowing")
+    tiny_tokenizer.save_pretrained(tmp_path / "overflowing")
+    with pytest.raises(SystemExit) as caught:
+        command("run", model=str(tmp_path / "overflowing"), dtype="float16")
+    assert caught.value.code == 2
+    assert "not finite in float16, whose largest number is 65504" in capsys.readouterr().err
+    assert not (tmp_path / "output").exists()
+    assert not list((home / "artifacts").glob("s*/[!.]*"))  # neither speed nor statistics nor a search
 
 
 def test_a_model_without_prunable_layers_is_one_sentence(
