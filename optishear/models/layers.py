@@ -86,9 +86,11 @@ def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
         InputError: if no module list of the model holds a linear map.
     """
     best: tuple[int, str, nn.ModuleList] | None = None
+    # A vision tower may be larger than the language model, and text does not go through it.
+    left_out = never_called(model)
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList):
-            size = sum(_prunable_weights(inner) for inner in module.modules())
+            size = sum(_prunable_weights(inner) for inner in module.modules() if inner not in left_out)
             if size and (best is None or size > best[0]):
                 best = (size, name, module)
     if best is None:

@@ -9,7 +9,12 @@ import torch
 from family_table import PAGE, row
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.self_generated import generate
@@ -211,3 +216,35 @@ def test_the_page_of_the_families_is_current(model_type: str) -> None:
 def test_the_page_has_no_other_families() -> None:
     rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if re.match(r"\| `[a-z0-9_-]+` \|", line)]
     assert len(rows) == len(FAMILIES)
+
+
+def test_the_language_model_of_a_multimodal_one_is_pruned_and_the_rest_is_copied(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    text = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 8,
+        "num_key_value_heads": 2, "vocab_size": 128, "max_position_embeddings": 256, "sliding_window": 16,
+    }  # fmt: skip
+    # The vision tower is larger than the language model.
+    vision = {
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 2,
+        "image_size": 28, "patch_size": 14,
+    }  # fmt: skip
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4, image_token_index=120)
+    torch.manual_seed(0)
+    model = Gemma3ForConditionalGeneration(config).eval()
+    dense = {name: value.clone() for name, value in model.named_parameters()}
+
+    layers = prunable_layers(model)
+    summary = apply_recipe(model, MASKS["0.5"], observed(model))
+    save_checkpoint(tmp_path / "model", model, tiny_tokenizer, MASKS["0.5"], "")
+    loaded = Gemma3ForConditionalGeneration.from_pretrained(tmp_path / "model")
+
+    assert len(layers) == 14
+    assert all(layer.name.startswith("model.language_model.layers.") for layer in layers)
+    pruned = {layer.parameter_name for layer in layers}
+    for name, value in loaded.named_parameters():
+        assert torch.equal(value, model.get_parameter(name)), name
+        assert torch.equal(value, dense[name]) == (name not in pruned), name
+    assert measured_sparsity(tmp_path / "model", model).all_matrices == summary.sparsity_of_all_matrices
+    assert summary.achieved_sparsity == pytest.approx(0.5, abs=0.01)
