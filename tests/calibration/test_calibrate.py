@@ -9,6 +9,7 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.calibrate import calibrate, check_calibration
 from optishear.calibration.self_generated import generate
 from optishear.errors import InputError
+from wording import refused
 
 
 def test_self_is_sampled_from_the_model(tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
@@ -32,7 +33,7 @@ def test_documents_are_taken_in_an_order_drawn_with_the_seed(
 def test_blocks_longer_than_the_context_are_refused(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    with pytest.raises(InputError, match="sequence_length cannot be 257: the model's context is 256 tokens"):
+    with refused("sequence_length", 257, 256):
         calibrate(tiny_llama, tiny_tokenizer, sequences=1, sequence_length=257)
 
 

@@ -1,11 +1,10 @@
 from collections.abc import Iterator
 
-import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
 from optishear.calibration.pack import first_tokens, pack
-from optishear.errors import InputError
+from wording import refused
 
 TEXT = "then he was here and there, in his heart, on and on; " * 200
 
@@ -54,7 +53,7 @@ def test_text_of_long_tokens_is_tokenized_further(tiny_tokenizer: PreTrainedToke
 
 
 def test_too_little_text_is_refused_with_both_numbers(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(InputError, match=r"'a.txt' has only 6 tokens, and 2 sequences of 4 need 8"):
+    with refused("a.txt", 6, 2, 4, 8):
         pack(["xyz", "qz"], tiny_tokenizer, 2, 4, "a.txt")
 
 

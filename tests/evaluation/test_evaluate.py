@@ -13,6 +13,7 @@ from optishear.evaluation.harness import run_tasks
 from optishear.evaluation.perplexity import perplexity, text_windows
 from optishear.parameters.evaluation import EvaluationParameters
 from task_folder import TaskFolder
+from wording import refused
 
 
 def test_an_evaluation_holds_scores_and_settings(
@@ -93,7 +94,7 @@ def test_only_as_much_text_is_read_as_the_windows_need(tiny_tokenizer: PreTraine
 def test_windows_longer_than_the_context_are_refused(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    with pytest.raises(InputError, match="window_length cannot be 1024: the model's context is 256 tokens"):
+    with refused("window_length", 1024, 256):
         evaluate(lambda: (tiny_llama, tiny_tokenizer), EvaluationParameters())
 
 

@@ -7,6 +7,7 @@ from optishear.evaluation.suite import Suite, find_suite, shipped_suites
 from optishear.evaluation.task_files import suites_of
 from optishear.parameters.evaluation import EvaluationParameters
 from task_folder import TaskFolder
+from wording import refused
 
 
 def test_the_suites_that_ship() -> None:
@@ -44,7 +45,7 @@ def test_a_file_that_is_no_suite_is_one_sentence(tmp_path: Path, content: str, w
 def test_an_unknown_suite_names_the_nearest() -> None:
     with pytest.raises(InputError, match=r"no suite 'papers'; did you mean paper\?"):
         find_suite("papers")
-    with pytest.raises(InputError, match="no suite 'xyz'; name one of knowledge, math, paper, or a YAML file"):
+    with refused("xyz", "knowledge", "math", "paper", "YAML"):
         find_suite("xyz")
     with pytest.raises(InputError, match=r"no suite file 'xyz\.yaml'"):
         find_suite("xyz.yaml")

@@ -120,7 +120,7 @@ def test_layers_that_do_not_fit_stay_dense(kernel: Kernel) -> None:
 
 def test_another_dtype_is_refused(kernel: Kernel) -> None:
     packed = packed_of(sparse(8, 64, 0.5, torch.bfloat16), kernel)
-    with pytest.raises(TypeError, match=r"wants torch\.bfloat16 on the CPU and got torch\.float32"):
+    with pytest.raises(TypeError, match=r"torch\.bfloat16 .* torch\.float32"):
         packed(torch.randn(1, 64))
 
 

@@ -60,7 +60,7 @@ def test_a_recount_of_the_saved_tensors_confirms_the_sparsities(
     assert measured.prunable == summary.achieved_sparsity == zeros / covered.prunable_weights
 
 
-def test_names_the_largest_of_what_is_left_out() -> None:
+def test_wording_names_the_largest_of_what_is_left_out() -> None:
     words = Coverage(100, 50, {"a": 30, "b": 10, "c": 7, "d": 3}).in_words()
 
     assert words == (

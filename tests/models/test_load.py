@@ -17,6 +17,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError
 from optishear.models.load import load_model, resolve_device
+from wording import refused
 
 
 def test_loads_every_family(
@@ -65,13 +66,13 @@ def test_is_silent(model_folder: Path, capfd: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_unknown_dtype(model_folder: Path) -> None:
-    with pytest.raises(InputError, match="'int8' is unknown; choose one of auto, float32"):
+    with refused("int8", "auto", "float32"):
         load_model(str(model_folder), dtype="int8")
 
 
 @pytest.mark.parametrize("device", ["tpu", "", "cuda:x", "cuda:", "cuda:-1", "meta"])
 def test_an_unknown_device(device: str) -> None:
-    with pytest.raises(InputError, match=f"{device!r} is unknown; choose auto, cpu, cuda or cuda:N"):
+    with refused(repr(device), "auto", "cpu", "cuda", "cuda:N"):
         resolve_device(device)
 
 
@@ -79,7 +80,7 @@ def test_an_unknown_device(device: str) -> None:
 def test_a_gpu_that_is_not_there(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 
-    with pytest.raises(InputError, match=f"{device!r} is not there: PyTorch sees no GPUs; choose cpu"):
+    with refused(repr(device), "no GPUs", "cpu"):
         resolve_device(device)
 
 
@@ -87,7 +88,7 @@ def test_one_gpu_too_far(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
     assert resolve_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(InputError, match="'cuda:2' is not there: PyTorch sees 2 GPUs; choose cuda:0 to cuda:1"):
+    with refused("cuda:2", "cuda:0", "cuda:1"):
         resolve_device("cuda:2")
 
 
@@ -119,14 +120,14 @@ def test_a_model_that_is_not_causal(
     model.save_pretrained(tmp_path)
     tiny_tokenizer.save_pretrained(tmp_path)
 
-    with pytest.raises(InputError, match=f"{type(model).__name__}.* is not a causal language model"):
+    with refused(type(model).__name__, "causal"):
         load_model(str(tmp_path), device="cpu")
 
 
 def test_a_classifier_of_a_causal_family(model_folder: Path, tiny_llama: PreTrainedModel) -> None:
     LlamaForSequenceClassification(tiny_llama.config).save_pretrained(model_folder)
 
-    with pytest.raises(InputError, match=r"LlamaForSequenceClassification.* is not a causal language model"):
+    with refused("LlamaForSequenceClassification", "causal"):
         load_model(str(model_folder), device="cpu")
 
 
@@ -156,7 +157,7 @@ def test_cut_off_weights(model_folder: Path) -> None:
     weights = model_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
 
-    with pytest.raises(InputError, match=r"The weights of the model .* cannot be read"):
+    with refused("weights", model_folder):
         load_model(str(model_folder), device="cpu")
 
 
@@ -164,7 +165,7 @@ def test_cut_off_weights(model_folder: Path) -> None:
 def test_a_config_that_cannot_be_read(model_folder: Path, content: str) -> None:
     (model_folder / "config.json").write_text(content)
 
-    with pytest.raises(InputError, match=r"The configuration of the model .* cannot be read"):
+    with refused("configuration", model_folder):
         load_model(str(model_folder), device="cpu")
 
 

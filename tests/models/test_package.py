@@ -6,6 +6,7 @@ import pytest
 
 from optishear.errors import InputError
 from optishear.models.package import find_in_package
+from wording import refused
 
 BROKEN = "raise RuntimeError('imported')\n"
 
@@ -88,7 +89,7 @@ def test_names_the_missing_part(install: Callable[..., Path]) -> None:
 
 @pytest.mark.parametrize("name", ["surely_not_installed", "surely-not-installed"])
 def test_tells_how_to_install(name: str) -> None:
-    with pytest.raises(InputError, match=f"{name!r} is not installed.*pip install --no-deps surely-not-installed"):
+    with refused(name, "pip install --no-deps surely-not-installed"):
         find_in_package(name)
 
 

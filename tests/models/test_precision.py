@@ -12,9 +12,9 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from optishear.errors import InputError
 from optishear.models import precision
 from optishear.models.precision import announce, choose_precision, processor_of, product_seconds, warn_if_emulated
+from wording import refused
 
 CPU = torch.device("cpu")
 AVX2 = {"architecture": "x86_64", "cpu_name": "an old one", "avx2": True}
@@ -78,7 +78,7 @@ def test_a_dtype_that_is_given_is_not_measured(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("dtype", ["int8", "float8", "fp16", ""])
 def test_another_dtype_is_refused(dtype: str) -> None:
-    with pytest.raises(InputError, match=f"{dtype!r} is unknown; choose one of auto, float32, bfloat16, float16"):
+    with refused(repr(dtype), "auto", "float32", "bfloat16", "float16"):
         choose_precision(dtype, CPU)
 
 
@@ -202,7 +202,7 @@ def test_this_machine_limited_computes_in_float32(tmp_path: Path, limit: str) ->
     assert limit in told.stdout or "x86_64" not in torch.cpu.get_capabilities().values()
 
 
-def test_the_precision_is_in_the_log_once(processor: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
+def test_wording_of_the_log_that_comes_once(processor: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
     processor(native=False, bfloat16_time=8.0)
     with caplog.at_level(logging.INFO, "optishear"):
         for _ in range(2):

@@ -56,7 +56,7 @@ def test_names_the_model_and_no_folder_of_the_machine(source: ModelSource, title
     assert "/machine" not in card(source)
 
 
-def test_tells_what_was_pruned() -> None:
+def test_wording_of_what_was_pruned() -> None:
     text = card()
 
     assert "the 2 linear layers inside the decoder blocks" in text
@@ -64,7 +64,7 @@ def test_tells_what_was_pruned() -> None:
     assert "50.01% of these layers' weights, from 45.00% to 55.00% by layer" in text
 
 
-def test_the_title_counts_all_matrices_and_the_coverage_names_what_is_left_out() -> None:
+def test_wording_of_the_title_that_counts_all_matrices_and_of_the_coverage() -> None:
     covered = Coverage(1000, 30, {"mlp.experts.gate_up_proj": 650, "mlp.experts.down_proj": 310, "mlp.gate": 10})
 
     text = card(coverage=covered, sparsity_of_all_matrices=0.015)
@@ -78,21 +78,21 @@ def test_the_title_counts_all_matrices_and_the_coverage_names_what_is_left_out()
     ) in text
 
 
-def test_tells_an_n_m_pattern_in_words() -> None:
+def test_wording_of_an_n_m_pattern() -> None:
     text = card(recipe=named_recipe("wanda", "2:4"))
 
     assert "2:4: of every 4 consecutive inputs of a row, 2 are kept" in text
     assert "2:4 sparse kernels" in text
 
 
-def test_is_honest_about_the_size() -> None:
+def test_wording_of_the_size() -> None:
     text = " ".join(card().split())
 
     assert "the files are as large as the dense model's" in text
     assert "2:4 sparse kernels" not in text
 
 
-def test_tells_which_weights_went_where_it_was_not_simply_by_score() -> None:
+def test_wording_of_which_weights_are_pruned() -> None:
     assert "(wanda); in each row, the weights of the lowest score went (|W| is" in card()
     moved = card(reconstruction="a solver", mask_rule="the masks moved")
     assert "(wanda); the masks moved (|W| is" in moved

@@ -24,6 +24,7 @@ from optishear.pruning.card import model_card
 from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
 from optishear.pruning.export import export_checkpoint
 from optishear.recipes.recipe import named_recipe
+from wording import refused
 
 
 def prune_randomly(model: PreTrainedModel, share: float = 0.5) -> None:
@@ -169,7 +170,7 @@ def test_a_file_that_is_missing_is_one_sentence(parts: Path, place: int) -> None
 def test_files_of_two_packed_checkpoints_are_one_sentence(parts: Path) -> None:
     (file, *_) = sorted((parts / "packed").glob("bitmask-00001-of-*.safetensors"))
     (parts / "packed" / "bitmask-00001-of-00002.safetensors").write_bytes(file.read_bytes())
-    with pytest.raises(InputError, match=r"has 'bitmask-00001-of-00002\.safetensors' beside its"):
+    with refused("bitmask-00001-of-00002.safetensors"):
         export_checkpoint(parts / "packed", parts / "output", "dense")
 
 

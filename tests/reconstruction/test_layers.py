@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from optishear.errors import InputError
 from optishear.masks.select import keep_mask
 from optishear.models.layers import PrunableLayer
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pattern import parse_pattern
 from optishear.reconstruction.layers import LayerTask, relative_error, solve_layers
 from optishear.reconstruction.support import largest
+from wording import refused
 
 from .conftest import random_layer
 
@@ -51,9 +51,7 @@ def test_without_a_mask_such_a_layer_keeps_its_largest_weights() -> None:
 def test_inputs_that_are_not_finite_are_refused(method: str) -> None:
     broken = moment()
     broken[3, 5] = torch.inf
-    with pytest.raises(
-        InputError, match=r"inputs of the layer .* are not finite in float16, .* give dtype auto, bfloat16"
-    ):
+    with refused("inputs", "float16", "dtype", "auto", "bfloat16"):
         solve_layers([task("0.5", dtype=torch.float16)], broken, ReconstructionParameters(reconstruction=method))
 
 

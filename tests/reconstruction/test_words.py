@@ -19,7 +19,7 @@ def words(summary: ReconstructionSummary, **parameters: Any) -> str:
     return in_words(ReconstructionParameters(**parameters), summary)
 
 
-def test_each_part_that_changed_something_is_told() -> None:
+def test_wording_of_each_part_that_changed_something() -> None:
     everything = {"reconstruction": "admm", "tuning_steps": 8, "distillation_steps": 10}
     assert words(made([(2.0, 1.0), (2.0, 1.5)], Distillation(1.0, 0.5, 10)), **everything) == (
         "ADMM and conjugate gradients on each layer's inputs (arXiv 2406.07831), then 8 optimizer steps on the output "

@@ -8,6 +8,7 @@ from optishear.report.compared import compared_markdown, compared_page, compared
 from optishear.report.style import DARK, LIGHT
 from optishear.searching.comparison import compare_searches
 from optishear.units import parse_duration
+from wording import numbers_in
 
 BUDGET = parse_duration("10m")
 
@@ -30,7 +31,7 @@ def make_compared(ends: dict[str, list[float]], trials: int = 8) -> pa.Table:
     )
 
 
-def test_the_best_is_named_with_the_others_values() -> None:
+def test_wording_of_the_best_and_the_others_values() -> None:
     apart = make_compared({"random": [0.7, 0.8, 0.9], "nsga3": [0.5, 0.6, 0.55]})
     sentence, remark = compared_words(apart, "kl")
     assert sentence == (
@@ -42,18 +43,18 @@ def test_the_best_is_named_with_the_others_values() -> None:
 def test_unequal_lengths_and_the_budget_are_said() -> None:
     long, short = (search([0.9 - step / 10 for step in range(length)]) for length in (8, 3))
     compared = compare_searches({("random", 0): long, ("nsga3", 0): short}, "kl")
-    assert compared_words(compared, "kl")[0].startswith("After 3 to 8 trials, random has the lowest KL divergence")
-    assert compared_words(compared, "kl", BUDGET)[0].startswith(
-        "With a budget of 10m for each search, which made 3 to 8 trials, random has the lowest"
+    assert compared_words(compared, "kl")[0].startswith("After 3 to 8 trials, random has")
+    with_budget, one = (
+        compared_words(each, "kl", BUDGET)[0] for each in (compared, compare_searches({("random", 0): long}, "kl"))
     )
-    assert compared_words(compare_searches({("random", 0): long}, "kl"), "kl", BUDGET)[0].startswith(
-        "With a budget of 10m for each search, which made 8 trials, random has"
-    )
+    assert "10m" in with_budget
+    assert "3 to 8 trials, random has" in with_budget
+    assert " 8 trials, random has" in one
     _, _, nsga3 = compared_rows(compared)
     assert nsga3 == ("nsga3", "0.800", "0.700", "0.700", "0.700 to 0.700")
     page = compared_page(compared, "kl", "model", BUDGET, "optishear compare --budget 10m")
     assert "With a budget of 10m" in page
-    assert "A search that ended earlier keeps its best." in page
+    assert "ended earlier" in page
 
 
 def search(values: list[float]) -> pa.Table:
@@ -64,7 +65,9 @@ def search(values: list[float]) -> pa.Table:
 
 def test_overlap_and_a_single_seed_are_said() -> None:
     overlapping = make_compared({"random": [0.58, 0.9], "nsga3": [0.5, 0.6], "tpe": [0.8, 0.9]})
-    assert compared_words(overlapping, "kl")[1] == "Over the 2 seeds its values overlap with those of random."
+    remark = compared_words(overlapping, "kl")[1]
+    assert numbers_in(remark) == [2]
+    assert remark.endswith("overlap with those of random.")
     assert "one seed only" in compared_words(make_compared({"a": [0.5], "b": [0.6]}), "kl")[1]
     assert len(compared_words(make_compared({"a": [0.5, 0.6]}), "kl")) == 1
 

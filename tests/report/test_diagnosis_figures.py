@@ -75,7 +75,7 @@ def test_an_empty_table_is_said_in_words(draw: object) -> None:
     assert not draw(argument).axes  # type: ignore[operator]
 
 
-def test_captions_say_by_how_much_it_shrank() -> None:
+def test_wording_of_the_captions_with_by_how_much_it_shrank() -> None:
     diagnosis = make_diagnosis()
     summary = diagnosis.summary()
     wanda, pruned = summary["alignment_distance"]["wanda"], summary["alignment_distance"]["pruned"]

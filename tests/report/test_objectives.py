@@ -27,5 +27,5 @@ def test_finite_rows_are_in_the_order_of_the_trials() -> None:
     assert [row["trial"] for row in finite_rows(trials, ["kl"])] == [1, 3]
 
 
-def test_labels_name_the_calibration_set() -> None:
+def test_wording_of_labels_with_the_calibration_set() -> None:
     assert objective_label("kl/math") == "KL divergence from the dense model, on math"

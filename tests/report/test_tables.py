@@ -13,7 +13,7 @@ METRICS: dict[str, Any] = {
 }
 
 
-def test_scores_are_a_table_in_which_failed_tasks_say_so() -> None:
+def test_wording_of_the_table_of_scores_in_which_failed_tasks_say_so() -> None:
     assert score_markdown(METRICS).replace("\N{NO-BREAK SPACE}", " ").splitlines() == [
         "|  | dense | Wanda | pruned | pruned against Wanda |",
         "| --- | ---: | ---: | ---: | ---: |",

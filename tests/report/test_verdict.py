@@ -5,6 +5,7 @@ import pytest
 
 from optishear.pattern import parse_pattern
 from optishear.report.verdict import verdict
+from wording import numbers_in
 
 from .samples import make_metrics
 
@@ -16,7 +17,7 @@ def sentence(dense: float | None, wanda: float | None, pruned: float | None) -> 
     return result.outcome, result.sentence.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_better_says_the_share_of_the_loss_that_is_given_back() -> None:
+def test_wording_of_the_share_of_the_loss_that_is_given_back() -> None:
     # (47.81 - 44.1) / (47.81 - 22.88) = 0.1488
     assert sentence(22.88, 47.81, 44.1) == (
         "better",
@@ -80,7 +81,8 @@ def test_missed_sparsity_is_a_remark() -> None:
 def test_mean_accuracy_is_over_the_tasks_that_all_three_have() -> None:
     metrics = make_metrics()
     del metrics["wanda"]["tasks"]["local_arc_easy"]
-    assert verdict(metrics, HALF).remarks == ("Mean accuracy over 1 task: 0.577 pruned, 0.564 Wanda, 0.612 dense.",)
+    (remark,) = verdict(metrics, HALF).remarks
+    assert numbers_in(remark) == [1, 0.577, 0.564, 0.612]
 
 
 def difference(stderr: float, within_noise: bool) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def test_a_difference_within_the_noise_is_level() -> None:
     metrics["differences"] = {"wanda": {"perplexity": difference(0.1, True), "tasks": {}}}
     result = verdict(metrics, HALF)
     assert result.outcome == "level"
-    assert result.sentence.endswith("the difference is within the noise of the text, so the two are level.")
+    assert "noise" in result.sentence
     metrics["differences"] = {"wanda": {"perplexity": difference(0.01, False), "tasks": {}}}
     assert verdict(metrics, HALF).outcome == "better"
 
@@ -104,7 +106,7 @@ def test_the_mean_accuracy_says_whether_it_is_noise(stderr: float, word: str) ->
     noise = {task: {"acc": difference(stderr, True)} for task in ("local_boolq", "local_arc_easy")}
     metrics["differences"] = {"wanda": {"perplexity": None, "tasks": noise}}
     (remark,) = verdict(metrics, HALF).remarks
-    assert remark.endswith(f"; pruned and Wanda differ by {word} than the noise.")
+    assert f" {word} than the noise" in remark
 
 
 def test_a_group_does_not_count_beside_its_tasks() -> None:
@@ -115,7 +117,7 @@ def test_a_group_does_not_count_beside_its_tasks() -> None:
     assert verdict(metrics, HALF).remarks[0].startswith("Mean accuracy over 2 tasks: 0.522 pruned")
 
 
-def test_remarks_on_little_coverage_and_on_experts_with_few_tokens() -> None:
+def test_wording_of_the_remarks_on_little_coverage_and_on_experts_with_few_tokens() -> None:
     metrics = {
         "coverage": {"matrix_weights": 100, "prunable_weights": 3, "left_out": {"mlp.experts": 97}},
         "sparsity_of_all_matrices": 0.015,

@@ -8,7 +8,6 @@ import torch
 
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import ModelDivergence
-from optishear.errors import InputError
 from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.parameters.search import SearchParameters
@@ -18,6 +17,7 @@ from optishear.searching import finalists
 from optishear.searching.search import SearchResult, run_search
 from optishear.statistics.collect import collect_statistics
 from tiny import random_calibration, tiny_model
+from wording import refused
 
 CALIBRATION = random_calibration(16, 32)
 STATISTICS = collect_statistics(tiny_model(), CALIBRATION, progress=False)
@@ -42,7 +42,6 @@ def test_the_best_after_reconstruction_is_chosen(sparsity: str) -> None:
     (chosen,) = [row for row in rows if row["chosen"]]
     assert chosen["reconstructed_kl"] == min(row["reconstructed_kl"] for row in rows)
     assert result.recipe.objectives["reconstructed_kl"] == chosen["reconstructed_kl"]
-    assert f"trial {chosen['trial']} is the best after reconstruction" in result.reason
     # All of them had better masks than whatever was not reconstructed.
     judged = {row["trial"] for row in rows}
     others = [row for row in result.trials.to_pylist() if row["sequences"] == 4 and row["trial"] not in judged]
@@ -72,6 +71,12 @@ def test_what_was_reconstructed_once_is_known(tmp_path: Path, monkeypatch: pytes
     assert (again.recipe, again.reason) == (first.recipe, first.reason)
 
 
+def test_wording_of_the_reason() -> None:
+    result = search("0.6", reconstructed_finalists=2)
+    (chosen,) = [row for row in result.trials.to_pylist() if row["chosen"]]
+    assert f"trial {chosen['trial']} is the best after reconstruction" in result.reason
+
+
 def test_without_finalists_the_masks_decide() -> None:
     result = search()
     assert "reconstructed_kl" not in result.trials.column_names
@@ -79,5 +84,5 @@ def test_without_finalists_the_masks_decide() -> None:
 
 
 def test_no_sequences_to_fit_on_is_one_sentence() -> None:
-    with pytest.raises(InputError, match=r"is 2, but no sequences .* of 16 calibration sequences, 12 evaluate"):
+    with refused("reconstructed_finalists", 2, 16, 12):
         search(reconstructed_finalists=2, search_sequences=12)
