@@ -55,9 +55,8 @@ def test_the_library_needs_neither_prefect_nor_mlflow() -> None:
 def test_the_command_line_says_how_to_install_what_it_needs(tmp_path: Path) -> None:
     result = python("HIDDEN = {'prefect'}" + HIDE + COMMAND, str(tmp_path / "output"))
     assert result.returncode == 2
-    assert result.stderr.strip().endswith(
-        "The command line needs the package 'prefect'; install it with: pip install 'optishear[pipeline]'"
-    )
+    assert "'prefect'" in result.stderr
+    assert result.stderr.strip().endswith("pip install 'optishear[pipeline]'")
 
 
 def test_help_imports_nothing_heavy() -> None:

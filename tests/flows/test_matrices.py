@@ -100,7 +100,7 @@ def test_transplant_combines_every_metric_with_every_ratios(
         if ratios != "uniform":
             assert row["to_uniform"] != 1
     assert (tmp_path / "output" / "transplant.png").read_bytes().startswith(b"\x89PNG")
-    assert "against the same metrics with uniform ratios: owl" in capsys.readouterr().out
+    assert "uniform ratios: owl" in capsys.readouterr().out
     assert shown_in_prefect() >= {("transplant-table", "markdown"), ("transplant", "image")}
 
 
@@ -130,7 +130,8 @@ def test_a_lost_cell_loses_no_other_and_is_made_alone(
         command("transplant", **arguments)
     assert caught.value.code == 1
     told = capsys.readouterr().err
-    assert "1 of 4 cells failed, the first uniform × wanda (the disk is full)" in told
+    assert "1 of 4 cells" in told
+    assert "uniform × wanda (the disk is full)" in told
     rows = {(row["ratios"], row["metric"]): row for row in table(tmp_path, "transplant")}
     assert rows["uniform", "wanda"]["failure"] == "the disk is full"
     assert rows["owl", "wanda"]["perplexity"] > 1
@@ -160,7 +161,9 @@ def test_a_failed_task_is_told_and_tried_again(
     with pytest.raises(SystemExit) as caught:
         command("cross-model", **arguments)
     assert caught.value.code == 1
-    assert "8 of 8 cells failed, the first dense × tiny-llama (broken: OSError: no data)" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "8 of 8 cells" in told
+    assert "tiny-llama (broken: OSError: no data)" in told
     rows = table(tmp_path, "cross-model")
     assert all(0 <= row["parity/acc"] <= 1 and row["perplexity"] > 1 for row in rows)
     assert all("broken/acc" not in row and row["failure"] == "broken: OSError: no data" for row in rows)

@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from flows.parameters.pipeline import PipelineParameters
 from optishear.models.precision import given_precision
 from servers.processes import MlflowServer
+from wording import numbers_in
 
 PRECISION = given_precision("float32")
 
@@ -162,9 +163,7 @@ def test_the_champion_moves_only_when_it_should(
     assert (night(4, 25.0).champion, champion()) == (True, "4")
     versions = {str(each.version): each for each in client.search_model_versions(f"name = '{name}'")}
     assert sorted(versions) == ["1", "2", "3", "4"]
-    assert versions["3"].tags["promotion"] == (
-        "Not promoted: perplexity 27 is above the 26 of the champion, version 2."
-    )
+    assert numbers_in(versions["3"].tags["promotion"]) == [27, 26, 2]
     assert "champion_max_perplexity_increase allows 50 %" in versions["1"].tags["promotion"]
 
 
@@ -262,7 +261,7 @@ def test_a_stage_goes_on_while_the_server_is_away(
         finally:
             mlflow_server.start()
         stage.finish(found, {})
-    assert "MLflow was not told how far the search is" in caplog.text
+    assert "MLflow was not told" in caplog.text
     with tracked_run("pipeline", parameters, PRECISION), stage_run("search", request) as stage:
         assert stage is not None
         stage.finish(search_stage.make(parameters, blocks, observed), {})

@@ -41,7 +41,8 @@ def test_deploying_again_changes_nothing(servers: Servers) -> None:
     assert len(deployments) == sum(map(len, by_pool.values()))
     assert len(automations) == 2
     assert limits == {"cpu": None, "gpu": 2}
-    assert "CUDA_VISIBLE_DEVICES=1 prefect worker start --pool gpu --name gpu-1 --limit 1" in again.stdout
+    assert "CUDA_VISIBLE_DEVICES=1 prefect worker start" in again.stdout
+    assert "--name gpu-1 --limit 1" in again.stdout
 
 
 def test_the_nights_are_scheduled(servers: Servers) -> None:
@@ -67,7 +68,8 @@ def test_the_nights_are_scheduled(servers: Servers) -> None:
 def test_a_failure_tells_its_reason_in_one_sentence(mended: Mended) -> None:
     assert mended.failed["state_type"] == "FAILED"
     message = mended.failed["state"]["message"]
-    assert message.startswith("Flow run encountered an exception: InputError: The evaluation text has only ")
+    assert "exception: InputError: " in message
+    assert "evaluation text" in message
     assert "\n" not in message
     assert mended.started == ["speed", "statistics", "search", "evaluate dense"]
 

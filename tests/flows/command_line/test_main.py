@@ -406,7 +406,7 @@ def test_a_float16_that_overflows_is_one_sentence(
     with pytest.raises(SystemExit) as caught:
         command("run", model=str(tmp_path / "overflowing"), dtype="float16")
     assert caught.value.code == 2
-    assert "not finite in float16, whose largest number is 65504" in capsys.readouterr().err
+    assert "not finite in float16" in capsys.readouterr().err
     assert not (tmp_path / "output").exists()
     assert not list((home / "artifacts").glob("s*/[!.]*"))  # neither speed nor statistics nor a search
 
@@ -448,7 +448,7 @@ def test_export_packs_and_goes_back(
     packed, dense = tmp_path / "packed", tmp_path / "dense"
     for _ in range(2):  # the second time over what the first has laid out
         main(["export", "--model", str(model_folder), "--format", "bitmask", "--output", str(packed)])
-    assert "Exported as bitmask: 59.1 KiB of weights." in capsys.readouterr().out
+    assert "bitmask: 59.1 KiB" in capsys.readouterr().out
     main(["export", "--model", str(packed / "model"), "--format", "dense", "--output", str(dense)])
     assert [path.name for path in dense.iterdir()] == ["model"]
     for name in ("model.safetensors", "tokenizer.json", "config.json"):

@@ -14,6 +14,7 @@ from optishear.errors import InputError
 from optishear.parameters.base import Parameters
 from optishear.parameters.read import read_parameters
 from optishear.pattern import parse_pattern
+from wording import refused
 
 
 def parse(arguments: list[str], config: Path | None = None) -> PipelineParameters:
@@ -107,7 +108,7 @@ def test_a_bad_value_is_one_sentence(arguments: list[str], sentence: str) -> Non
 def test_an_unknown_key_of_the_file_is_one_sentence(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("sparsty: 0.5\n")
-    with pytest.raises(InputError, match="There is no parameter 'sparsty'; the known ones are "):
+    with refused("sparsty", "sparsity"):
         parse([], config)
 
 

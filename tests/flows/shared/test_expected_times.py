@@ -45,7 +45,7 @@ def test_text_that_another_machine_generates_is_not_estimated(monkeypatch: pytes
     assert expected_times(parameters, speed(decode_step=None), WORK)["calibrate"] is None
 
 
-def test_the_announcement_names_the_processor_and_every_stage() -> None:
+def test_wording_of_the_announcement_with_the_processor_and_every_stage() -> None:
     table = Timetable({"calibrate": 0.0, "search": 220.0, "report": None})
     lines = announcement(table, speed()).splitlines()
     assert lines[0] == "Expected time: about 3 min 40 s, from a pass measured on a processor (float32, 1 threads)"

@@ -21,7 +21,7 @@ def test_people_may_reach_the_server_by_another_address(monkeypatch: pytest.Monk
     assert page("http://mlflow:5000") == "http://127.0.0.1:5001/#/experiments/3/runs/abc"
 
 
-def test_zeros_are_counted_over_all_matrices_of_the_decoder_layers() -> None:
+def test_wording_of_zeros_over_all_matrices_of_the_decoder_layers() -> None:
     complete = {"achieved_sparsity": 0.5, "sparsity_of_all_matrices": 0.5, "coverage": {"prunable_share": 1.0}}
     partial = {"achieved_sparsity": 0.5, "sparsity_of_all_matrices": 0.015, "coverage": {"prunable_share": 0.03}}
 

@@ -75,7 +75,7 @@ def test_a_crashed_run_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_that_always_crashes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     Runs(monkeypatch, *[Crashed(message="No heartbeat for 90 seconds.")] * 3)
-    with pytest.raises(UnfinishedRunError, match=r"'search-stage/search' failed: it ended crashed \(No heartbeat"):
+    with pytest.raises(UnfinishedRunError, match=r"search-stage/search.*\(No heartbeat"):
         finish()
 
 
@@ -111,7 +111,7 @@ def test_a_failure_is_not_tried_again_and_gives_its_reason(
     assert len(runs.keys) == 1
 
 
-def test_the_reason_of_a_reason_is_told_once() -> None:
+def test_wording_has_the_reason_of_a_reason_once() -> None:
     inner = "Flow run encountered an exception: UnfinishedRunError: The run 'search' of 'a/b' failed: it ended crashed"
     assert failure(Failed(message=inner))[1] == "The run 'search' of 'a/b' failed: it ended crashed"
 

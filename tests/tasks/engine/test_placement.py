@@ -7,9 +7,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 
 from flows.parameters.statistics import StatisticsParameters
-from optishear.errors import InputError
 from optishear.parameters.model import ModelParameters
 from tasks.engine.placement import GPU_POOL, check_placement, uses_deployments
+from wording import refused
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -44,5 +44,5 @@ def test_what_was_handed_over_is_not_handed_over_again() -> None:
 
 
 def test_a_pool_that_is_missing_is_one_sentence() -> None:
-    with pytest.raises(InputError, match="has no work pool 'gpu'; set PREFECT_API_URL and run: optishear deploy"):
+    with refused("gpu", "PREFECT_API_URL", "optishear deploy"):
         check_placement(StatisticsParameters(placement="deployments"))

@@ -8,7 +8,6 @@ import pytest
 
 from flows.parameters.cross_model import CrossModelParameters
 from flows.parameters.pipeline import PipelineParameters
-from optishear.errors import InputError
 from optishear.models.precision import given_precision
 from optishear.named_source import NamedSource
 from optishear.units import parse_duration
@@ -16,6 +15,7 @@ from tasks.registration.results import flat_metrics
 from tasks.tracking.experiment import connect, public_uri, run_key, tracking_uri
 from tasks.tracking.flow_runs import FAILURE_TAG, tracked_run
 from tasks.tracking.parameters import TrackingParameters
+from wording import refused
 
 PRECISION = given_precision("float32")
 
@@ -140,9 +140,7 @@ def test_the_parameter_comes_before_the_environment(home: Path, monkeypatch: pyt
 
 
 def test_an_unusable_server_is_one_sentence() -> None:
-    with pytest.raises(
-        InputError, match=r"'nowhere://x:\*\*\*@y' cannot be used .*; check tracking_uri and experiment\.$"
-    ):
+    with refused("nowhere://x:***@y", "tracking_uri", "experiment"):
         connect(TrackingParameters(tracking_uri="nowhere://x:secret@y"))
 
 
