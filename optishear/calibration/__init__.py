@@ -1,1 +1,1 @@
-"""Text → token blocks: what the dense model is observed on."""
+"""Calibration: text in token blocks, for the statistics of the dense model."""

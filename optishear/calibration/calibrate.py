@@ -1,4 +1,4 @@
-"""Calibration source → calibration set, whatever the source."""
+"""Make a calibration set from any calibration source."""
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,7 +15,7 @@ def check_calibration(calibration: str) -> None:
     """Refuse a calibration source that cannot be read, before the model is loaded.
 
     Raises:
-        InputError: naming the source and what is wrong with it.
+        InputError: names the source and the reason.
     """
     if calibration != SELF:
         check_source(calibration)
@@ -36,7 +36,7 @@ def calibrate(
         calibration: ``self``, text sampled from the model, or a source of ``read_documents``.
         sequences: number of token blocks.
         sequence_length: tokens per block.
-        seed: of the sampling, or of the order in which documents are taken.
+        seed: seed of the sampling, or of the order of the documents.
 
     Raises:
         InputError: if the blocks are longer than the model's context, or the source gives too little text.
@@ -52,7 +52,7 @@ def check_context(model: PreTrainedModel, parameter: str, length: int) -> None:
     """Refuse token blocks that are longer than the model's context.
 
     Raises:
-        InputError: naming the parameter, its value and the longest that fits.
+        InputError: names the parameter, its value and the model's context.
     """
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if longest is not None and length > longest:

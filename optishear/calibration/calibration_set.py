@@ -22,7 +22,7 @@ class CalibrationSet:
 
     Attributes:
         tokens: [sequences, sequence_length] int64 on the CPU.
-        source: where the text came from, as the user named it.
+        source: name of the text source, as given by the user.
     """
 
     tokens: Tensor
@@ -32,7 +32,7 @@ class CalibrationSet:
     def digest(self) -> str:
         """SHA-256 of the block length and the tokens as little-endian int32, in hexadecimal.
 
-        The length belongs to it: the same tokens in blocks of another length give other statistics.
+        It includes the length, since the same tokens in blocks of another length give different statistics.
         """
         length = np.asarray([self.tokens.shape[1]], dtype="<i4")
         return hashlib.sha256(length.tobytes() + self.tokens.numpy().astype("<i4").tobytes()).hexdigest()
@@ -94,5 +94,5 @@ class CalibrationSet:
 
 
 def _spread(lengths: set[int | None]) -> str:
-    known = sorted(length or 0 for length in lengths)
-    return f"{known[0]} to {known[-1]} tokens"
+    sizes = sorted(length or 0 for length in lengths)
+    return f"{sizes[0]} to {sizes[-1]} tokens"

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.errors import InputError
 
-# More than a token holds of common text, so that one look at the start of a long document is mostly enough.
+# More characters than a token has in common text, so that one pass over the start of a document mostly suffices.
 _CHARACTERS_PER_TOKEN = 8
 
 
@@ -22,7 +22,7 @@ def pack(
 ) -> CalibrationSet:
     """Cut documents into ``sequences`` blocks of ``sequence_length`` tokens, in the order given.
 
-    No special tokens but the end-of-sequence token between two documents, where the tokenizer has one. Reads
+    No special tokens but the end-of-sequence token between two documents, if the tokenizer has one. Reads
     no more documents, and no more of a long one, than the blocks need.
 
     Raises:
@@ -46,7 +46,7 @@ def pack(
 
 
 def first_tokens(tokenizer: PreTrainedTokenizerBase, text: str, enough: int) -> list[int]:
-    """The tokens of ``text`` without special tokens: all, or those of its start where that has more than ``enough``."""
+    """The tokens of ``text`` without special tokens: all, or those of its start if it has more than ``enough``."""
     length = _CHARACTERS_PER_TOKEN * enough
     while True:
         tokens: list[int] = tokenizer(text[:length], add_special_tokens=False, verbose=False)["input_ids"]

@@ -1,6 +1,6 @@
-"""Alignment: how far apart transformed weights and transformed activations lie in a layer.
+"""Alignment: the distance between transformed weights and transformed activations in a layer.
 
-The paper's abstract (arXiv 2502.10735v2) reports that found metrics reduce the discrepancy between the two by up to
+The paper's abstract (arXiv 2502.10735v2) reports that searched metrics reduce the discrepancy between the two by up to
 90 %. Here it is ``|log10 mean(T_W) - log10 mean(T_X)|``, in orders of magnitude. That number changes with a constant
 factor, which no mask sees, so ``activation_share`` stands beside it: the share of the variance of log S inside a row
 that comes from the activations. It is the same for every way of writing a metric, 1/2 where both have an equal say.
@@ -64,7 +64,7 @@ def alignment(layer: PrunableLayer, method: str, weights: Tensor, activations: T
 
     Args:
         layer: the layer.
-        method: whose metric it is.
+        method: ``wanda``, or the recipe's name.
         weights: [out, in], log10 of the transformed weights.
         activations: [1, in], log10 of the transformed activation norms.
     """
@@ -84,25 +84,25 @@ def alignment(layer: PrunableLayer, method: str, weights: Tensor, activations: T
 
 
 def alignment_table(rows: Iterable[Alignment]) -> pa.Table:
-    """One row per layer and method, with ``shrank_by``: the share of Wanda's distance in the layer that is saved.
+    """One row per layer and method, with ``shrank_by``: the relative reduction of Wanda's distance in the layer.
 
-    It is null for Wanda itself, where Wanda's distance is zero, and where a layer has no row of Wanda.
+    It is null for Wanda itself, if Wanda's distance is zero, and if a layer has no row of Wanda.
     """
-    made = list(rows)
-    wanda = {row.layer: row.distance for row in made if row.method == "wanda"}
+    alignments = list(rows)
+    wanda = {row.layer: row.distance for row in alignments if row.method == "wanda"}
 
-    shrank = [None if row.method == "wanda" else shrank_by(wanda.get(row.layer), row.distance) for row in made]
-    rows_of_table = [{**asdict(row), "shrank_by": share} for row, share in zip(made, shrank, strict=True)]
+    shrank = [None if row.method == "wanda" else shrank_by(wanda.get(row.layer), row.distance) for row in alignments]
+    rows_of_table = [{**asdict(row), "shrank_by": share} for row, share in zip(alignments, shrank, strict=True)]
     return pa.Table.from_pylist(rows_of_table, schema=SCHEMA)
 
 
-def shrank_by(wanda: float | None, found: float | None) -> float | None:
-    """By which share a distance shrank: 0.9 is to a tenth, below zero is that it grew; ``None`` from nothing."""
-    return None if not wanda or found is None else 1 - found / wanda
+def shrank_by(wanda: float | None, distance: float | None) -> float | None:
+    """Relative reduction of Wanda's distance, negative for an increase; ``None`` if Wanda's is zero."""
+    return None if not wanda or distance is None else 1 - distance / wanda
 
 
 def log_mean(logarithms: Tensor) -> float:
-    """log10 of the mean of the values whose base-10 logarithms are given; those that are no number are left out."""
+    """log10 of the mean of the values whose base-10 logarithms are given; values that are not a number are skipped."""
     logarithm, count = _log_sum(logarithms), logarithms.numel()
     if not math.isfinite(logarithm):
         unusable = torch.isnan(logarithms) | (logarithms == torch.inf)

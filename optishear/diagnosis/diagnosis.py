@@ -45,9 +45,9 @@ class Diagnosis:
     def summary(self) -> dict[str, Any]:
         """One mapping per measure, value by method, means over all linear layers.
 
-        ``alignment_shrank_by`` is the share of Wanda's mean distance that the found metric saves, and
-        ``alignment_shrank_by_kind`` the same for the layers of each kind; negative where the distance grew, ``None``
-        where Wanda's is zero.
+        ``alignment_shrank_by`` is the relative reduction of Wanda's mean distance by the recipe's metric, and
+        ``alignment_shrank_by_kind`` the same for the layers of each kind; negative if the distance grew, ``None``
+        if Wanda's is zero.
         """
         distance = _means(self.alignment, "distance")
         last = pc.max(self.block_errors["decoder_layer"]).as_py()
@@ -63,13 +63,15 @@ class Diagnosis:
         }
 
     def _shrank_by_kind(self) -> dict[str, float | None]:
-        found = set(self.alignment["kind"].to_pylist())
+        kinds = set(self.alignment["kind"].to_pylist())
         distances = {
             kind: _means(self.alignment.filter(pc.equal(self.alignment["kind"], kind)), "distance")
             for kind in KINDS
-            if kind in found
+            if kind in kinds
         }
-        return {kind: shrank_by(each.get("wanda"), each.get("pruned")) for kind, each in distances.items()}
+        return {
+            kind: shrank_by(by_method.get("wanda"), by_method.get("pruned")) for kind, by_method in distances.items()
+        }
 
     def _tables(self) -> Iterator[tuple[str, pa.Table]]:
         for field in fields(self):
@@ -81,4 +83,4 @@ def _means(table: pa.Table, column: str) -> dict[str, float]:
     for row in table.select(["method", column]).to_pylist():
         if math.isfinite(row[column]):
             values.setdefault(row["method"], []).append(row[column])
-    return {method: sum(found) / len(found) for method, found in values.items()}
+    return {method: sum(numbers) / len(numbers) for method, numbers in values.items()}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from optishear.models.layers import PrunableLayer
 
-# Ten bins to an order of magnitude, over 60 orders; what lies beyond is counted in the outermost bins.
+# Ten bins to an order of magnitude, over 60 orders; values beyond are counted in the outermost bins.
 BINS_PER_DECADE = 10
 _REACH = 30 * BINS_PER_DECADE
 
@@ -33,7 +33,7 @@ class Distributions:
         )
 
     def add(self, layer: PrunableLayer, method: str, weights: Tensor, activations: Tensor) -> None:
-        """Count a layer's values; zeros have no place on a logarithmic axis and are left out.
+        """Count a layer's values; zeros are skipped, as a logarithmic axis has no place for them.
 
         Args:
             layer: the layer.
@@ -43,12 +43,12 @@ class Distributions:
         """
         for factor, values in (("weights", weights), ("activations", activations)):
             bins = torch.where(values.isinf(), torch.nan, values * BINS_PER_DECADE).floor_().clamp_(-_REACH, _REACH - 1)
-            # What has no bin goes to one below the lowest, which is cut off.
+            # Values without a bin go to one below the lowest, which is cut off.
             bins = bins.add_(_REACH + 1).nan_to_num_(nan=0).to(torch.int32).flatten()
             self._counts[layer.kind, method, factor] += torch.bincount(bins, minlength=2 * _REACH + 1)[1:].cpu()
 
     def table(self) -> pa.Table:
-        """One row per kind, method, factor and bin that holds something; a bin includes its lower end."""
+        """One row per kind, method, factor and non-empty bin; a bin includes its lower end."""
         rows = []
         for (kind, method, factor), counts in self._counts.items():
             for index in counts.nonzero().flatten().tolist():

@@ -1,4 +1,4 @@
-"""Reconstruction errors by layer: what pruning does to each layer's output, and what adds up over the depth."""
+"""Output errors by layer, and of the hidden states after each decoder block."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -54,7 +54,7 @@ def layer_errors(
     decoder blocks is empty then.
 
     Args:
-        model: the dense model; left as it was.
+        model: the dense model; not changed.
         tokens: [sequences, length] int64; about the first ``TOKENS`` of them are used, at least one sequence.
         methods: the pruned weights, by method.
         batch_size: sequences per forward pass, each of which runs once for every method and once dense.

@@ -1,4 +1,4 @@
-"""Evaluations of several models → one table: dense beside Wanda beside the searched recipe."""
+"""Table that compares the evaluations of the dense model, Wanda and the searched recipe."""
 
 from typing import Any
 
@@ -43,11 +43,13 @@ def comparison_table(metrics: dict[str, Any]) -> pa.Table:
 
 def _noise(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """How the pruned model differs from Wanda, by measure."""
-    found: dict[str, Any] = (metrics.get("differences") or {}).get("wanda") or {}
+    differences: dict[str, Any] = (metrics.get("differences") or {}).get("wanda") or {}
     named = {
-        f"{task}/{metric}": each for task, some in (found.get("tasks") or {}).items() for metric, each in some.items()
+        f"{task}/{metric}": difference
+        for task, metrics in (differences.get("tasks") or {}).items()
+        for metric, difference in metrics.items()
     }
-    return {**named, **({"perplexity": found["perplexity"]} if found.get("perplexity") else {})}
+    return {**named, **({"perplexity": differences["perplexity"]} if differences.get("perplexity") else {})}
 
 
 def _columns(model: str, difference: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Two models on the same examples: how far apart their scores are, and whether that is more than noise.
+"""Differences of two models' scores on the same examples, and whether they exceed the noise.
 
 For each example the difference d of two models' values is taken; with weights w the difference of the scores is
 D = sum(d) / sum(w), and its standard error sqrt(n / (n − 1) · sum((d − D·w)²)) / sum(w), the linear approximation of a
@@ -19,14 +19,14 @@ NOISE = 1.96
 
 
 class Difference(BaseModel):
-    """One model's score less another's.
+    """The score of one model less that of another.
 
     Attributes:
-        value: difference of the scores; of their logarithms where ``logarithmic``.
+        value: difference of the scores; of their logarithms if ``logarithmic``.
         stderr: its standard error.
-        paired: whether it was taken example by example; else from the two scores' own standard errors.
+        paired: whether it was computed example by example; otherwise from the standard errors of the two scores.
         logarithmic: whether the scores are perplexities.
-        within_noise: whether it is nearer to 0 than 1.96 standard errors.
+        within_noise: whether it is at most 1.96 standard errors from 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,22 +39,24 @@ class Difference(BaseModel):
 
     @classmethod
     def of(cls, value: float, stderr: float, *, paired: bool, logarithmic: bool = False) -> "Difference":
-        """Judge a difference by its standard error."""
+        """A difference, marked as noise if it is within 1.96 standard errors."""
         within = abs(value) <= NOISE * stderr
         return cls(value=value, stderr=stderr, paired=paired, logarithmic=logarithmic, within_noise=within)
 
 
 def paired_difference(one: Examples, other: Examples) -> Difference | None:
-    """The difference over the same examples; ``None`` for fewer than two, other examples, or values not finite."""
+    """The difference over the same examples; ``None`` for fewer than two, different examples, or no finite value."""
     count = len(one.values)
     if count < 2 or one.weights != other.weights or one.logarithmic != other.logarithmic:
         return None
-    apart = [mine - theirs for mine, theirs in zip(one.values, other.values, strict=True)]
+    example_differences = [mine - theirs for mine, theirs in zip(one.values, other.values, strict=True)]
     total = sum(one.weights)
-    value = sum(apart) / total
+    value = sum(example_differences) / total
     if not math.isfinite(value):
         return None
-    squares = sum((each - value * weight) ** 2 for each, weight in zip(apart, one.weights, strict=True))
+    squares = sum(
+        (difference - value * weight) ** 2 for difference, weight in zip(example_differences, one.weights, strict=True)
+    )
     return Difference.of(
         value, math.sqrt(count / (count - 1) * squares) / total, paired=True, logarithmic=one.logarithmic
     )
@@ -67,13 +69,13 @@ def differences(
 
     Args:
         one: an evaluation, as JSON.
-        other: the one that it is compared with.
-        examples: the first's examples.
-        others: the second's.
+        other: the evaluation to compare with.
+        examples: examples of ``one``.
+        others: examples of ``other``.
 
     Returns:
-        ``perplexity``: a difference or ``None``; ``tasks``: by task and metric, for those where both models have a
-        score and the noise can be told.
+        ``perplexity``: a difference or ``None``; ``tasks``: by task and metric, if both models have a
+        score and the noise can be estimated.
     """
     tasks: dict[str, dict[str, Any]] = {}
     for task, scores in (one.get("tasks") or {}).items():
@@ -81,9 +83,9 @@ def differences(
             theirs = (other.get("tasks") or {}).get(task, {}).get(metric)
             if not isinstance(score, Mapping) or not isinstance(theirs, Mapping):
                 continue
-            found = _paired((task, metric), examples, others) or _unpaired(score, theirs)
-            if found is not None:
-                tasks.setdefault(task, {})[metric] = found.model_dump()
+            difference = _paired((task, metric), examples, others) or _unpaired(score, theirs)
+            if difference is not None:
+                tasks.setdefault(task, {})[metric] = difference.model_dump()
     perplexity = _paired(("", "perplexity"), examples, others)
     return {"perplexity": perplexity.model_dump() if perplexity else None, "tasks": tasks}
 
@@ -93,12 +95,12 @@ def _paired(key: tuple[str, str], examples: ExampleTable, others: ExampleTable) 
 
 
 def _unpaired(score: Mapping[str, Any], theirs: Mapping[str, Any]) -> Difference | None:
-    """From the standard errors of both, as if their examples had nothing to do with each other."""
+    """From the standard errors of both scores, as if their examples were independent."""
     errors = [score.get("stderr"), theirs.get("stderr")]
     if None in errors:
         return None
     # JSON may hold numbers that are not finite, as text.
-    value, stderr = float(score["value"]) - float(theirs["value"]), math.hypot(*(float(str(each)) for each in errors))
+    value, stderr = float(score["value"]) - float(theirs["value"]), math.hypot(*(float(str(error)) for error in errors))
     if not (math.isfinite(value) and math.isfinite(stderr)):
         return None
     return Difference.of(value, stderr, paired=False)

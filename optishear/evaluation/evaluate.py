@@ -1,4 +1,4 @@
-"""Model → evaluation: perplexity and tasks, with the settings that they hold for."""
+"""Model → evaluation: perplexity and tasks, with their settings."""
 
 import functools
 from dataclasses import dataclass
@@ -15,33 +15,33 @@ from optishear.calibration.text import check_source, read_documents, text_digest
 from optishear.evaluation.examples import Examples
 from optishear.evaluation.harness import Measure, Seeds, TaskScores, TaskSettings, run_tasks
 from optishear.evaluation.identity import identify_tasks
-from optishear.evaluation.part import Keep, Load, Part, measure_anew
+from optishear.evaluation.part import Keep, Load, Part, measure_always
 from optishear.evaluation.perplexity import text_windows, window_losses
 from optishear.evaluation.task_files import check_folder, suites_of
 from optishear.parameters.evaluation import EvaluationParameters
 
-# The text that leaves the perplexity out.
+# The text name for an evaluation without perplexity.
 NO_TEXT = "none"
-# Evaluation text is what a data set keeps for it, so that calibration never sees it.
+# The test split is preferred, so that evaluation and calibration use different text.
 _SPLITS = ("test", "validation", "train")
-# More than a token holds of common text: where only some windows are asked for, the rest need not be read.
+# More characters than a token has in common text; limits how much text is read for a given number of windows.
 _CHARACTERS_PER_TOKEN = 8
 
 
 class EvaluationSettings(BaseModel):
-    """What the scores hold for; two evaluations compare only where these are equal.
+    """Settings of an evaluation; only evaluations with equal settings are comparable.
 
     Attributes:
         text: source of the perplexity's text.
         window_length: tokens per window.
-        windows: number of windows, counted; None without a perplexity.
+        windows: number of windows; None without a perplexity.
         suite: name of the suite.
         limit: examples per task, None for all.
         fewshot: few-shot examples, None for the suite's or each task's own.
         batch_size: sequences per forward pass.
-        seeds: of few-shot examples and sampled answers.
+        seeds: seeds of few-shot examples and sampled answers.
         lm_eval: version of lm-eval; None without tasks.
-        tasks: for each task the examples, few-shot examples and context that were used, and its version.
+        tasks: settings and version by task.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,9 +62,9 @@ class Evaluation(BaseModel):
     """The scores of one model.
 
     Attributes:
-        perplexity: over equal windows of the text; lower is better; None where it was left out.
-        tasks: for each task metric name to value and standard error, or ``{"error": reason}``.
-        settings: what the scores hold for.
+        perplexity: over equal windows of the text; lower is better; None if it was not measured.
+        tasks: by task, value and standard error by metric name, or ``{"error": reason}``.
+        settings: settings of the scores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,18 +75,18 @@ class Evaluation(BaseModel):
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """An evaluation, and the examples that its scores are made of, by task and metric."""
+class EvaluationResult:
+    """An evaluation, and the examples of its scores by task and metric."""
 
     evaluation: Evaluation
     examples: dict[tuple[str, str], Examples]
 
 
 def check_evaluation(parameters: EvaluationParameters) -> None:
-    """Refuse what cannot be evaluated, before a model is loaded: the text, the task names and the tasks' data.
+    """Check the text, the task names and the tasks' data, before a model is loaded.
 
     Raises:
-        InputError: naming what is wrong.
+        InputError: if one of them cannot be used; the message names it.
     """
     if parameters.evaluation_text != NO_TEXT:
         check_source(parameters.evaluation_text)
@@ -95,14 +95,16 @@ def check_evaluation(parameters: EvaluationParameters) -> None:
         identify_tasks(suite.tasks, parameters.include_path, suite.fewshot)
 
 
-def evaluate(load: Load, parameters: EvaluationParameters, seed: int = 0, keep: Keep = measure_anew) -> Judgement:
-    """Judge a model on perplexity and tasks.
+def evaluate(
+    load: Load, parameters: EvaluationParameters, seed: int = 0, keep: Keep = measure_always
+) -> EvaluationResult:
+    """Evaluate a model by perplexity and tasks.
 
     Args:
-        load: gives the model and its tokenizer; called when something has to be measured.
-        parameters: what it is judged on.
+        load: returns the model and its tokenizer; called only for a measurement.
+        parameters: text, tasks and limits.
         seed: as for ``run_tasks``.
-        keep: may give a part's result from before.
+        keep: may return a stored result of a part.
 
     Raises:
         InputError: if the windows are longer than the model's context, the text is too short, or a task is unknown.
@@ -122,14 +124,14 @@ def evaluate(load: Load, parameters: EvaluationParameters, seed: int = 0, keep: 
         )
         for suite in suites_of(parameters)
     ]
-    judged = TaskScores(
-        results={name: result for some in scores for name, result in some.results.items()},
-        settings={name: settings for some in scores for name, settings in some.settings.items()},
-        examples={key: examples for some in scores for key, examples in some.examples.items()},
+    task_scores = TaskScores(
+        results={name: result for suite_scores in scores for name, result in suite_scores.results.items()},
+        settings={name: settings for suite_scores in scores for name, settings in suite_scores.settings.items()},
+        examples={key: examples for suite_scores in scores for key, examples in suite_scores.examples.items()},
     )
     evaluation = Evaluation(
         perplexity=losses.score if losses else None,
-        tasks=judged.results,
+        tasks=task_scores.results,
         settings=EvaluationSettings(
             text=parameters.evaluation_text,
             window_length=parameters.window_length,
@@ -140,10 +142,10 @@ def evaluate(load: Load, parameters: EvaluationParameters, seed: int = 0, keep: 
             batch_size=parameters.batch_size,
             seeds=Seeds.of(seed),
             lm_eval=version("lm-eval") if scores else None,
-            tasks=judged.settings,
+            tasks=task_scores.settings,
         ),
     )
-    return Judgement(evaluation, {**({("", "perplexity"): losses} if losses else {}), **judged.examples})
+    return EvaluationResult(evaluation, {**({("", "perplexity"): losses} if losses else {}), **task_scores.examples})
 
 
 def _perplexity_part(load: Load, parameters: EvaluationParameters) -> Part[Examples]:
@@ -168,7 +170,7 @@ def _losses(load: Load, parameters: EvaluationParameters) -> Examples:
 def evaluation_windows(tokenizer: PreTrainedTokenizerBase, parameters: EvaluationParameters) -> Tensor:
     """The evaluation text's documents joined by blank lines, in windows: [windows, window_length] int64.
 
-    Where ``windows`` is given, reads only as much of the text as it needs.
+    With ``windows``, reads no more of the text than needed.
 
     Raises:
         InputError: if the text cannot be read or is too short.
@@ -182,7 +184,7 @@ def evaluation_windows(tokenizer: PreTrainedTokenizerBase, parameters: Evaluatio
     for document in documents:
         text = f"{text}\n\n{document}" if text else document
         if len(text) >= enough:
-            # One token more than needed, so that no window ends where the text was cut.
+            # One token more than needed, so that no window ends at the cut.
             if len(tokenizer(text, verbose=False)["input_ids"]) > length * count:
                 break
             enough *= 2

@@ -1,4 +1,4 @@
-"""What a score was made of: one value for each example, so that two models can be compared on the same ones."""
+"""The examples of a score: one value per example, so that two models can be compared on the same examples."""
 
 import math
 from collections.abc import Mapping
@@ -66,12 +66,12 @@ def examples_table(examples: ExampleTable) -> pa.Table:
 
 def read_examples(table: pa.Table) -> dict[tuple[str, str], Examples]:
     """The examples in a table of ``examples_table``."""
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    columns_by_key: dict[tuple[str, str], dict[str, list[float]]] = {}
     logarithmic: dict[tuple[str, str], bool] = {}
     for row in table.to_pylist():
         key = row["task"], row["metric"]
-        columns = found.setdefault(key, {"values": [], "weights": []})
+        columns = columns_by_key.setdefault(key, {"values": [], "weights": []})
         columns["values"].append(row["value"])
         columns["weights"].append(row["weight"])
         logarithmic[key] = row["logarithmic"]
-    return {key: Examples(**columns, logarithmic=logarithmic[key]) for key, columns in found.items()}
+    return {key: Examples(**columns, logarithmic=logarithmic[key]) for key, columns in columns_by_key.items()}

@@ -23,13 +23,13 @@ from typing_extensions import TypedDict
 
 from optishear.evaluation.examples import Examples
 from optishear.evaluation.identity import digest_of_code, set_fewshot, task_identity
-from optishear.evaluation.part import Keep, Load, Part, measure_anew
+from optishear.evaluation.part import Keep, Load, Part, measure_always
 from optishear.evaluation.task_files import load_tasks, quiet_harness, reason
 from optishear.extras import require
 
 
 class Measure(TypedDict):
-    """A metric of a task: its value, and the standard error where the harness gives one."""
+    """A metric of a task: its value, and the standard error if the harness computes one."""
 
     value: float
     stderr: float | None
@@ -65,13 +65,13 @@ class Seeds(BaseModel):
 
 
 class TaskSettings(BaseModel):
-    """What a task's scores hold for.
+    """Settings of a task's scores.
 
     Attributes:
-        examples: number of examples that were judged.
+        examples: number of evaluated examples.
         fewshot: examples in the prompt.
         max_length: tokens of context.
-        version: of the task, as its file has it.
+        version: version in the task file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,12 +83,12 @@ class TaskSettings(BaseModel):
 
 
 class TaskRun(BaseModel):
-    """What the harness measured on one task.
+    """Results of the harness on one task.
 
     Attributes:
-        raw: its metrics as it names them (``acc,none``).
-        settings: what they hold for.
-        examples: by metric, where a metric is made of one number per example.
+        raw: metrics under the harness's names (``acc,none``).
+        settings: settings of the scores.
+        examples: by metric, for metrics with one number per example.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -110,7 +110,7 @@ class TaskScores:
 
     Attributes:
         results: for every task and group a dict of metrics, or ``{"error": reason}``.
-        settings: for every task what they hold for.
+        settings: settings by task.
         examples: by task and metric.
     """
 
@@ -129,24 +129,24 @@ def run_tasks(
     batch_size: int = 1,
     max_length: int | None = None,
     seed: int = 0,
-    keep: Keep = measure_anew,
+    keep: Keep = measure_always,
 ) -> TaskScores:
-    """Judge a model on tasks, one after the other.
+    """Evaluate a model on tasks.
 
     Args:
-        load: gives the model and its tokenizer.
+        load: returns the model and its tokenizer.
         tasks: names of tasks, groups or tags; a group's own score comes before those of its tasks.
-        include_path: folder with task files of the user's own.
-        limit: examples per task; all where not given.
-        fewshot: examples shown in the prompt; each task's own number where not given. As in lm-eval, a task whose
+        include_path: folder with the user's task files.
+        limit: examples per task; all if not given.
+        fewshot: examples shown in the prompt; each task's own number if not given. As in lm-eval, a task whose
             file sets 0 keeps it.
         batch_size: sequences per forward pass.
-        max_length: tokens of context; the model's own where not given.
-        seed: of the few-shot examples and of sampled answers.
-        keep: may give a task's result from before.
+        max_length: tokens of context; the model's own if not given.
+        seed: seed of the few-shot examples and of sampled answers.
+        keep: may return a stored result of a task.
 
     Returns:
-        The scores; a task that fails leaves the others theirs.
+        The scores; a failed task does not affect the others.
 
     Raises:
         InputError: as ``load_tasks``.
@@ -162,7 +162,7 @@ def run_tasks(
     code = digest_of_code(include_path)
 
     @functools.cache
-    def judged() -> Any:
+    def harness_model() -> Any:
         return _harness_model(load, batch_size, max_length)
 
     runs: dict[str, TaskRun] = {}
@@ -174,9 +174,9 @@ def run_tasks(
             try:
                 with quiet_harness():
                     set_fewshot(task, fewshot)
-                    asked = {"task": task_identity(task, limit), "code": code}
-                    identity = {**asked, **settings, "lm_eval": version("lm-eval")}
-                    measure = functools.partial(_run, judged, task, limit, Seeds.of(seed))
+                    inputs = {"task": task_identity(task, limit), "code": code}
+                    identity = {**inputs, **settings, "lm_eval": version("lm-eval")}
+                    measure = functools.partial(_run, harness_model, task, limit, Seeds.of(seed))
                     runs[name] = keep(Part(f"task {name}", identity, TaskRun, measure))
             except (torch.OutOfMemoryError, MemoryError):
                 raise
@@ -193,7 +193,7 @@ def run_tasks(
             if not isinstance(item, Group) or item.has_aggregation
         },
         settings={name: run.settings for name, run in runs.items()},
-        examples={(name, metric): some for name, run in runs.items() for metric, some in run.examples.items()},
+        examples={(name, metric): examples for name, run in runs.items() for metric, examples in run.examples.items()},
     )
 
 
@@ -243,10 +243,10 @@ def _harness_model(load: Load, batch_size: int, max_length: int | None) -> Any:
     )
 
 
-def _run(judged: Any, task: Any, limit: int | None, seeds: Seeds) -> TaskRun:
+def _run(harness_model: Any, task: Any, limit: int | None, seeds: Seeds) -> TaskRun:
     from lm_eval.evaluator import evaluate
 
-    model = judged()
+    model = harness_model()
     # Each task starts from the same state, so that its result does not depend on the tasks before it.
     seeds.set()
     task.set_fewshot_seed(seeds.fewshot)
@@ -270,21 +270,21 @@ def _examples(task: Any, samples: list[dict[str, Any]]) -> dict[str, Examples]:
     """One number per example, for the metrics that are their mean or a perplexity."""
     from lm_eval.api import metrics
 
-    found: dict[str, Examples] = {}
+    examples: dict[str, Examples] = {}
     for metric, aggregate in task.aggregation().items():
         for filtered in dict.fromkeys(sample["filter"] for sample in samples):
             values = [sample[metric] for sample in samples if sample["filter"] == filtered and metric in sample]
             name = _metric_name(metric, filtered)
             if aggregate is metrics.weighted_perplexity:
-                found[name] = Examples(
+                examples[name] = Examples(
                     values=[-likelihood for likelihood, _ in values],
                     weights=[weight for _, weight in values],
                     logarithmic=True,
                 )
             elif aggregate is metrics.perplexity:
-                found[name] = Examples(
+                examples[name] = Examples(
                     values=[-likelihood for likelihood in values], weights=[1.0] * len(values), logarithmic=True
                 )
             elif aggregate is metrics.mean and values:
-                found[name] = Examples(values=[float(value) for value in values], weights=[1.0] * len(values))
-    return found
+                examples[name] = Examples(values=[float(value) for value in values], weights=[1.0] * len(values))
+    return examples

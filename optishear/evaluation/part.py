@@ -1,4 +1,4 @@
-"""The parts of an evaluation: each is measured on its own, so that it can be kept on its own."""
+"""The independent parts of an evaluation, whose results are measured and stored separately."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from transformers.modeling_utils import PreTrainedModel
 
 Result = TypeVar("Result", bound=BaseModel)
 
-# Gives the model and its tokenizer, once they are needed: a part that is kept needs neither.
+# Returns the model and its tokenizer; not called for stored results.
 Load = Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
 
 
 @dataclass(frozen=True)
 class Part(Generic[Result]):
-    """A part of an evaluation, which depends on no other.
+    """An independent part of an evaluation.
 
     Attributes:
-        name: what it is, for a person.
-        identity: JSON values that decide the result, beside the model.
-        result: what it gives.
-        measure: computes it.
+        name: shown in logs, such as ``task arc_easy``.
+        identity: JSON values that determine the result, together with the model.
+        result: type of the result.
+        measure: computes the result.
     """
 
     name: str
@@ -32,13 +32,13 @@ class Part(Generic[Result]):
 
 
 class Keep(Protocol):
-    """Gives a part's result: kept from before, or measured now."""
+    """Returns the result of a part, stored or measured."""
 
     def __call__(self, part: Part[Result]) -> Result:
-        """The result; whatever ``measure`` raises is raised."""
+        """Return the result; errors of ``measure`` are raised."""
         ...
 
 
-def measure_anew(part: Part[Result]) -> Result:
-    """Keep nothing."""
+def measure_always(part: Part[Result]) -> Result:
+    """Measure the part; nothing is stored."""
     return part.measure()

@@ -1,4 +1,4 @@
-"""Suites: a name for a list of benchmark tasks. Each is a YAML file, and so is one of the user's own."""
+"""Suites: named lists of benchmark tasks in YAML files, shipped or written by the user."""
 
 import difflib
 from importlib.resources import files
@@ -13,12 +13,12 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 class Suite(BaseModel):
-    """A list of tasks that are judged with the same number of examples in the prompt.
+    """A list of tasks with the same number of examples in the prompt.
 
     Attributes:
-        description: what it is for, in a line.
+        description: purpose, in one line.
         tasks: names of lm-eval tasks, groups or tags.
-        fewshot: examples in the prompt, unless the user asks for another number; each task's own where not given.
+        fewshot: examples in the prompt, unless the parameter ``fewshot`` is given; by default each task's own number.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,13 +29,13 @@ class Suite(BaseModel):
 
 
 def shipped_suites() -> list[str]:
-    """The names of the suites that ship."""
+    """The names of the shipped suites."""
     names = [Path(file.name) for file in files("optishear.evaluation").joinpath("suites").iterdir()]
     return sorted(name.stem for name in names if name.suffix in _SUFFIXES)
 
 
 def find_suite(suite: str) -> Suite:
-    """A suite by the name of one that ships, or from a YAML file.
+    """Read a suite by the name of a shipped one, or from a YAML file.
 
     Raises:
         InputError: if it is neither, or the file is no suite.
@@ -47,8 +47,8 @@ def find_suite(suite: str) -> Suite:
         return _read(path.read_bytes(), suite)
     if suite not in shipped_suites():
         close = difflib.get_close_matches(suite, shipped_suites(), n=1)
-        mend = f"did you mean {close[0]}?" if close else f"name {_choices()}, or a YAML file."
-        raise InputError(f"There is no suite {suite!r}; {mend}")
+        hint = f"did you mean {close[0]}?" if close else f"name {_choices()}, or a YAML file."
+        raise InputError(f"There is no suite {suite!r}; {hint}")
     return _read(files("optishear.evaluation").joinpath("suites", f"{suite}.yaml").read_bytes(), suite)
 
 

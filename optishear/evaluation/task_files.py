@@ -1,4 +1,4 @@
-"""Names → benchmark tasks: lm-eval's own and those in a folder of the user's."""
+"""Load benchmark tasks by name, from lm-eval and from a folder of the user."""
 
 import difflib
 import functools
@@ -20,14 +20,14 @@ from optishear.parameters.evaluation import EvaluationParameters
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
-# What a task file of the user's own is called that stands in for one of lm-eval's.
+# Prefix of the user's task files that replace tasks of lm-eval.
 LOCAL = "local_"
 
 
 def suites_of(parameters: EvaluationParameters) -> list[Suite]:
-    """The tasks to judge on: the suite's, then those given by name, each list with its few-shot examples.
+    """The tasks of the evaluation: those of the suite, then those given by name, each list with its few-shot examples.
 
-    A suite's task is taken from ``include_path`` where that has one of its name, or of its name after ``local_``.
+    A task of a suite is read from ``include_path`` if it has a task of this name, or of this name after ``local_``.
 
     Raises:
         InputError: if there is no such suite.
@@ -44,22 +44,22 @@ def suites_of(parameters: EvaluationParameters) -> list[Suite]:
 
 
 def check_folder(include_path: Path | None) -> None:
-    """Whether the folder with task files is there.
+    """Refuse a missing folder of task files.
 
     Raises:
-        InputError: if it is not.
+        InputError: if the folder does not exist.
     """
     if include_path is not None and not Path(include_path).is_dir():
         raise InputError(f"There is no folder {str(include_path)!r} with task files; give one that exists.")
 
 
 def load_tasks(tasks: list[str], include_path: Path | None = None, progress: str = "") -> dict[str, Any]:
-    """lm-eval's ``Task`` and ``Group`` objects by name: each group, then its members; what is asked for twice, once.
+    """lm-eval's ``Task`` and ``Group`` objects by name: each group, then its members, without duplicates.
 
     Args:
         tasks: names of tasks, groups or tags.
-        include_path: folder with task files of the user's own.
-        progress: what a progress bar says; there is none where not given.
+        include_path: folder with the user's task files.
+        progress: label of a progress bar; empty for none.
 
     Raises:
         InputError: naming the unknown task (with the closest names), or the task that cannot be loaded, because of its
@@ -67,7 +67,7 @@ def load_tasks(tasks: list[str], include_path: Path | None = None, progress: str
     """
     if tasks:
         require(["lm_eval"], f"The task {tasks[0]!r}")
-    # The bar ends its line where a task cannot be loaded, too.
+    # The bar also ends its line if a task cannot be loaded.
     with quiet_harness(), tqdm(tasks, desc=progress, disable=not progress) as names:
         manager = _manager(tuple(tasks), include_path)
         loaded = [item for name in names for item in _load(name, manager)]
@@ -94,8 +94,8 @@ def _load(name: str, manager: "TaskManager") -> list[Any]:
     """
     if name not in manager.task_index:
         close = difflib.get_close_matches(name, manager.all_tasks, n=3)
-        mend = f"did you mean {' or '.join(close)}?" if close else "name one of lm-eval's, or a folder with your own."
-        raise InputError(f"There is no task {name!r}; {mend}")
+        hint = f"did you mean {' or '.join(close)}?" if close else "name one of lm-eval's, or a folder with your own."
+        raise InputError(f"There is no task {name!r}; {hint}")
     try:
         loaded = manager.load([name])
     except (torch.OutOfMemoryError, MemoryError):
@@ -114,9 +114,9 @@ def _load(name: str, manager: "TaskManager") -> list[Any]:
 
 
 def _manager(tasks: tuple[str, ...], include_path: Path | None) -> "TaskManager":
-    """The index of the user's own task files where these are enough, else with those that lm-eval ships.
+    """The index of the user's task files if they suffice, otherwise together with those of lm-eval.
 
-    Reading the 14,000 that it ships takes many seconds.
+    Reading the 14,000 files of lm-eval takes many seconds.
     """
     if include_path is not None:
         own = _own(include_path)
@@ -164,7 +164,7 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def quiet_harness() -> Iterator[None]:
-    """Hold back the harness's log and prints; progress bars, which go to standard error, stay."""
+    """Suppress the harness's log and prints; progress bars, on standard error, stay."""
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)

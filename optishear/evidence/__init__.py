@@ -1,1 +1,1 @@
-"""Matrices of evidence: what one thing is worth in place of another, cell by cell."""
+"""Matrices of evidence: scores of recipes, ratios or metrics applied to other models, texts or metrics."""

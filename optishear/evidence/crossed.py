@@ -1,4 +1,4 @@
-"""Recipes found in one place and applied in another: across models, and across calibration texts."""
+"""Recipes searched in one place and applied in another: across models, and across calibration texts."""
 
 import math
 import operator
@@ -24,14 +24,14 @@ _ROWS = (UNIVERSAL, WANDA, DENSE)
 
 
 def check_places(names: Iterable[str], what: str) -> None:
-    """Refuse places that rows of the matrix are named like, which are no recipes found in one place.
+    """Refuse places with the name of a fixed row of the matrix.
 
     Args:
-        names: of the places.
-        what: what the places are, in the singular: ``model`` or ``text``.
+        names: names of the places.
+        what: kind of place in the singular: ``model`` or ``text``.
 
     Raises:
-        InputError: naming the first.
+        InputError: names the first such place.
     """
     for name in names:
         if name in _ROWS:
@@ -46,17 +46,17 @@ def crossed_evidence(
     by_complexity: bool = False,
     tasks: Scores = NO_SCORES,
 ) -> Evidence:
-    """Read a matrix whose rows are recipes by where they were found, and whose columns are where they were applied.
+    """Evaluate a matrix with recipes by their place of search as rows and the places of application as columns.
 
     Args:
-        subject: what it is about.
+        subject: title of the evidence.
         matrix: perplexities. Rows: ``places``, then perhaps ``UNIVERSAL``, then ``WANDA`` at the column's own
             calibration, then ``DENSE``. Columns: ``places``.
-        places: where recipes were found and applied.
-        what: what the places are, in the singular: ``model`` or ``text``.
-        by_complexity: also say what is carried from complex to simple places, which are those that the dense model
-            finds harder and easier. Only for one dense model: perplexities of several do not compare.
-        tasks: the cells' scores in tasks.
+        places: places of search and application.
+        what: kind of place in the singular: ``model`` or ``text``.
+        by_complexity: also compare transfer from complex to simple places and back, by the dense model's perplexity.
+            Only for one dense model, since perplexities of different models are not comparable.
+        tasks: task scores of the cells.
     """
     pruned = tuple(row for row in matrix.rows if row != DENSE)
     recipes = tuple(row for row in pruned if row != WANDA)
@@ -65,9 +65,9 @@ def crossed_evidence(
     relatives = {"to_wanda": to_wanda, "to_own": to_own}
     table = matrix_table(("found_on", "applied_to"), "perplexity", matrix, relatives, tasks)
     own = [value for place in places if (value := to_wanda.of(place, place)) is not None]
-    strange = list(_off_diagonal(to_wanda, places))
+    transferred = list(_off_diagonal(to_wanda, places))
     verdict = (
-        f"A recipe found on another {what} gives {times(geometric_mean(strange))} Wanda's perplexity on average, "
+        f"A recipe found on another {what} gives {times(geometric_mean(transferred))} Wanda's perplexity on average, "
         f"its own recipe {times(geometric_mean(own))}."
     )
     return Evidence(
@@ -108,14 +108,14 @@ def _off_diagonal(matrix: Matrix, places: tuple[str, ...]) -> Iterable[float]:
 
 
 def _remarks(to_wanda: Matrix, to_own: Matrix, places: tuple[str, ...]) -> tuple[str, ...]:
-    strange = list(_off_diagonal(to_wanda, places))
+    transferred = list(_off_diagonal(to_wanda, places))
     remarks = []
-    if strange:
-        level = sum(map(is_level, strange))
-        better = sum(value < 1 - LEVEL for value in strange)
+    if transferred:
+        level = sum(map(is_level, transferred))
+        better = sum(value < 1 - LEVEL for value in transferred)
         remarks.append(
-            f"Of {len(strange)} pairs it is better than Wanda in {better}, level ({LEVEL_WORDS}) in {level} and "
-            f"worse in {len(strange) - better - level}."
+            f"Of {len(transferred)} pairs it is better than Wanda in {better}, level ({LEVEL_WORDS}) in {level} and "
+            f"worse in {len(transferred) - better - level}."
         )
     means = {
         row: mean
@@ -128,22 +128,22 @@ def _remarks(to_wanda: Matrix, to_own: Matrix, places: tuple[str, ...]) -> tuple
             f"Recipes found on {best} carry over best ({times(means[best])} the perplexity of the others' own recipes "
             f"on average), those found on {worst} least well ({times(means[worst])})."
         )
-    shared = to_own.row(UNIVERSAL) if UNIVERSAL in to_own.rows else {}
-    if shared:
-        furthest = max(shared, key=shared.__getitem__)
+    universal = to_own.row(UNIVERSAL) if UNIVERSAL in to_own.rows else {}
+    if universal:
+        furthest = max(universal, key=universal.__getitem__)
         against = to_wanda.row(UNIVERSAL)
         remarks.append(
-            f"One recipe searched for all is {times(shared[furthest])} the own recipe's perplexity at worst "
-            f"({furthest}), {times(geometric_mean(list(shared.values())))} on average, and "
+            f"One recipe searched for all is {times(universal[furthest])} the own recipe's perplexity at worst "
+            f"({furthest}), {times(geometric_mean(list(universal.values())))} on average, and "
             f"{times(max(against.values(), default=None))} Wanda's at worst."
         )
     return tuple(remarks)
 
 
 def _on_complexity(matrix: Matrix, to_own: Matrix, places: tuple[str, ...], what: str) -> tuple[str, ...]:
-    """What recipes are worth when carried from complex to simple places, and the other way.
+    """Compare the transfer of recipes from complex to simple places and back.
 
-    How complex a place is, the dense model's perplexity on it says.
+    The dense model's perplexity is the measure of complexity.
     """
     dense = {
         place: value for place in places if (value := matrix.of(DENSE, place)) is not None and math.isfinite(value)

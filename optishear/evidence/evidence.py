@@ -1,4 +1,4 @@
-"""What a matrix shows: a verdict, remarks, a table and heat maps, whatever was crossed with what."""
+"""Evidence from a matrix: a verdict, remarks, a table and heat maps."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ class HeatMap:
     """One heat map.
 
     Attributes:
-        name: of its file, in lower-case letters and dashes.
+        name: file name, in lower-case letters and dashes.
         matrix: multiples of a reference.
-        question: what it answers.
-        title: what the values are.
-        across: what the columns are.
-        caption: what to look for, in a sentence.
+        question: heading, the question of the map.
+        title: description of the values.
+        across: description of the columns.
+        caption: reading guide, in one sentence.
     """
 
     name: str
@@ -30,14 +30,14 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found.
+    """The evaluation of a matrix.
 
     Attributes:
-        subject: what it is about, such as a model and a sparsity.
-        verdict: what came out, in a sentence.
-        remarks: what must be known to read the verdict rightly.
+        subject: such as a model and a sparsity.
+        verdict: the main result, in one sentence.
+        remarks: further results and restrictions, in sentences.
         table: all values, one row per cell.
-        maps: the heat maps, the most telling first.
+        maps: the heat maps, the most important first.
     """
 
     subject: str
@@ -62,7 +62,7 @@ def failures_remarks(matrix: Matrix, scores: Scores = NO_SCORES) -> tuple[str, .
 
 
 def times(value: float | None) -> str:
-    """A multiple in a sentence."""
+    """Format a multiple for a sentence."""
     if value is None:
         return "an unknown multiple of"
     return "infinitely many times" if value == float("inf") else f"{value:.3f} times"

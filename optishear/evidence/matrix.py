@@ -1,4 +1,4 @@
-"""A matrix of measured values: rows are what was applied, columns what it was applied to."""
+"""A matrix of measured values: rows are recipes or ratios, columns are models, texts or metrics."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 Cell = tuple[str, str]
-# Nearer to each other than this two values are level, as two runs of one method are.
+# Two values within this relative difference are level; two runs of one method differ by as much.
 LEVEL = 0.005
 LEVEL_WORDS = f"within {100 * LEVEL:g} %"
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Measured values by row and column; a cell that could not be measured says why.
+    """Measured values by row and column; failed cells have a reason instead.
 
     Attributes:
         rows: names, in order.
@@ -36,8 +36,8 @@ class Matrix:
         """Each value as a multiple of its column's reference.
 
         Args:
-            reference: a column's value to compare with; ``None`` where it was not measured.
-            rows: which rows; all where not given.
+            reference: a column's value to compare with; ``None`` if it was not measured.
+            rows: selected rows; by default all.
         """
         chosen = self.rows if rows is None else rows
         values = {}
@@ -55,7 +55,7 @@ class Matrix:
         return Matrix(chosen, self.columns, values, failures)
 
     def of(self, row: str, column: str) -> float | None:
-        """One value, or ``None`` where its cell failed."""
+        """One value, or ``None`` if its cell failed."""
         return self.values.get((row, column))
 
 
@@ -76,7 +76,7 @@ NO_SCORES = Scores()
 
 
 def is_level(multiple: float) -> bool:
-    """Whether a multiple of a reference is too near to 1 to tell the two apart."""
+    """Whether a multiple of a reference is within ``LEVEL`` of 1."""
     return abs(multiple - 1) <= LEVEL
 
 
@@ -90,11 +90,11 @@ def matrix_table(
     """One row per cell: the two names, the value, its multiples of the references, and what is missing and why.
 
     Args:
-        names: what rows and columns are, the first two column names.
-        measure: what the values are, the third.
+        names: kinds of rows and columns, the first two column names.
+        measure: name of the values, the third column name.
         matrix: the values.
-        relatives: by column name, matrices over the same columns; a row that one lacks has nulls there.
-        scores: further ones of the cells, a column each.
+        relatives: by column name, matrices over the same columns; null for missing rows.
+        scores: further scores of the cells, one column each.
     """
     cells = [(row, column) for row in matrix.rows for column in matrix.columns]
     columns: dict[str, pa.Array] = {
@@ -112,7 +112,7 @@ def matrix_table(
 
 
 def geometric_mean(values: list[float]) -> float | None:
-    """The mean of ratios; ``None`` of none, infinite or not a number where one of them is."""
+    """The mean of ratios; ``None`` for an empty list, infinite or not a number if one of the values is."""
     if not values:
         return None
     if any(not math.isfinite(value) for value in values):

@@ -1,5 +1,4 @@
-"""Layer ratios of several methods under several metrics: what the searched ratios bring to metrics they were not
-searched for."""
+"""Layer ratios of several methods under several metrics: the effect of searched ratios on other metrics."""
 
 from optishear.evidence.evidence import Evidence, HeatMap, failures_remarks, times
 from optishear.evidence.matrix import LEVEL, LEVEL_WORDS, Matrix, Scores, geometric_mean, is_level, matrix_table
@@ -9,18 +8,18 @@ SEARCHED = "searched"
 
 
 def transplant_evidence(subject: str, matrix: Matrix, tasks: Scores) -> Evidence:
-    """Read a matrix whose rows are layer ratios and whose columns are metrics.
+    """Evaluate a matrix with layer ratios as rows and metrics as columns.
 
     Args:
-        subject: what it is about.
+        subject: title of the evidence.
         matrix: perplexities; one row is ``UNIFORM``.
-        tasks: the cells' scores in tasks.
+        tasks: task scores of the cells.
     """
     relative = matrix.relative(lambda column: matrix.of(UNIFORM, column))
     others = [row for row in matrix.rows if row != UNIFORM]
     means = {row: geometric_mean(list(relative.row(row).values())) for row in others}
-    said = ", ".join(f"{row} {times(mean)}" for row, mean in means.items())
-    verdict = f"Perplexity on average over the metrics, against the same metrics with uniform ratios: {said}."
+    listing = ", ".join(f"{row} {times(mean)}" for row, mean in means.items())
+    verdict = f"Perplexity on average over the metrics, against the same metrics with uniform ratios: {listing}."
     return Evidence(
         subject,
         verdict,

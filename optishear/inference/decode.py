@@ -1,4 +1,4 @@
-"""Greedy decoding, token by token, and how long each token takes."""
+"""Greedy decoding, token by token, with the time of each token."""
 
 import time
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from transformers.modeling_utils import PreTrainedModel
 
 @dataclass(frozen=True)
 class Decoded:
-    """What was decoded.
+    """A decoded text with its times.
 
     Attributes:
         tokens: the new tokens, up to and with the first that ends the text.
-        seconds: what each took, the first with the pass over the prompt.
+        seconds: time per token; the first includes the pass over the prompt.
     """
 
     tokens: list[int]
@@ -22,7 +22,7 @@ class Decoded:
 
     @property
     def tokens_per_second(self) -> float:
-        """From the median time of a token; the first counts only where it is alone."""
+        """From the median time of a token, without the first if there are more."""
         times = sorted(self.seconds[1:] or self.seconds)
         return 1 / times[len(times) // 2]
 
@@ -41,17 +41,17 @@ def decode(
     Args:
         model: a causal language model.
         prompt: [1, tokens] int64, on the model's device.
-        count: how many tokens at most.
+        count: largest number of tokens.
         ends: tokens that end the text.
-        seconds: begin no further token after this time.
+        seconds: time limit for the start of a token.
     """
-    found: list[int] = []
+    new_tokens: list[int] = []
     times: list[float] = []
     tokens, past = prompt, None
-    while len(found) < count and sum(times) < seconds and not (found and found[-1] in ends):
+    while len(new_tokens) < count and sum(times) < seconds and not (new_tokens and new_tokens[-1] in ends):
         started = time.perf_counter()
         output = model(input_ids=tokens, past_key_values=past, use_cache=True)
         tokens, past = output.logits[:, -1:].argmax(dim=-1), output.past_key_values
-        found.append(int(tokens))
+        new_tokens.append(int(tokens))
         times.append(time.perf_counter() - started)
-    return Decoded(found, times)
+    return Decoded(new_tokens, times)

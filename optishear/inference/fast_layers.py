@@ -15,7 +15,7 @@ def use_sparse_layers(model: PreTrainedModel) -> int:
     >>> replaced = optishear.use_sparse_layers(model)
 
     Returns:
-        How many layers were replaced; 0 where nothing is pruned or the machine has no kernel for it, which is logged.
+        The number of replaced layers; 0 if nothing is pruned or the machine has no kernel for it, which is logged.
 
     Raises:
         InputError: if the model has no prunable layers.

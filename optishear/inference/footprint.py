@@ -1,4 +1,4 @@
-"""What a model takes: bytes on disk, bytes in memory, and the speed of decoding."""
+"""Footprint of a model: bytes on disk, bytes in memory, and decoding speed."""
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -12,13 +12,13 @@ _PROMPT_TOKENS, _NEW_TOKENS, _SECONDS = 16, 24, 15.0
 
 
 class Footprint(BaseModel):
-    """What a model takes in one format.
+    """Footprint of a model in one format.
 
     Attributes:
-        disk_bytes: of its weight files.
-        memory_bytes: of its parameters and buffers, once loaded; tied ones count once.
+        disk_bytes: size of its weight files.
+        memory_bytes: size of its weights and buffers in memory; tied ones count once.
         tokens_per_second: of greedy decoding of one sequence, token by token; the median.
-        device: what it was decoded on: ``cpu``, or the name of the GPU.
+        device: ``cpu``, or the name of the GPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,8 +33,8 @@ def measure_footprint(model: PreTrainedModel, disk_bytes: int) -> Footprint:
     """Measure a loaded model; takes some seconds, 15 at most beside one token.
 
     Args:
-        model: on whatever device, with layers of whatever kind.
-        disk_bytes: of the files that it stands for.
+        model: on any device, with any kind of layers.
+        disk_bytes: size of its files.
     """
     vocabulary = model.config.get_text_config().vocab_size
     prompt = torch.arange(_PROMPT_TOKENS, device=model.device)[None] % vocabulary
@@ -53,16 +53,16 @@ def device_name(device: torch.device) -> str:
 
 
 def memory_bytes(model: nn.Module) -> int:
-    """Bytes of a model's parameters and buffers; tied ones count once."""
-    held = [inner for tensor in (*model.parameters(), *model.buffers()) for inner in _held(tensor)]
-    return sum({id(tensor): tensor.nbytes for tensor in held}.values())
+    """Bytes of a model's weights and buffers; tied ones count once."""
+    tensors = [inner for tensor in (*model.parameters(), *model.buffers()) for inner in _held(tensor)]
+    return sum({id(tensor): tensor.nbytes for tensor in tensors}.values())
 
 
 def _held(tensor: Tensor) -> list[Tensor]:
     """The tensors that hold a tensor's numbers: itself, unless it wraps others, as a semi-structured one does.
 
-    A wrapper's own size is that of the dense tensor that it stands for. What it wraps is told as
-    ``torch.utils._python_dispatch.TensorWithFlatten`` describes.
+    The size of a wrapper is that of the dense tensor it represents. The wrapped tensors are listed by the protocol
+    ``torch.utils._python_dispatch.TensorWithFlatten``.
     """
     flatten = getattr(tensor, "__tensor_flatten__", None)
     if flatten is None:

@@ -1,4 +1,4 @@
-"""A prompt → its greedy continuation by a model, with what that took."""
+"""Greedy continuation of a prompt, with its speed and memory."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ class Generated:
     """A continuation.
 
     Attributes:
-        text: what the model wrote.
-        tokens: how many tokens that is.
-        tokens_per_second: after the first.
-        sparse_layers: how many layers ran on a sparse kernel.
-        memory_bytes: of the weights in memory.
+        text: the generated text.
+        tokens: number of generated tokens.
+        tokens_per_second: speed after the first token.
+        sparse_layers: number of layers that ran on a sparse kernel.
+        memory_bytes: size of the weights in memory.
     """
 
     text: str

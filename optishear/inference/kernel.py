@@ -24,7 +24,7 @@ from optishear.home import home_folder
 
 logger = logging.getLogger(__name__)
 
-# The processor's features that each variant needs, as Linux names them, and what to tell the compiler. The fastest
+# The processor's features that each variant needs, as Linux names them, and the compiler's flags. The fastest
 # comes first.
 _VARIANTS: dict[str, tuple[set[str], list[str]]] = {
     "avx512": (
@@ -34,7 +34,7 @@ _VARIANTS: dict[str, tuple[set[str], list[str]]] = {
     "avx2": ({"avx2", "fma", "popcnt"}, ["-mavx2", "-mfma", "-mpopcnt"]),
 }
 _NAMES = {torch.bfloat16: "bfloat16", torch.float32: "float32"}
-# What the kernels may read behind the last value.
+# Bytes that the kernels may read behind the last value.
 PADDING_BYTES = 64
 # Inputs per mask word; a layer's width has to be a multiple.
 WORD = 32
@@ -51,14 +51,14 @@ class Kernel:
     library: ctypes.CDLL
 
     def matvec(self, mask: Tensor, values: Tensor, starts: Tensor, x: Tensor, y: Tensor) -> None:
-        """Write the product of the packed matrix and ``x`` [inputs] to ``y`` [rows]; all contiguous, on the CPU."""
+        """Write the product of the packed weight and ``x`` [inputs] to ``y`` [rows]; all contiguous, on the CPU."""
         rows, words = mask.shape
         getattr(self.library, f"matvec_{_NAMES[values.dtype]}")(
             *_pointers(mask, values, starts, x, y), ctypes.c_int64(rows), ctypes.c_int64(words)
         )
 
     def expand(self, mask: Tensor, values: Tensor, starts: Tensor) -> Tensor:
-        """The dense matrix, [rows, inputs]."""
+        """The dense weight, [rows, inputs]."""
         rows, words = mask.shape
         dense = torch.empty(rows, words * WORD, dtype=values.dtype)
         getattr(self.library, f"expand_{_NAMES[values.dtype]}")(
@@ -68,13 +68,13 @@ class Kernel:
 
 
 def supports(dtype: torch.dtype) -> bool:
-    """Whether the kernels know a dtype."""
+    """Whether the kernels support a dtype."""
     return dtype in _NAMES
 
 
 @cache
 def best_kernel() -> Kernel | None:
-    """The fastest kernel that this machine runs and can compile; ``None`` where there is none, which is logged."""
+    """The fastest kernel that this machine runs and can compile; ``None`` if there is none, which is logged."""
     for variant in runnable_variants():
         kernel = compiled(variant)
         if kernel is not None:

@@ -15,10 +15,10 @@ def pack_layers(model: nn.Module, kernel: Kernel | None = None) -> int:
 
     Args:
         model: a pruned model in bfloat16 or float32.
-        kernel: what multiplies; the fastest of this machine where not given.
+        kernel: by default the fastest of this machine.
 
     Returns:
-        How many layers were replaced; 0 where the machine has no kernel.
+        The number of replaced layers; 0 if the machine has no kernel.
 
     Raises:
         InputError: if the model has no prunable layers.

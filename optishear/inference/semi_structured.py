@@ -43,10 +43,10 @@ def semi_structure_layers(
 
     Args:
         model: a pruned model, on a GPU unless ``convert`` takes another.
-        convert: what makes a weight.
+        convert: converts a weight.
 
     Returns:
-        How many layers were changed.
+        The number of changed layers.
 
     Raises:
         InputError: if the model has no prunable layers.
@@ -75,13 +75,13 @@ def semi_structure(linear: nn.Linear, convert: Callable[[Tensor], Tensor]) -> bo
 
     Args:
         linear: a layer, on a GPU unless ``convert`` takes another.
-        convert: what makes the weight.
+        convert: converts the weight.
 
     Returns:
-        Whether the layer was changed. Where the outputs differ, it is left as it was, with a warning.
+        Whether the layer was changed. If the outputs differ, it stays unchanged, with a warning.
 
     Raises:
-        RuntimeError: if PyTorch cannot convert or multiply the weight here; the layer is as it was.
+        RuntimeError: if PyTorch cannot convert or multiply the weight here; the layer is unchanged.
     """
     weight = linear.weight
     if not fits(weight):
@@ -91,9 +91,9 @@ def semi_structure(linear: nn.Linear, convert: Callable[[Tensor], Tensor]) -> bo
     expected = F.linear(x, weight, linear.bias)
     sparse = convert(weight.detach())
     # One token is multiplied alone, as in decoding, since a kernel may refuse so few.
-    found = torch.cat([F.linear(x[:-1], sparse, linear.bias), F.linear(x[-1:], sparse, linear.bias)])
-    difference = (found - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
-    # Not the other way round: what is no number is no agreement.
+    outputs = torch.cat([F.linear(x[:-1], sparse, linear.bias), F.linear(x[-1:], sparse, linear.bias)])
+    difference = (outputs - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
+    # Not the other way round: a difference that is not a number must fail.
     if not difference <= _TOLERANCE:
         logger.warning("A semi-structured layer differs by %.2g from its dense form and stays dense.", difference)
         return False

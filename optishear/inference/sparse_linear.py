@@ -15,7 +15,7 @@ _CPU = torch.device("cpu")
 
 
 class SparseLinear(nn.Module):
-    """Stands in for a pruned ``nn.Linear``, for inference.
+    """Replacement of a pruned ``nn.Linear``, for inference.
 
     Attributes:
         mask: [out, in / 32] int32; bit i % 32 of word i // 32 says whether input i of the row is kept.
@@ -44,7 +44,7 @@ class SparseLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The dense weight, made anew at each use: [out, in]."""
+        """The dense weight [out, in], expanded at each access."""
         return self.kernel.expand(self.mask, self.values, self.starts)
 
     @torch.no_grad()
@@ -56,7 +56,7 @@ class SparseLinear(nn.Module):
         """
         if x.dtype != self.values.dtype or not x.device == self.values.device == _CPU:
             raise TypeError(
-                f"A packed layer wants {self.values.dtype} on the CPU and got {x.dtype} on {x.device} with its weights "
+                f"A packed layer needs {self.values.dtype} on the CPU and got {x.dtype} on {x.device} with its weights "
                 f"on {self.values.device}."
             )
         tokens = x.numel() // self.in_features
@@ -72,7 +72,7 @@ class SparseLinear(nn.Module):
 
 
 def sparse_linear(linear: nn.Linear, kernel: Kernel) -> SparseLinear | None:
-    """The packed form of a layer; ``None`` where it would not be smaller, or the kernel does not fit it."""
+    """The packed form of a layer; ``None`` if it would not be smaller, or the kernel does not support it."""
     weight = linear.weight.detach()
     fits = weight.device.type == "cpu" and supports(weight.dtype) and linear.in_features % WORD == 0
     if not fits or not is_smaller_packed(weight):

@@ -42,7 +42,7 @@ def weight_sums(weight: Tensor) -> WeightSums:
 class LayerScores:
     """The scores of a layer's weights under one metric, computed for some rows at a time.
 
-    What a metric makes of the activations is computed once; the rows are independent of each other, so that blocks
+    The activation factor of a metric is computed once; the rows are independent of each other, so that blocks
     of them can be scored by several threads and in a processor's caches. Blocks that begin at a multiple of 64 rows
     give the same bits as the whole layer: PyTorch's vector functions round what is left behind their last whole step
     (up to 64 numbers) in another way.
@@ -66,7 +66,7 @@ class LayerScores:
         self._score = score(metric, squared, self._sums)  # type: ignore[arg-type]
 
     def rows(self, rows: slice) -> Tensor:
-        """Scores of some rows, [rows, in]; what they are is told at ``scores``."""
+        """Scores of some rows, [rows, in]; see ``scores``."""
         magnitudes = _magnitudes(self._weight[rows])
         unusable = None
         if not self._all_usable:

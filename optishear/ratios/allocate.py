@@ -1,4 +1,4 @@
-"""Layer ratios by the name of the method that gives them."""
+"""Layer ratios of published methods, by the name of the method."""
 
 from typing import Literal, get_args
 
@@ -17,18 +17,18 @@ RATIO_METHODS: tuple[RatioMethod, ...] = get_args(RatioMethod)
 def allocate(
     method: RatioMethod, layers: list[PrunableLayer], statistics: Statistics, sparsity: float
 ) -> dict[str, list[float]]:
-    """A method's ratios as a recipe has them (``Recipe.sparsity_ratios``).
+    """A method's ratios in the form of a recipe (``Recipe.sparsity_ratios``).
 
-    They are shifted by one common amount where that is needed to meet the target over all weights.
+    If needed, they are shifted by one common amount to meet the target over all weights.
 
     Args:
-        method: which one.
+        method: name of the method.
         layers: the model's prunable layers.
         statistics: taken on the dense model.
         sparsity: the target.
     """
-    wished = owl_ratios(layers, statistics, sparsity) if method == "owl" else alphapruning_ratios(layers, sparsity)
-    sizes = torch.zeros_like(wished)
+    ratios = owl_ratios(layers, statistics, sparsity) if method == "owl" else alphapruning_ratios(layers, sparsity)
+    sizes = torch.zeros_like(ratios)
     for layer in layers:
         sizes[layer.decoder_layer] += layer.module.weight.numel()
-    return {"all": exact_ratios(wished, sizes, sparsity).tolist()}
+    return {"all": exact_ratios(ratios, sizes, sparsity).tolist()}

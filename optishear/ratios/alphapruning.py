@@ -17,7 +17,7 @@ def alphapruning_ratios(layers: list[PrunableLayer], sparsity: float, reach: flo
     """The fraction to prune of each decoder layer, [decoder layers] float64 (equation 3).
 
     The mean exponent of a decoder layer's weights is mapped linearly to [1 - reach, 1 + reach], and the whole is
-    scaled to meet the target: a heavy tail (a small exponent) tells a well-trained layer, which is pruned less.
+    scaled to meet the target: a heavy tail (a small exponent) indicates a well-trained layer, which is pruned less.
 
     Args:
         layers: the model's prunable layers.
@@ -25,28 +25,29 @@ def alphapruning_ratios(layers: list[PrunableLayer], sparsity: float, reach: flo
         reach: see ``REACH``.
     """
     depth = max(layer.decoder_layer for layer in layers) + 1
-    found: list[list[float]] = [[] for _ in range(depth)]
+    exponents_of_blocks: list[list[float]] = [[] for _ in range(depth)]
     sizes = torch.zeros(depth, dtype=torch.float64)
     for layer in layers:
-        found[layer.decoder_layer].append(tail_exponent(squared_singular_values(layer.module.weight)))
+        exponents_of_blocks[layer.decoder_layer].append(tail_exponent(squared_singular_values(layer.module.weight)))
         sizes[layer.decoder_layer] += layer.module.weight.numel()
-    exponents = torch.tensor([sum(each) / len(each) if each else float("inf") for each in found], dtype=torch.float64)
+    exponents = torch.tensor(
+        [sum(values) / len(values) if values else float("inf") for values in exponents_of_blocks], dtype=torch.float64
+    )
     finite = exponents[exponents.isfinite()]
     if not len(finite):
         return torch.full_like(sizes, sparsity)
-    # A spectrum without a tail, as that of a layer of zeros, is the lightest there is.
+    # A spectrum without a tail, such as that of a layer of zeros, counts as the lightest.
     exponents = exponents.clamp(max=float(finite.max()))
     spread = exponents.max() - exponents.min()
     relative = (exponents - exponents.min()) / spread if spread > 0 else torch.full_like(exponents, 0.5)
-    wished = 1 - reach + 2 * reach * relative
-    return wished * sparsity * sizes.sum() / (sizes * wished).sum()
+    factors = 1 - reach + 2 * reach * relative
+    return factors * sparsity * sizes.sum() / (sizes * factors).sum()
 
 
 @torch.no_grad()
 def squared_singular_values(weight: Tensor) -> Tensor:
     """The eigenvalues of the weight's correlation matrix WᵀW, ascending, [min(out, in)] float64 on the CPU."""
-    matrix = weight.detach().float()
-    values: Tensor = torch.linalg.svdvals(matrix).double().square().flip(0)
+    values: Tensor = torch.linalg.svdvals(weight.detach().float()).double().square().flip(0)
     return values.cpu()
 
 
@@ -57,10 +58,10 @@ def tail_exponent(eigenvalues: Tensor) -> float:
     the histogram of log l, there where the Kolmogorov–Smirnov distance between tail and power law is smallest.
 
     Args:
-        eigenvalues: [n], ascending; zeros are left out. At least two different ones are needed to tell a tail.
+        eigenvalues: [n], ascending; zeros are left out. A tail needs at least two different ones.
 
     Returns:
-        The exponent; infinite where there is no tail.
+        The exponent; infinite if there is no tail.
     """
     positive = eigenvalues[eigenvalues > eigenvalues.max() * torch.finfo(torch.float32).eps]
     logs = positive.log()

@@ -49,7 +49,7 @@ def outlier_shares(layers: list[PrunableLayer], statistics: Statistics, threshol
         values = [
             scores(WANDA, layer.module.weight, statistics.of(layer.name, layer.module.in_features)) for layer in block
         ]
-        count = max(1, sum(each.numel() for each in values))  # a block may hold no linear layer
-        mean = sum(float(each.sum(dtype=torch.float64)) for each in values) / count
-        shares.append(sum(int((each > threshold * mean).sum()) for each in values) / count)
+        count = max(1, sum(layer_scores.numel() for layer_scores in values))  # a block may hold no linear layer
+        mean = sum(float(layer_scores.sum(dtype=torch.float64)) for layer_scores in values) / count
+        shares.append(sum(int((layer_scores > threshold * mean).sum()) for layer_scores in values) / count)
     return torch.tensor(shares, dtype=torch.float64)

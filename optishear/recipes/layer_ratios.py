@@ -1,4 +1,4 @@
-"""How the target sparsity is shared out between layers."""
+"""Division of the target sparsity among the layers."""
 
 from collections.abc import Callable
 from statistics import fmean
@@ -17,7 +17,7 @@ def exact_ratios(ratios: Tensor, weights: Tensor, target: float) -> Tensor:
     """Shift ratios by one common amount so that their weighted mean is the target, within [0, 0.99].
 
     Args:
-        ratios: [groups] float64, the wished fraction to prune of each group.
+        ratios: [groups] float64, fraction to prune of each group before the shift.
         weights: [groups] float64, the number of weights in each group.
         target: the fraction to prune over all groups.
 
@@ -38,11 +38,11 @@ def exact_ratios(ratios: Tensor, weights: Tensor, target: float) -> Tensor:
 def pruned_per_row(ratios: list[float], layers: list[PrunableLayer], target: float | None = None) -> list[int]:
     """Whole numbers of weights to prune in each row of each layer.
 
-    Each layer's number is rounded; then, where a target is given, numbers are moved by one, those first whose
-    rounding was nearest to a half, as long as that brings the whole nearer to the target.
+    Each layer's number is rounded. With a target, numbers then change by one as long as the total approaches the
+    target, starting with those whose rounding was nearest to a half.
     """
-    wished = [ratio * layer.module.in_features for ratio, layer in zip(ratios, layers, strict=True)]
-    counts = [round(value) for value in wished]
+    exact_counts = [ratio * layer.module.in_features for ratio, layer in zip(ratios, layers, strict=True)]
+    counts = [round(value) for value in exact_counts]
     if target is None:
         return counts
     rows = [layer.module.out_features for layer in layers]
@@ -53,7 +53,7 @@ def pruned_per_row(ratios: list[float], layers: list[PrunableLayer], target: flo
     while moved:
         moved = False
         step = 1 if missing > 0 else -1
-        for index in sorted(range(len(layers)), key=lambda i: step * (counts[i] - wished[i])):
+        for index in sorted(range(len(layers)), key=lambda i: step * (counts[i] - exact_counts[i])):
             possible = 0 <= counts[index] + step < layers[index].module.in_features
             if possible and abs(missing - step * rows[index]) < abs(missing):
                 counts[index] += step
@@ -63,13 +63,13 @@ def pruned_per_row(ratios: list[float], layers: list[PrunableLayer], target: flo
 
 
 def layer_ratios(recipe: Recipe, layers: list[PrunableLayer]) -> list[float]:
-    """The fraction to prune of each layer, mapped by relative depth where the model has another depth.
+    """The fraction to prune of each layer, mapped by relative depth if the model has another depth.
 
-    A layer whose path the recipe does not know, as in a model of another family, takes the mean over the
-    recipe's paths at its depth. The whole is then shifted to the recipe's target.
+    A layer whose path is not in the recipe, as in a model of another family, gets the mean over the recipe's paths
+    at its depth. All ratios are then shifted to the recipe's target.
 
     Raises:
-        InputError: if the recipe asks for layer ratios in an N:M pattern, which fixes them.
+        InputError: if the recipe has layer ratios and an N:M pattern, which fixes them.
     """
     pattern = recipe.sparsity
     if not recipe.sparsity_ratios:
@@ -79,11 +79,11 @@ def layer_ratios(recipe: Recipe, layers: list[PrunableLayer]) -> list[float]:
     depth = max(layer.decoder_layer for layer in layers) + 1
     curves = {path: resample(values, depth) for path, values in recipe.sparsity_ratios.items()}
     average = [sum(curve[index] for curve in curves.values()) / len(curves) for index in range(depth)]
-    wished = [
+    ratios = [
         curves.get(expert_path(layer), curves.get(block_path(layer), average))[layer.decoder_layer] for layer in layers
     ]
     weights = torch.tensor([layer.module.weight.numel() for layer in layers], dtype=torch.float64)
-    return exact_ratios(torch.tensor(wished, dtype=torch.float64), weights, pattern.fraction).tolist()
+    return exact_ratios(torch.tensor(ratios, dtype=torch.float64), weights, pattern.fraction).tolist()
 
 
 def curves_by_path(

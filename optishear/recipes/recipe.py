@@ -26,7 +26,7 @@ class Recipe(BaseModel):
     True
 
     Attributes:
-        name: what to call it in tables and model cards.
+        name: shown in tables and model cards.
         sparsity: the target, ``0.5`` or ``2:4``.
         metrics: the pruning metric of the layers, by the layer's path inside its block (``self_attn.q_proj``), by
             its kind (``attention_in``), or under ``all``; the first of these that the recipe has is a layer's.
@@ -34,8 +34,8 @@ class Recipe(BaseModel):
             ``mlp.experts.down_proj.3``.
         sparsity_ratios: fraction to prune, one number per decoder layer from first to last, under ``all`` or
             under a layer's path inside its block (``self_attn.q_proj``). Empty: every layer at the target.
-        objectives: what the search measured for it, by objective name.
-        origin: where it came from: model, calibration, algorithm, trials, seed, version.
+        objectives: measured values of the search by name.
+        origin: model, calibration, algorithm, trials, seed and version of the search.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,7 +101,7 @@ def named_recipe(name: str, sparsity: Pattern | str | float) -> Recipe:
     """The recipe of a published metric (magnitude, wanda, ria, pruner_zero) at a sparsity, the same in every layer.
 
     Raises:
-        InputError: if there is none of that name.
+        InputError: if there is no such metric.
     """
     if name not in PUBLISHED:
         raise InputError(f"There is no recipe named {name!r}; the named ones are {', '.join(PUBLISHED)}.")
@@ -113,7 +113,7 @@ def find_recipe(recipe: str, sparsity: Pattern | str | float) -> Recipe:
     """A recipe by the name of a published metric, at ``sparsity``, or from a YAML file, at its own sparsity.
 
     Raises:
-        InputError: if it is neither.
+        InputError: if it is neither a name nor a file.
     """
     if recipe in PUBLISHED:
         return named_recipe(recipe, sparsity)

@@ -23,7 +23,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.text import text_digest
 from optishear.errors import InputError
-from optishear.evaluation.evaluate import Judgement, evaluate
+from optishear.evaluation.evaluate import EvaluationResult, evaluate
 from optishear.evaluation.examples import examples_table
 from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Load, Part, Result
@@ -93,7 +93,7 @@ def _write(
     keep = _Kept(_model_inputs(parameters, recipe, statistics), parameters.dtype)
     with _judged_model(parameters, recipe, statistics) as load:
 
-        def judge(batch_size: int) -> Judgement:
+        def judge(batch_size: int) -> EvaluationResult:
             smaller = parameters.model_copy(update={"batch_size": batch_size})
             return evaluate(load, smaller, seed=parameters.seed, keep=keep)
 
