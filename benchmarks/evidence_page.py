@@ -15,8 +15,8 @@ from evidence_record import RUN, Record, load_record, load_said
 from optishear.errors import InputError
 from optishear.files import write_aside, write_text
 from optishear.recipes.recipe import Recipe
+from optishear.report.formatting import duration, sparsity_words
 from optishear.report.verdict import verdict
-from optishear.report.words import duration, sparsity_words
 
 TEXT = "section.md"
 _HEAD = (
@@ -87,8 +87,8 @@ def _verdict(results: Path) -> tuple[str, str]:
     """The sparsity of a pruned model, and what came out."""
     metrics = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
     pattern = Recipe.load(results / "recipe.yaml").sparsity
-    told = verdict(metrics, pattern)
-    return sparsity_words(pattern), " ".join([told.sentence, *told.remarks])
+    result = verdict(metrics, pattern)
+    return sparsity_words(pattern), " ".join([result.sentence, *result.remarks])
 
 
 def _summary(text: str) -> str:

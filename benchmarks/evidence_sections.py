@@ -49,14 +49,14 @@ def texts(work: Path) -> dict[str, str]:
     }
 
 
-def judged(work: Path) -> list[str]:
+def evaluation_flags(work: Path) -> list[str]:
     """Calibration on C4, perplexity on the first 16 windows of WikiText-2."""
     named = texts(work)
     return [*MODEL_FLAGS, "--calibration", named["c4"], "--evaluation-text", named["test"], "--windows", "16"]
 
 
 def sweep(work: Path) -> list[str]:
-    return ["sweep", *judged(work), "--sparsities", "0.5,0.6,0.7,2:4,4:8", *SEARCH]
+    return ["sweep", *evaluation_flags(work), "--sparsities", "0.5,0.6,0.7,2:4,4:8", *SEARCH]
 
 
 def reconstruction(work: Path) -> list[str]:
@@ -65,7 +65,7 @@ def reconstruction(work: Path) -> list[str]:
 
 def finalists(work: Path) -> list[str]:
     return [
-        "run", *judged(work), "--sparsity", "0.6", *SEARCH, *RECONSTRUCTION, "--reconstructed-finalists", "3",
+        "run", *evaluation_flags(work), "--sparsity", "0.6", *SEARCH, *RECONSTRUCTION, "--reconstructed-finalists", "3",
     ]  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def paper(work: Path) -> list[str]:
     # WikiText's articles are most of the work: a token costs twice as much in one of 5,000 tokens, the whole of it in
     # one context, as in windows of 1,024.
     return [
-        "transfer", *judged(work), "--recipe", str(recipe), "--suite", "paper", *tasks,
+        "transfer", *evaluation_flags(work), "--recipe", str(recipe), "--suite", "paper", *tasks,
         "--limit", "40", "--max-length", "1024",
     ]  # fmt: skip
 
@@ -85,7 +85,7 @@ def paper(work: Path) -> list[str]:
 def transplant(work: Path) -> list[str]:
     # SparseGPT's update under each of the ratios would take ten minutes more.
     return [
-        "transplant", *judged(work), "--recipe", str(work / "sweep" / "0.6" / "recipe.yaml"),
+        "transplant", *evaluation_flags(work), "--recipe", str(work / "sweep" / "0.6" / "recipe.yaml"),
         "--pruning-metrics", "magnitude,wanda,ria,pruner_zero,recipe",
     ]  # fmt: skip
 
@@ -106,7 +106,7 @@ def cross_model(work: Path) -> list[str]:
         trainer = Path(__file__).with_name("train_tiny_llama.py")
         subprocess.run([sys.executable, trainer, "--output", llama], check=True)
     return [
-        "cross-model", *judged(work), "--other-models", f"package:{GEMMA},{llama}", "--sparsity", "0.6",
+        "cross-model", *evaluation_flags(work), "--other-models", f"package:{GEMMA},{llama}", "--sparsity", "0.6",
         "--budget", "2m", "--universal",
     ]  # fmt: skip
 

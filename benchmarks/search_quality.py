@@ -3,7 +3,7 @@
     python benchmarks/search_quality.py [--sparsities 0.5 0.6 0.7 2:4] [--seeds 0 1 2] [--budget 5m]
 
 Without ``--budget`` each sparsity has its own (``BUDGETS``); where it is longer than three minutes, the best candidate
-after three is judged too (``after_3m``).
+after three is evaluated too (``after_3m``).
 
 SmolLM2-135M-Instruct; calibration on the C4 sample (32 sequences of 512 tokens, another draw for each seed). The search
 never sees the test text. All recipes, Wanda, RIA and magnitude use the same calibration and are evaluated on the first
@@ -56,7 +56,7 @@ def main() -> None:
         calibration = c4_calibration(model, tokenizer, 32, 512, seed)
         observed = collect_statistics(model, calibration)
 
-        def judged(recipe: Recipe, observed=observed) -> float:  # type: ignore[no-untyped-def]
+        def evaluate(recipe: Recipe, observed=observed) -> float:  # type: ignore[no-untyped-def]
             apply_recipe(model, recipe, observed)
             perplexity = wikitext_perplexity(model)
             for layer, weight in zip(layers, dense_weights, strict=True):
@@ -84,12 +84,12 @@ def main() -> None:
 
             result = run_search(model, {"": calibration}, observed, parameters, pattern, seed=seed, on_generation=watch)
             seconds = time.perf_counter() - started
-            # Magnitude alone does not depend on the calibration, so it is judged once.
+            # Magnitude alone does not depend on the calibration, so it is evaluated once.
             if sparsity not in magnitude:
-                magnitude[sparsity] = judged(named_recipe("magnitude", sparsity))
-            named = {name: judged(named_recipe(name, sparsity)) for name in ("wanda", "ria")}
+                magnitude[sparsity] = evaluate(named_recipe("magnitude", sparsity))
+            named = {name: evaluate(named_recipe(name, sparsity)) for name in ("wanda", "ria")}
             named["magnitude"] = magnitude[sparsity]
-            searched = judged(result.recipe)
+            searched = evaluate(result.recipe)
             result.recipe.save(RESULTS / f"{name}.yaml")
             row = {
                 "sparsity": sparsity,
@@ -102,7 +102,7 @@ def main() -> None:
                 "ratio_to_wanda": round(searched / named["wanda"], 4),
             }
             if early and parse_duration(budget).seconds > EARLY_SECONDS:
-                row["after_3m"] = round(judged(early[0]), 3)
+                row["after_3m"] = round(evaluate(early[0]), 3)
             print(json.dumps(row), flush=True)
             rows.append(row)
             write_text(kept, json.dumps(row, indent=1) + "\n")

@@ -21,10 +21,10 @@ from optishear.pattern import Pattern
 from optishear.recipes.recipe import Recipe
 from optishear.report.evidence import write_page
 from optishear.report.export import png, themed_svg
+from optishear.report.formatting import sparsity_words
 from optishear.report.heat_map import heat_map
 from optishear.report.matrix_table import markdown
 from optishear.report.reproduce import command_line
-from optishear.report.words import sparsity_words
 from tasks.registration.results import Attachments, register
 from tasks.stages.evaluate import EVALUATION
 from tasks.store.json_file import write_json

@@ -9,7 +9,7 @@ from optishear.report.labels import Label, label_right
 from optishear.report.objectives import objective_label
 from optishear.report.style import LIGHT, Theme, dress, make_log, needs_log, new_figure, plain
 
-# Further lines are dashed: beyond so many, colours alone are hard to tell apart.
+# Further lines are dashed: beyond so many, colours alone are hard to distinguish.
 _SOLID = 4
 
 
@@ -18,7 +18,7 @@ def algorithms(compared: pa.Table, objective: str, theme: Theme = LIGHT) -> Figu
 
     Args:
         compared: as ``searching.comparison.compare_searches`` makes it.
-        objective: what its values are.
+        objective: name of the values.
         theme: the inks.
     """
     figure = new_figure(4.0, theme)

@@ -1,4 +1,4 @@
-"""One sentence under each figure: what to look for."""
+"""Captions of the figures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from optishear.diagnosis.diagnosis import Diagnosis
 from optishear.recipes.recipe import Recipe
+from optishear.report.formatting import number, percent
 from optishear.report.measures import task_measures
 from optishear.report.objectives import comparable, objective_columns, objective_label, searched_objectives, varying
 from optishear.report.panels import KIND_TITLES
-from optishear.report.words import number, percent
 
 
 def comparison(metrics: Mapping[str, Any]) -> str:
@@ -47,16 +47,16 @@ def progress(trials: pa.Table) -> str:
 
 def pareto(trials: pa.Table) -> str:
     """Under the Pareto front."""
-    judged = comparable(trials)
-    objectives = searched_objectives(judged)
-    beside = len(varying(judged, objective_columns(judged))) > len(objectives)
-    if len(objectives) == 1 and beside:
+    last_round = comparable(trials)
+    objectives = searched_objectives(last_round)
+    has_further = len(varying(last_round, objective_columns(last_round))) > len(objectives)
+    if len(objectives) == 1 and has_further:
         return (
             "The candidates evaluated on the most sequences. The search minimised the "
             f"{objective_label(objectives[0])} alone; the other measure is shown for comparison."
         )
     if len(objectives) < 2:
-        return f"The {judged.num_rows} candidates evaluated on the most sequences, in order, with the chosen one."
+        return f"The {last_round.num_rows} candidates evaluated on the most sequences, in order, with the chosen one."
     if len(objectives) > 2:
         return (
             f"The candidates evaluated on the most sequences, by the first two of {len(objectives)} objectives; "

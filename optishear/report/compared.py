@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 from optishear.files import write_text
 from optishear.report.algorithms import algorithms
 from optishear.report.figures import ReportFigure
+from optishear.report.formatting import number
 from optishear.report.html import figures_as_svg, render
 from optishear.report.objectives import objective_label
-from optishear.report.words import number
 from optishear.units import Duration
 
 
@@ -23,8 +23,8 @@ def write_compared(
     Args:
         path: the file.
         compared: as ``searching.comparison.compare_searches`` makes it.
-        objective: what its values are.
-        model: what was pruned.
+        objective: name of the values.
+        model: name of the pruned model.
         budget: the time that each search had; ``None`` where trials alone were counted.
         command: the command line that does the comparison again.
 
@@ -62,7 +62,7 @@ def compared_words(compared: pa.Table, objective: str, budget: Duration | None =
 
     Args:
         compared: as ``searching.comparison.compare_searches`` makes it.
-        objective: what its values are.
+        objective: name of the values.
         budget: the time that each search had; ``None`` where trials alone were counted.
     """
     ends = _ends(compared)
@@ -109,10 +109,10 @@ def compared_markdown(compared: pa.Table) -> str:
 
 def _effort(compared: pa.Table, budget: Duration | None) -> str:
     """How long the searches were, for the start of a sentence."""
-    made = dict.fromkeys(((row["algorithm"], row["seed"]) for row in compared.to_pylist()), 0)
+    counts = dict.fromkeys(((row["algorithm"], row["seed"]) for row in compared.to_pylist()), 0)
     for row in compared.to_pylist():
-        made[row["algorithm"], row["seed"]] += not row["carried"]
-    fewest, most = min(made.values()), max(made.values())
+        counts[row["algorithm"], row["seed"]] += not row["carried"]
+    fewest, most = min(counts.values()), max(counts.values())
     trials = f"{most} trials" if fewest == most else f"{fewest} to {most} trials"
     if budget is not None:
         return f"With a budget of {budget} for each search, which made {trials},"

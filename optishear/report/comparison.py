@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from optishear.evaluation.comparison import MODELS
+from optishear.report.formatting import number
 from optishear.report.measures import TITLES, Measure, perplexities, task_measures
 from optishear.report.style import LIGHT, SMALL, TEXT, Theme, dress, make_log, needs_log, new_figure, plain, statement
-from optishear.report.words import number
 
 _BARS_VANISH = 30.0  # largest / smallest perplexity beyond which the smallest bar is a sliver
 

@@ -1,4 +1,4 @@
-"""The page of a matrix: what came out, the values, the heat maps, and how to make it again, in one HTML file."""
+"""The page of a matrix: verdict, values, heat maps and command line, in one HTML file."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ def write_page(path: Path, evidence: Evidence, command: str) -> None:
 
     Args:
         path: the file.
-        evidence: what was found.
-        command: the command line that makes it again.
+        evidence: the evaluated matrix.
+        command: command line of the run.
 
     Raises:
         InputError: if the folder cannot be written.
@@ -35,8 +35,8 @@ def page(evidence: Evidence, command: str) -> str:
         header=header,
         rows=rows,
         figures=figures_as_svg(
-            ReportFigure(each.name, each.question, heat_map(each.matrix, each.title, each.across), each.caption)
-            for each in evidence.maps
+            ReportFigure(map_.name, map_.question, heat_map(map_.matrix, map_.title, map_.across), map_.caption)
+            for map_ in evidence.maps
         ),
         command=command,
     )

@@ -12,6 +12,7 @@ from optishear.files import write_text
 from optishear.recipes.recipe import Recipe
 from optishear.report.export import inline_svg
 from optishear.report.figures import ReportFigure
+from optishear.report.formatting import sparsity_words
 from optishear.report.style import DARK, LIGHT
 from optishear.report.tables import (
     footprint_device,
@@ -22,7 +23,6 @@ from optishear.report.tables import (
     stage_rows,
 )
 from optishear.report.verdict import verdict
-from optishear.report.words import sparsity_words
 
 
 def write_report(

@@ -3,8 +3,8 @@
 import pyarrow as pa
 
 from optishear.evidence.evidence import Evidence
+from optishear.report.formatting import number
 from optishear.report.heat_map import cell_words
-from optishear.report.words import number
 
 
 def markdown(evidence: Evidence) -> str:

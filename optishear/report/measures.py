@@ -1,4 +1,4 @@
-"""What ``metrics.json`` says about the three models, one measure at a time."""
+"""Read the measures of the three models from ``metrics.json``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ TITLES = {"dense": "dense", "wanda": "Wanda", "pruned": "pruned"}
 
 @dataclass(frozen=True)
 class Measure:
-    """One thing that models are judged by.
+    """A perplexity or a task metric, by model.
 
     Attributes:
         name: ``perplexity``, or a task's name and its metric.
         task: the task's name; empty for the perplexity.
         metric: the task's metric; empty for the perplexity.
-        values: by model; ``None`` where it was not measured.
-        errors: standard error by model; ``None`` where there is none.
+        values: by model; ``None`` if it was not measured.
+        errors: standard error by model; ``None`` if there is none.
         failed: the models for which the task failed.
     """
 
@@ -46,19 +46,19 @@ def perplexities(metrics: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def task_measures(metrics: Mapping[str, Any]) -> list[Measure]:
-    """Every metric of every task that any of the models was judged on, in the order they were given in.
+    """All metrics of all tasks of any model, in the given order.
 
-    A task that failed for all of them has no metric, and is there all the same.
+    A task that failed for all models is included without a metric.
     """
     names: dict[str, dict[str, None]] = {}
     failed: dict[str, set[str]] = {}
     for model in MODELS:
         for task, scores in ((metrics.get(model) or {}).get("tasks") or {}).items():
-            found = names.setdefault(task, {})
+            metric_names = names.setdefault(task, {})
             if "error" in scores:
                 failed.setdefault(task, set()).add(model)
             else:
-                found.update(dict.fromkeys(scores))
+                metric_names.update(dict.fromkeys(scores))
     return [
         Measure(
             f"{task} {metric}".strip(),
@@ -68,11 +68,11 @@ def task_measures(metrics: Mapping[str, Any]) -> list[Measure]:
             {model: as_number(_entry(metrics, model, task, metric).get("stderr")) for model in MODELS},
             frozenset(failed.get(task, ())),
         )
-        for task, found in names.items()
-        for metric in found or ("",)
+        for task, metric_names in names.items()
+        for metric in metric_names or ("",)
     ]
 
 
 def _entry(metrics: Mapping[str, Any], model: str, task: str, metric: str) -> Mapping[str, Any]:
-    found = (((metrics.get(model) or {}).get("tasks") or {}).get(task) or {}).get(metric)
-    return found if isinstance(found, Mapping) else {}
+    entry = (((metrics.get(model) or {}).get("tasks") or {}).get(task) or {}).get(metric)
+    return entry if isinstance(entry, Mapping) else {}

@@ -1,4 +1,4 @@
-"""Reading the table of trials: which objectives it has, what they are called, which rows compare."""
+"""Read the table of trials: its objectives, their labels and the comparable rows."""
 
 import math
 from itertools import combinations
@@ -37,24 +37,24 @@ def objective_columns(trials: pa.Table) -> list[str]:
     return sorted(names, key=order)
 
 
-def searched_objectives(judged: pa.Table) -> list[str]:
-    """Those of the measured values that the search minimised: the fewest whose front is the one that is marked.
+def searched_objectives(trials: pa.Table) -> list[str]:
+    """The objectives that the search minimised: the smallest set whose front is the marked one.
 
     Args:
-        judged: rows that compare. A measure that cost nothing may stand in it beside the objectives.
+        trials: comparable rows. They may also have measures that were not minimised.
     """
-    names = varying(judged, objective_columns(judged))
-    rows = finite_rows(judged, names)
+    names = varying(trials, objective_columns(trials))
+    rows = finite_rows(trials, names)
     marked = {row["trial"] for row in rows if row["on_front"]}
     for size in range(1, len(names)):
-        for some in combinations(names, size):
-            if _front(rows, some) == marked:
-                return list(some)
+        for subset in combinations(names, size):
+            if _front(rows, subset) == marked:
+                return list(subset)
     return names
 
 
 def _front(rows: list[Row], names: tuple[str, ...]) -> set[int]:
-    """The trials that no other one is nowhere worse and somewhere better than."""
+    """The non-dominated trials."""
     values = np.array([[row[name] for name in names] for row in rows])
     front = set()
     for row, own in zip(rows, values, strict=True):
@@ -65,7 +65,7 @@ def _front(rows: list[Row], names: tuple[str, ...]) -> set[int]:
 
 
 def objective_label(name: str) -> str:
-    """What an objective is, in words."""
+    """Label of an objective."""
     if name == "sparsity_distance":
         return "distance to the target sparsity"
     divergence, _, calibration = name.partition("/")
@@ -74,7 +74,7 @@ def objective_label(name: str) -> str:
 
 
 def comparable(trials: pa.Table) -> pa.Table:
-    """The rows judged on the most sequences: only among rows with equal sequences do objectives compare."""
+    """The rows with the most sequences; objectives are only comparable for equal sequences."""
     if not trials.num_rows:
         return trials
     return trials.filter(pc.equal(trials["sequences"], pc.max(trials["sequences"])))

@@ -22,7 +22,7 @@ Curves = dict[str, list[tuple[int, float]]]
 
 
 def method_style(method: str, theme: Theme) -> dict[str, Any]:
-    """Colour and dashes of a method, the same in every figure; told apart without colour, too."""
+    """Colour and dashes of a method, the same in every figure; distinguishable without colour."""
     styles: dict[str, dict[str, Any]] = {
         "wanda": {"color": theme.reference, "linestyle": (0, (4, 1.6))},
         "masked": {"color": theme.green, "linestyle": (0, (1.2, 1.2))},
@@ -37,8 +37,8 @@ def curves_by_kind(rows: Iterable[Mapping[str, Any]], column: str) -> dict[str, 
     for row in rows:
         values[row["kind"], row["method"], row["decoder_layer"]].append(row[column])
     curves: dict[str, Curves] = {}
-    for (kind, method, layer), found in sorted(values.items(), key=lambda item: item[0][2]):
-        curves.setdefault(kind, {}).setdefault(method, []).append((layer, sum(found) / len(found)))
+    for (kind, method, layer), numbers in sorted(values.items(), key=lambda item: item[0][2]):
+        curves.setdefault(kind, {}).setdefault(method, []).append((layer, sum(numbers) / len(numbers)))
     return {kind: curves[kind] for kind in KINDS if kind in curves}
 
 

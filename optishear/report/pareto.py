@@ -1,4 +1,4 @@
-"""The Pareto front: what the candidates that were judged longest reach, and which one was chosen."""
+"""The Pareto front: the candidates evaluated on the most sequences, with the chosen one."""
 
 import pyarrow as pa
 from matplotlib.axes import Axes
@@ -20,21 +20,21 @@ from optishear.report.style import LIGHT, TEXT, Theme, dress, make_log, needs_lo
 def pareto_front(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
     """Candidates over the first two objectives; over one, against another measure, else from best to worst.
 
-    Only the rows judged on the most sequences are drawn, since only these compare. The front is joined by a
-    line where the search had exactly two objectives; a front of more is no line in two dimensions, so its
-    members are drawn filled instead. The front of one objective is a point, the chosen one.
+    Only the rows with the most sequences are drawn, since only these are comparable. A line joins the front of
+    exactly two objectives. A front of more is not a line in two dimensions, so its members are drawn filled.
+    The front of one objective is a point, the chosen one.
 
     Args:
         trials: the table of ``trials.parquet``.
         theme: the inks.
     """
-    judged = comparable(trials)
-    searched = searched_objectives(judged)
-    beside = [name for name in varying(judged, objective_columns(judged)) if name not in searched]
-    objectives = searched if len(searched) > 1 else [*searched, *beside[:1]]
+    last_round = comparable(trials)
+    searched = searched_objectives(last_round)
+    further = [name for name in varying(last_round, objective_columns(last_round)) if name not in searched]
+    objectives = searched if len(searched) > 1 else [*searched, *further[:1]]
     if not objectives:
         return statement("No candidates with different objective values were evaluated.", theme)
-    rows = finite_rows(judged, objectives[:2])
+    rows = finite_rows(last_round, objectives[:2])
     if not rows:
         return statement("No candidate has a finite value in both objectives.", theme)
     figure = new_figure(4.2, theme)
@@ -56,7 +56,7 @@ def pareto_front(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
     if needs_log(y for _, y in points):
         make_log(axes, "y")
     label_points(axes, labels, points, theme)
-    _note_missing(axes, judged.num_rows - len(rows), theme)
+    _note_missing(axes, last_round.num_rows - len(rows), theme)
     return figure
 
 

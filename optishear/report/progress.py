@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from optishear.report.formatting import number
 from optishear.report.labels import Label, label_right
 from optishear.report.objectives import Row, finite_rows, finite_values, objective_columns, objective_label
 from optishear.report.style import LIGHT, SMALL, TEXT, Theme, dress, make_log, needs_log, new_figure, plain, statement
-from optishear.report.words import number
 
 # Narrower than this share of the figure, a round's heading would not fit above it.
 _SMALLEST_SHARE = 0.13
@@ -22,8 +22,8 @@ _FAR = 1.5
 def search_progress(trials: pa.Table, theme: Theme = LIGHT) -> Figure:
     """The first objective against the trial number, one band per stage and number of sequences.
 
-    The best so far starts anew wherever the number of sequences changes, because the values before it do not
-    compare. The published metrics are lines in the bands judged on as many sequences as they were.
+    The best so far restarts whenever the number of sequences changes, since the values are not comparable. The
+    published metrics are lines in the bands with the same number of sequences.
 
     Args:
         trials: the table of ``trials.parquet``.

@@ -9,8 +9,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from optishear.recipes.recipe import Recipe
+from optishear.report.formatting import percent
 from optishear.report.style import LIGHT, SMALL, Theme, dress, new_figure, plain, statement
-from optishear.report.words import percent
 
 
 def layer_ratios(recipe: Recipe, theme: Theme = LIGHT) -> Figure:

@@ -1,4 +1,4 @@
-"""Perplexity against sparsity: the dense model, Wanda, and what the search found."""
+"""Perplexity against sparsity: the dense model, Wanda, and the searched recipes."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from optishear.report.formatting import percent
 from optishear.report.labels import Label, label_points
 from optishear.report.measures import perplexities
 from optishear.report.style import LIGHT, TEXT, Theme, dress, make_log, needs_log, new_figure, statement
 from optishear.report.sweep import SweepCell
-from optishear.report.words import percent
 
 _TITLES = {"wanda": "Wanda", "pruned": "searched"}
 _MARKERS = {"wanda": "D", "pruned": "o"}
@@ -27,8 +27,8 @@ def perplexity_by_sparsity(cells: Sequence[SweepCell], theme: Theme = LIGHT) -> 
         cells: one for each sparsity.
         theme: the inks.
     """
-    judged = [(cell, perplexities(cell.metrics or {})) for cell in cells]
-    measured = [value for _, values in judged for value in values.values() if value is not None]
+    measured_cells = [(cell, perplexities(cell.metrics or {})) for cell in cells]
+    measured = [value for _, values in measured_cells for value in values.values() if value is not None]
     finite = [value for value in measured if math.isfinite(value)]
     if not finite:
         return statement("No perplexity was measured.", theme)
@@ -38,13 +38,15 @@ def perplexity_by_sparsity(cells: Sequence[SweepCell], theme: Theme = LIGHT) -> 
     crowd: list[tuple[float, float]] = []
     for model in ("pruned", "wanda"):
         points = [
-            (cell, value) for cell, values in judged if (value := values[model]) is not None and math.isfinite(value)
+            (cell, value)
+            for cell, values in measured_cells
+            if (value := values[model]) is not None and math.isfinite(value)
         ]
         labels += _draw_model(axes, model, points, theme)
         crowd += [(cell.sparsity.fraction, value) for cell, value in points]
         crowd += _along([(cell.sparsity.fraction, value) for cell, value in points if not cell.sparsity.is_structured])
-    fractions = sorted({cell.sparsity.fraction for cell, _ in judged})
-    dense = next((value for _, values in judged if (value := values["dense"]) is not None), math.nan)
+    fractions = sorted({cell.sparsity.fraction for cell, _ in measured_cells})
+    dense = next((value for _, values in measured_cells if (value := values["dense"]) is not None), math.nan)
     if math.isfinite(dense):
         axes.axhline(dense, color=theme.muted, linewidth=1.2, linestyle=(0, (4, 3)), label="dense", zorder=1)
         axes.annotate(

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from optishear.pattern import Pattern
+from optishear.report.formatting import sparsity_words
 from optishear.report.tables import ScoreRow, score_rows
 from optishear.report.verdict import Outcome, Verdict, verdict
-from optishear.report.words import sparsity_words
 
 _WORDS: dict[Outcome, str] = {
     "better": "better than Wanda",
@@ -23,8 +23,8 @@ class SweepCell:
 
     Attributes:
         sparsity: the target.
-        metrics: the content of its ``metrics.json``; ``None`` where it failed.
-        failure: why it failed.
+        metrics: the content of its ``metrics.json``; ``None`` if it failed.
+        failure: reason of the failure.
     """
 
     sparsity: Pattern
@@ -33,27 +33,27 @@ class SweepCell:
 
 
 def sweep_verdict(cells: Sequence[SweepCell]) -> Verdict:
-    """What came out at all sparsities in one sentence, and at each in one of its own."""
-    judged = {cell.sparsity: verdict(cell.metrics, cell.sparsity) for cell in cells if cell.metrics is not None}
+    """The verdict over all sparsities, with the sentence of each as a remark."""
+    verdicts = {cell.sparsity: verdict(cell.metrics, cell.sparsity) for cell in cells if cell.metrics is not None}
     failed = [cell for cell in cells if cell.metrics is None]
     parts = []
     for outcome, words in _WORDS.items():
-        those = [str(sparsity) for sparsity, result in judged.items() if result.outcome == outcome]
-        if those:
-            parts.append(f"{words} at {'every sparsity' if len(those) == len(cells) > 1 else _listed(those)}")
-    remarks = [" ".join([result.sentence, *result.remarks]) for result in judged.values()]
+        sparsities = [str(sparsity) for sparsity, result in verdicts.items() if result.outcome == outcome]
+        if sparsities:
+            parts.append(f"{words} at {'every sparsity' if len(sparsities) == len(cells) > 1 else _listed(sparsities)}")
+    remarks = [" ".join([result.sentence, *result.remarks]) for result in verdicts.values()]
     remarks += [f"{sparsity_words(cell.sparsity)}: failed ({cell.failure})." for cell in failed]
     if not parts:
         return Verdict("unknown", "Nothing was evaluated.", tuple(remarks))
     sentence = f"The searched recipe is {_listed(parts)}"
     if failed:
         sentence += f"; {_listed([str(cell.sparsity) for cell in failed])} failed"
-    outcomes = {result.outcome for result in judged.values()}
+    outcomes = {result.outcome for result in verdicts.values()}
     return Verdict(outcomes.pop() if len(outcomes) == 1 else "unknown", f"{sentence}.", tuple(remarks))
 
 
 def sweep_rows(cells: Sequence[SweepCell]) -> list[ScoreRow]:
-    """The perplexity at each sparsity; a sparsity that failed says so."""
+    """The perplexity at each sparsity; failed ones are marked."""
     rows = []
     for cell in cells:
         if cell.metrics is None:

@@ -21,9 +21,9 @@ def write_sweep(path: Path, model: str, cells: Sequence[SweepCell], command: str
 
     Args:
         path: the file.
-        model: what was pruned.
+        model: name of the pruned model.
         cells: one for each sparsity.
-        command: the command line that does the sweep again.
+        command: command line of the sweep.
 
     Raises:
         InputError: if the folder cannot be written.
@@ -33,7 +33,7 @@ def write_sweep(path: Path, model: str, cells: Sequence[SweepCell], command: str
 
 def sweep_page(model: str, cells: Sequence[SweepCell], command: str) -> str:
     """The page as text; the arguments are those of ``write_sweep``."""
-    judged = next((cell.metrics for cell in cells if cell.metrics is not None), {})
+    evaluated_metrics = next((cell.metrics for cell in cells if cell.metrics is not None), {})
     figure = ReportFigure("sweep", "Perplexity against sparsity", perplexity_by_sparsity(cells), _CAPTION)
     return render(
         "sweep.html",
@@ -41,7 +41,7 @@ def sweep_page(model: str, cells: Sequence[SweepCell], command: str) -> str:
         model=model,
         verdict=sweep_verdict(cells),
         scores=sweep_rows(cells),
-        settings=settings_words(judged),
+        settings=settings_words(evaluated_metrics),
         figures=figures_as_svg([figure]),
         command=command,
     )

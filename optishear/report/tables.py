@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from optishear.evaluation.comparison import MODELS
+from optishear.report.formatting import SPACE, duration, memory, number, percent
 from optishear.report.measures import TITLES, Measure, as_number, perplexities, task_measures
 from optishear.report.objectives import objective_label
-from optishear.report.words import SPACE, duration, memory, number, percent
 
 _FOOTPRINTS: dict[str, Callable[[float | None], str]] = {
     "disk_bytes": memory,
@@ -72,7 +72,7 @@ def score_markdown(metrics: Mapping[str, Any]) -> str:
 
 
 def settings_words(metrics: Mapping[str, Any]) -> str:
-    """What the numbers were measured on, in a sentence."""
+    """Settings of the evaluation, in sentences."""
     evaluation = metrics.get("pruned") or metrics.get("dense") or {}
     settings = evaluation.get("settings") or {}
     sentences = []
@@ -113,10 +113,10 @@ def footprint_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]
     rows = []
     dense = ((metrics.get("dense") or {}).get("footprint") or {}).get("dense") or {}
     for model in ("dense", "pruned"):
-        for format, found in ((metrics.get(model) or {}).get("footprint") or {}).items():
+        for format, footprint in ((metrics.get(model) or {}).get("footprint") or {}).items():
             name = "dense model" if model == "dense" else f"pruned, {format} format"
             cells = [
-                _beside(as_number(found.get(key)), as_number(dense.get(key)) if model != "dense" else None, words)
+                _beside(as_number(footprint.get(key)), as_number(dense.get(key)) if model != "dense" else None, words)
                 for key, words in _FOOTPRINTS.items()
             ]
             rows.append((name, cells[0], cells[1], cells[2]))
@@ -124,12 +124,12 @@ def footprint_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]
 
 
 def footprint_device(metrics: Mapping[str, Any]) -> str:
-    """What the speeds were measured on, for a sentence; empty where they were not."""
+    """Devices of the speed measurements, for a sentence; empty if there are none."""
     devices = {
-        str(found["device"])
+        str(footprint["device"])
         for model in ("dense", "pruned")
-        for found in ((metrics.get(model) or {}).get("footprint") or {}).values()
-        if found.get("device")
+        for footprint in ((metrics.get(model) or {}).get("footprint") or {}).values()
+        if footprint.get("device")
     }
     return ", ".join("the CPU" if device == "cpu" else device for device in sorted(devices))
 
@@ -143,10 +143,10 @@ def _beside(value: float | None, reference: float | None, words: Callable[[float
 def objective_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """Objective, the recipe's value, Wanda's, and the change."""
     search = metrics.get("search") or {}
-    found, wanda = search.get("objectives") or {}, search.get("wanda_objectives") or {}
+    objectives, wanda = search.get("objectives") or {}, search.get("wanda_objectives") or {}
     rows = []
-    for name in [*found, *(name for name in wanda if name not in found)]:
-        mine, theirs = as_number(found.get(name)), as_number(wanda.get(name))
+    for name in [*objectives, *(name for name in wanda if name not in objectives)]:
+        mine, theirs = as_number(objectives.get(name)), as_number(wanda.get(name))
         rows.append((objective_label(name), number(mine, "–"), number(theirs, "–"), _relative(mine, theirs)))
     return rows
 

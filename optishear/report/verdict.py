@@ -1,4 +1,4 @@
-"""The verdict: what came out, in one sentence, worded for what was measured."""
+"""The verdict: the main result in one sentence, with remarks."""
 
 import math
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from optishear.evaluation.comparison import MODELS
 from optishear.evaluation.differences import NOISE
 from optishear.models.coverage import Coverage
 from optishear.pattern import Pattern
+from optishear.report.formatting import number, percent, sparsity_words
 from optishear.report.measures import TITLES, as_number, perplexities, task_measures
-from optishear.report.words import number, percent, sparsity_words
 
 # Two independent codes of one method differ by 0.3 to 1.2 % in perplexity: nearer values are called level.
 LEVEL = 0.005
@@ -20,12 +20,12 @@ Outcome = Literal["better", "level", "worse", "unknown"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out.
+    """The main result of a run.
 
     Attributes:
         outcome: the pruned model against Wanda, by perplexity.
-        sentence: the same in words, with the numbers.
-        remarks: what must be known to read the sentence rightly, one sentence each.
+        sentence: the outcome in words, with the numbers.
+        remarks: further results and restrictions, one sentence each.
     """
 
     outcome: Outcome
@@ -34,11 +34,11 @@ class Verdict:
 
 
 def verdict(metrics: Mapping[str, Any], pattern: Pattern) -> Verdict:
-    """Judge the pruned model against Wanda and the dense model.
+    """Compare the pruned model with Wanda and the dense model.
 
     Args:
         metrics: the content of ``metrics.json``; any of the three evaluations may be missing.
-        pattern: the sparsity that was asked for.
+        pattern: the target sparsity.
     """
     perplexity = perplexities(metrics)
     outcome, conclusion = _conclusion(perplexity["dense"], perplexity["wanda"], perplexity["pruned"])
@@ -126,7 +126,7 @@ def _on_sparsity(metrics: Mapping[str, Any], pattern: Pattern) -> str:
 
 
 def _on_coverage(metrics: Mapping[str, Any]) -> str:
-    """What the sparsity leaves out, where that is more than a little."""
+    """The share of the weights that is not prunable, if it is large."""
     stored = metrics.get("coverage")
     if not stored:
         return ""
@@ -152,20 +152,20 @@ def _on_experts(metrics: Mapping[str, Any]) -> str:
 
 
 def _on_reconstruction(metrics: Mapping[str, Any]) -> str:
-    """What making the kept weights anew brought, where it was done."""
-    done = (metrics.get("reconstruction") or {}).get("in_words")
-    if not done:
+    """The effect of reconstruction, if there was one."""
+    description = (metrics.get("reconstruction") or {}).get("in_words")
+    if not description:
         return ""
     before = as_number((metrics.get("masked") or {}).get("perplexity"))
     after = as_number((metrics.get("pruned") or {}).get("perplexity"))
-    brought = ""
+    effect = ""
     if before is not None and after is not None:
-        brought = f": the masks alone have a perplexity of {number(before)}, the result {number(after)}"
-    return f"The kept weights were reconstructed ({done}){brought}."
+        effect = f": the masks alone have a perplexity of {number(before)}, the result {number(after)}"
+    return f"The kept weights were reconstructed ({description}){effect}."
 
 
 def _on_tasks(metrics: Mapping[str, Any]) -> str:
-    """The mean accuracy over the tasks that all three models were judged on, and whether it differs from Wanda's."""
+    """The mean accuracy over the tasks of all three models, and whether it differs from Wanda's."""
     # A group's own score would count its tasks a second time.
     leaves = ((metrics.get("pruned") or {}).get("settings") or {}).get("tasks") or {}
     complete = [
@@ -180,17 +180,17 @@ def _on_tasks(metrics: Mapping[str, Any]) -> str:
     means = {model: sum(measure.values[model] or 0.0 for measure in complete) / len(complete) for model in MODELS}
     words = ", ".join(f"{number(means[model])} {TITLES[model]}" for model in reversed(MODELS))
     noise = _noise_of_mean(metrics, [measure.task for measure in complete])
-    judged = ""
+    comparison = ""
     if noise is not None:
         within = abs(means["pruned"] - means["wanda"]) <= NOISE * noise
-        judged = f"; pruned and Wanda differ by {'less' if within else 'more'} than the noise"
-    return f"Mean accuracy over {len(complete)} task{'' if len(complete) == 1 else 's'}: {words}{judged}."
+        comparison = f"; pruned and Wanda differ by {'less' if within else 'more'} than the noise"
+    return f"Mean accuracy over {len(complete)} task{'' if len(complete) == 1 else 's'}: {words}{comparison}."
 
 
 def _noise_of_mean(metrics: Mapping[str, Any], tasks: list[str]) -> float | None:
     """Standard error of the mean over tasks of pruned less Wanda; the tasks' examples are independent."""
     compared = ((metrics.get("differences") or {}).get("wanda") or {}).get("tasks") or {}
-    found = [(compared.get(task) or {}).get("acc") for task in tasks]
-    if any(each is None for each in found):
+    paired = [(compared.get(task) or {}).get("acc") for task in tasks]
+    if any(difference is None for difference in paired):
         return None
-    return math.hypot(*(each["stderr"] for each in found if each is not None)) / len(found)
+    return math.hypot(*(difference["stderr"] for difference in paired if difference is not None)) / len(paired)

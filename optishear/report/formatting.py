@@ -1,4 +1,4 @@
-"""Numbers and patterns as a reader meets them."""
+"""Format numbers, durations, sizes and patterns for the report."""
 
 import math
 
@@ -22,7 +22,7 @@ def sparsity_words(pattern: Pattern) -> str:
 
 
 def number(value: float | None, missing: str = "not measured") -> str:
-    """A measured value to three significant digits, or why there is none."""
+    """A measured value to three significant digits, or ``missing``."""
     if value is None:
         return missing
     if math.isnan(value):
@@ -53,7 +53,7 @@ def duration(seconds: float | None) -> str:
 
 
 def memory(size: float | None) -> str:
-    """Bytes in binary units; "not a number" and the like where there are none."""
+    """Bytes in binary units; special values as in ``number``."""
     if size is None or not math.isfinite(size):
         return number(size)
     return format_bytes(size, SPACE)

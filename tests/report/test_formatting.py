@@ -3,7 +3,7 @@ import math
 import pytest
 
 from optishear.pattern import parse_pattern
-from optishear.report.words import duration, memory, number, percent, sparsity_words
+from optishear.report.formatting import duration, memory, number, percent, sparsity_words
 
 NBSP = "\N{NO-BREAK SPACE}"
 
