@@ -24,6 +24,6 @@ class CompareParameters(SearchFlowParameters):
     metric_space: Literal["meta", "power"] = Field("meta", description="Space of the metrics, as for search.")
     metric_scope: Literal["model", "kind", "path"] = Field("model", description="Scope of a metric, as for search.")
     order: Literal["joint", "sequential"] = Field(
-        "joint", description="Metric and ratios together, or one after the other."
+        "joint", description="Metric and ratios together, or the metric first and then the ratios."
     )
     descent_steps: Annotated[int, Field(ge=0)] = Field(0, description="Gradient steps on the ratios.")

@@ -13,7 +13,7 @@ logger = logging.getLogger("optishear.stages")
 
 
 def with_smaller_batches(batch_size: int, work: Callable[[int], Made]) -> Made:
-    """Do the work; while memory runs out, free it and do the work anew with half the batch, down to one sequence.
+    """Do the work; if memory runs out, free it and repeat the work with half the batch, down to one sequence.
 
     A batch's size changes the rounding of sums and nothing else, so a smaller one does not change an artifact's key: an
     evaluation has the key of the size that was asked for, and tells with which it was made.

@@ -33,7 +33,7 @@ def finish_deployment(deployment: str, parameters: Mapping[str, Any], label: str
 
     A repeated call within one try of the parent finds the same run again, so that a parent that lost its server for
     a moment does not start it twice; a retry of the parent (its run count is higher then) starts a new one. A run
-    that crashed, because its worker or machine was lost, is started anew.
+    that crashed, because its worker or machine was lost, is restarted.
 
     Args:
         deployment: as ``FLOW/DEPLOYMENT``.

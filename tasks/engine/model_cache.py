@@ -21,7 +21,7 @@ def shared_model(parameters: ModelParameters) -> Iterator[LoadedModel]:
 
 
 def take_model(parameters: ModelParameters) -> LoadedModel:
-    """Give the model away to somebody who changes its weights for good; the next one loads it anew."""
+    """Remove the model from the cache for a caller that changes its weights; the next caller loads it again."""
     global _held
     key = _key(parameters)
     held, _held = _held, None

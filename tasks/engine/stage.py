@@ -36,7 +36,7 @@ class Stage(Generic[Group, Inputs]):
 
     Attributes:
         name: the stage's name, part of the key.
-        version: raised whenever the stage's code makes something else of the same input; part of the key.
+        version: raised whenever the stage gives another result for the same input; part of the key.
         parameters: names of the parameters that matter to what it makes; the only ones in the key.
         inputs: digests of what it reads, from the same arguments; part of the key.
         write: writes the artifact's files to the folder that it is given first.
