@@ -8,36 +8,29 @@ Example:
   optishear compare --algorithms nsga3,evopress,random --seeds 0,1,2 --trials 200 --output compared
 """
 
-from pathlib import Path
-
-import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import flow
 
 from flows.parameters.compare import CompareParameters
 from flows.shared.checks import check
-from flows.shared.output_folder import output_folder
+from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import where
-from optishear.files import write_aside
 from optishear.parameters.roles import without_places
-from optishear.report.algorithms import algorithms
-from optishear.report.compared import compared_markdown, compared_words, write_compared
-from optishear.report.export import png
+from optishear.report.compared import compared_markdown, compared_words
 from optishear.report.reproduce import command_line
-from optishear.searching.comparison import compare_searches
 from tasks.engine.parameter_groups import part
 from tasks.engine.precision import precision_of
 from tasks.registration.results import Attachments, register
 from tasks.stages.calibrate import calibrate_stage
+from tasks.stages.compare_report import ALGORITHMS, ALGORITHMS_FIGURE, ALGORITHMS_PAGE, compare_report_stage
 from tasks.stages.parameters import SearchStageParameters
-from tasks.stages.search import TRIALS, search_stage
+from tasks.stages.search import search_stage
 from tasks.stages.statistics import statistics_stage
+from tasks.store.artifacts import Artifact
 from tasks.tracking.flow_runs import tracked_run
 
-COMPARED = "algorithms.parquet"
-FIGURE = "algorithms.png"
-PAGE = "algorithms.html"
+FILES = (ALGORITHMS, ALGORITHMS_FIGURE, ALGORITHMS_PAGE)
 
 
 @flow(name="compare")
@@ -50,37 +43,31 @@ def compare(parameters: CompareParameters) -> str:
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("compare", parameters, precision_of(parameters)) as run:
-            blocks = calibrate_stage(parameters)
-            observed = statistics_stage(parameters, blocks)
+            calibration = calibrate_stage(parameters)
+            statistics = statistics_stage(parameters, calibration)
             objective = parameters.divergences[0]
-            searches: dict[tuple[str, int], pa.Table] = {}
+            searches: dict[tuple[str, int], Artifact] = {}
             for algorithm in parameters.algorithms:
                 for seed in parameters.seeds:
                     one = part(parameters, SearchStageParameters, algorithm=algorithm, seed=seed)
-                    found = search_stage.labelled(f"search {algorithm}, seed {seed}")(one, blocks, observed)
-                    searches[algorithm, seed] = pq.read_table(found.path(TRIALS))
-            compared = compare_searches(searches, objective)
-            values = without_places(parameters)
-            _lay_out(output, compared, objective, parameters)
-            text = "\n\n".join([*compared_words(compared, objective, parameters.budget), compared_markdown(compared)])
-            last = {(row["algorithm"], row["seed"]): row["best"] for row in compared.to_pylist()}
+                    search = search_stage.labelled(f"search {algorithm}, seed {seed}")
+                    searches[algorithm, seed] = search(one, calibration, statistics)
+            command = command_line("compare", parameters)
+            report = compare_report_stage(parameters, searches, objective, parameters.budget, command)
+            lay_out(output, {name: report.path(name) for name in FILES})
+            table = pq.read_table(report.path(ALGORITHMS))
+            text = "\n\n".join([*compared_words(table, objective, parameters.budget), compared_markdown(table)])
+            last = {(row["algorithm"], row["seed"]): row["best"] for row in table.to_pylist()}
+            figure = output / ALGORITHMS_FIGURE
             register(
                 run,
-                values,
+                without_places(parameters),
                 {f"{algorithm}/seed_{seed}/{objective}": best for (algorithm, seed), best in last.items()},
                 Attachments(
                     tags={"mlflow.note.content": text},
-                    files={"": [output / COMPARED, output / PAGE], "figures": [output / FIGURE]},
+                    files={"": [output / ALGORITHMS, output / ALGORITHMS_PAGE], "figures": [figure]},
                 ),
             )
-            show_results("algorithms", text, "the best value of each algorithm", [output / FIGURE])
-        return f"{text}\n{where(output, {'report': PAGE, 'table': COMPARED, 'figure': FIGURE}, run)}"
-
-
-def _lay_out(output: Path, compared: pa.Table, objective: str, parameters: CompareParameters) -> None:
-    with write_aside(output / COMPARED) as aside:
-        pq.write_table(compared, aside)
-    with write_aside(output / FIGURE) as aside:
-        aside.write_bytes(png(algorithms(compared, objective)))
-    command = command_line("compare", parameters)
-    write_compared(output / PAGE, compared, objective, parameters.model, parameters.budget, command)
+            show_results("algorithms", text, "the best value of each algorithm", [figure])
+        places = {"report": ALGORITHMS_PAGE, "table": ALGORITHMS, "figure": ALGORITHMS_FIGURE}
+        return f"{text}\n{where(output, places, run)}"

@@ -18,7 +18,7 @@ from flows.parameters.cross_model import CrossModelParameters
 from flows.shared.checks import check
 from flows.shared.matrix_cells import make_cells
 from flows.shared.matrix_names import models_by_name
-from flows.shared.matrix_results import conclude_matrix, perplexities, save_recipes, subject_of, task_scores
+from flows.shared.matrix_results import perplexities, publish_matrix, subject_of, task_scores
 from flows.shared.output_folder import output_folder
 from optishear.evidence.crossed import DENSE, UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
@@ -59,8 +59,8 @@ def cross_model(parameters: CrossModelParameters) -> str:
             subject = subject_of(parameters, parameters.sparsity, f"{len(models)} models")
             evidence = crossed_evidence(subject, matrix, tuple(models), "model", tasks=tasks)
             searched = [row for row in found if any(cell[0] == row for cell in made.made)]
-            save_recipes(output, {row: _found(parameters, models, row) for row in searched})
-            summary = conclude_matrix(TABLE, parameters, output, run, evidence)
+            recipes = {row: _found(parameters, models, row) for row in searched}
+            summary = publish_matrix(TABLE, parameters, output, run, evidence, recipes)
             forget_failures(made.made.values())
             made.raise_if_incomplete(tasks)
             return summary

@@ -17,7 +17,7 @@ from flows.parameters.cross_task import CrossTaskParameters
 from flows.shared.checks import check
 from flows.shared.matrix_cells import make_cells
 from flows.shared.matrix_names import texts_by_name
-from flows.shared.matrix_results import conclude_matrix, save_recipes, subject_of
+from flows.shared.matrix_results import publish_matrix, subject_of
 from flows.shared.output_folder import output_folder
 from optishear.evidence.crossed import DENSE, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
@@ -52,8 +52,8 @@ def cross_task(parameters: CrossTaskParameters) -> str:
             subject = subject_of(parameters, parameters.sparsity)
             evidence = crossed_evidence(subject, matrix, tuple(texts), "text", by_complexity=True)
             searched = [row for row in texts if any(cell[0] == row for cell in made.made)]
-            save_recipes(output, {row: _found(texts, row) for row in searched})
-            summary = conclude_matrix(TABLE, parameters, output, run, evidence)
+            recipes = {row: _found(texts, row) for row in searched}
+            summary = publish_matrix(TABLE, parameters, output, run, evidence, recipes)
             made.raise_if_incomplete()
             return summary
 

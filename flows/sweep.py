@@ -14,35 +14,27 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from prefect import flow
 
 from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.sweep import SweepParameters, pipelines_of
 from flows.pipeline import pipeline
 from flows.shared.checks import check
-from flows.shared.output_folder import output_folder
+from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.prefect_page import show_results
 from flows.shared.prune_and_evaluate import METRICS
 from flows.shared.summary import where
 from optishear.errors import IncompleteError, first_line
-from optishear.evaluation.sweep import sweep_table
-from optishear.files import write_aside
 from optishear.parameters.roles import without_places
 from optishear.pattern import Pattern
-from optishear.report.export import png
 from optishear.report.reproduce import command_line
-from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.sweep import SweepCell, sweep_markdown, sweep_verdict
-from optishear.report.sweep_page import write_sweep
 from tasks.engine.precision import precision_of
 from tasks.registration.results import Attachments, flat_metrics, register
+from tasks.stages.sweep_report import SWEEP, SWEEP_FIGURE, SWEEP_PAGE, sweep_report_stage
 from tasks.store.json_file import write_json
 from tasks.tracking.flow_runs import tracked_run
 
-TABLE = "sweep.parquet"
-FIGURE = "sweep.png"
-PAGE = "sweep.html"
 logger = logging.getLogger("optishear.stages")
 
 
@@ -69,11 +61,8 @@ def sweep(parameters: SweepParameters) -> str:
                 "parameters": values,
             }
             write_json(output / METRICS, metrics)
-            with write_aside(output / TABLE) as aside:
-                pq.write_table(sweep_table(made), aside)
-            with write_aside(output / FIGURE) as aside:
-                aside.write_bytes(png(perplexity_by_sparsity(cells)))
-            write_sweep(output / PAGE, parameters.model, cells, command_line("sweep", parameters))
+            report = sweep_report_stage(parameters, cells, command_line("sweep", parameters))
+            lay_out(output, {name: report.path(name) for name in (SWEEP, SWEEP_FIGURE, SWEEP_PAGE)})
             table = sweep_markdown(cells)
             register(
                 run,
@@ -81,13 +70,16 @@ def sweep(parameters: SweepParameters) -> str:
                 flat_metrics(metrics),
                 Attachments(
                     tags={"mlflow.note.content": table},
-                    files={"": [output / name for name in (PAGE, TABLE, METRICS)], "figures": [output / FIGURE]},
+                    files={
+                        "": [output / name for name in (SWEEP_PAGE, SWEEP, METRICS)],
+                        "figures": [output / SWEEP_FIGURE],
+                    },
                 ),
             )
-            show_results("sweep", table, "perplexity at each sparsity", [output / FIGURE])
+            show_results("sweep", table, "perplexity at each sparsity", [output / SWEEP_FIGURE])
             if failed:
                 raise IncompleteError(_words(failed, output))
-    places = {"report": PAGE, "figure": FIGURE, "table": TABLE, "metrics": METRICS}
+    places = {"report": SWEEP_PAGE, "figure": SWEEP_FIGURE, "table": SWEEP, "metrics": METRICS}
     return f"{sweep_verdict(cells).sentence}\n\n{table}\n{where(output, places, run)}"
 
 

@@ -16,7 +16,7 @@ from prefect import flow
 from flows.parameters.transplant import TransplantParameters
 from flows.shared.checks import check
 from flows.shared.matrix_cells import make_cells
-from flows.shared.matrix_results import conclude_matrix, perplexities, subject_of, task_scores
+from flows.shared.matrix_results import perplexities, publish_matrix, subject_of, task_scores
 from flows.shared.output_folder import output_folder
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.evidence.transplant import SEARCHED, UNIFORM, transplant_evidence
@@ -57,7 +57,7 @@ def transplant(parameters: TransplantParameters) -> str:
             matrix = Matrix(rows, columns, perplexities(made), made.failures)
             tasks = task_scores(made)
             evidence = transplant_evidence(subject_of(parameters, recipe.sparsity), matrix, tasks)
-            summary = conclude_matrix("transplant", parameters, output, run, evidence)
+            summary = publish_matrix("transplant", parameters, output, run, evidence)
             forget_failures(made.made.values())
             made.raise_if_incomplete(tasks)
             return summary

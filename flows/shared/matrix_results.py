@@ -1,38 +1,30 @@
 """What the flows over a matrix share: reading its cells, and laying out, registering and showing what they say."""
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from flows.shared.matrix_cells import Cells
+from flows.shared.output_folder import lay_out
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import where
 from optishear.evidence.evidence import Evidence
 from optishear.evidence.matrix import Cell, Scores
-from optishear.files import write_aside, write_text
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.roles import without_places
 from optishear.pattern import Pattern
 from optishear.recipes.recipe import Recipe
-from optishear.report.evidence import write_page
-from optishear.report.export import png, themed_svg
 from optishear.report.formatting import sparsity_words
-from optishear.report.heat_map import heat_map
 from optishear.report.matrix_table import markdown
 from optishear.report.reproduce import command_line
 from tasks.registration.results import Attachments, register
 from tasks.stages.evaluate import EVALUATION
-from tasks.store.json_file import write_json
+from tasks.stages.matrix_report import matrix_report_stage
+from tasks.store.artifacts import RECORD
 from tasks.store.model_sources import find_model
 from tasks.tracking.mlflow_run import TrackedRun
-
-# The captions of the heat maps, for pages that show them elsewhere.
-FIGURES = "figures.json"
 
 
 def perplexities(cells: Cells) -> dict[Cell, float]:
@@ -60,32 +52,32 @@ def subject_of(parameters: ModelParameters, sparsity: Pattern, models: str = "")
     return f"{name}, {sparsity_words(sparsity)}"
 
 
-def save_recipes(output: Path, recipes: Mapping[str, Recipe]) -> None:
-    """Write each recipe to ``recipes/``, named after where it was found."""
-    for name, recipe in recipes.items():
-        file = re.sub(r"[^\w.-]+", "-", name)
-        recipe.save(output / "recipes" / f"{file}.yaml")
-
-
-def conclude_matrix(name: str, parameters: Parameters, output: Path, run: TrackedRun, evidence: Evidence) -> str:
-    """Lay out, register and show what a matrix says.
+def publish_matrix(
+    name: str,
+    parameters: Parameters,
+    output: Path,
+    run: TrackedRun,
+    evidence: Evidence,
+    recipes: Mapping[str, Recipe] | None = None,
+) -> str:
+    """Report a matrix, put its files into the output folder, register and show them.
 
     Args:
         name: of the files.
         parameters: of the flow.
         output: folder for the results.
         run: the MLflow run.
-        evidence: what was found.
+        evidence: what the matrix says.
+        recipes: recipes of its rows by the row's name, which are written to ``recipes/``.
 
     Returns:
         The summary for a person.
     """
-    table = output / f"{name}.parquet"
-    with write_aside(table) as aside:
-        pq.write_table(evidence.table, aside)
-    figures = _draw(name, output, evidence)
-    page = output / f"{name}.html"
-    write_page(page, evidence, command_line(name, parameters))
+    report = matrix_report_stage(parameters, name, evidence, recipes or {}, command_line(name, parameters))
+    names = sorted({Path(file).parts[0] for file in report.outputs} - {RECORD})
+    lay_out(output, {file: report.path(file) for file in names})
+    figures = [output / file for file in names if file.endswith(".png")]
+    table, page = output / f"{name}.parquet", output / f"{name}.html"
     text = markdown(evidence)
     register(
         run,
@@ -95,22 +87,6 @@ def conclude_matrix(name: str, parameters: Parameters, output: Path, run: Tracke
     )
     show_results(name, text, evidence.subject, figures)
     return f"{text}\n\n{where(output, {'page': page.name, 'table': table.name}, run)}"
-
-
-def _draw(name: str, output: Path, evidence: Evidence) -> list[Path]:
-    """Write each heat map as PNG and as SVG, and their captions; returns the PNG files."""
-    figures = []
-    captions = []
-    for each in evidence.maps:
-        figure = output / (f"{name}.png" if each.name == name else f"{name}-{each.name}.png")
-        drawing = heat_map(each.matrix, each.title, each.across)
-        with write_aside(figure) as aside:
-            aside.write_bytes(png(drawing))
-        write_text(figure.with_suffix(".svg"), themed_svg(drawing))
-        figures.append(figure)
-        captions.append({"file": f"{figure.stem}.svg", "title": each.question, "caption": each.caption})
-    write_json(output / FIGURES, captions)
-    return figures
 
 
 def _metrics(evidence: Evidence) -> dict[str, float]:
