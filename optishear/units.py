@@ -1,4 +1,4 @@
-"""Durations and sizes: read from text such as ``10m`` and ``20G``, and written for a person."""
+"""Durations and sizes: read from text such as ``10m`` and ``20G``, and formatted for display."""
 
 import re
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ def parse_bytes(text: str) -> int:
 
 
 def format_bytes(size: float, space: str = " ") -> str:
-    """Bytes for a person, in binary units, to three significant digits.
+    """Format bytes in binary units, to three significant digits.
 
     Args:
         size: bytes.
@@ -82,7 +82,7 @@ def format_bytes(size: float, space: str = " ") -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds for a person: ``45 s``, ``7 min 20 s``, ``3 h 5 min`` or ``2 d 4 h``."""
+    """Format seconds: ``45 s``, ``7 min 20 s``, ``3 h 5 min`` or ``2 d 4 h``."""
     whole = round(seconds)
     for size, unit, smaller_size, smaller_unit in (
         (86400, "d", 3600, "h"),

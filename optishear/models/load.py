@@ -174,7 +174,7 @@ def _is_causal(architecture: str) -> bool:
 
 
 def _tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokenizerBase:
-    mend = "put its tokenizer files, such as tokenizer.json and tokenizer_config.json, beside its weights"
+    hint = "put its tokenizer files, such as tokenizer.json and tokenizer_config.json, beside its weights"
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.location, **options)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
@@ -182,11 +182,11 @@ def _tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokeni
             require(["sentencepiece", "google.protobuf"], f"The tokenizer of the model {source.name!r}")
         reason = first_line(error)
         raise InputError(
-            f"The model {source.name!r} has no tokenizer that can be loaded ({reason}); {mend}."
+            f"The model {source.name!r} has no tokenizer that can be loaded ({reason}); {hint}."
         ) from error
     # Where the files are missing, some families give an empty tokenizer instead of an error.
     if len(tokenizer) < 64 and set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        raise InputError(f"The model {source.name!r} has no tokenizer; {mend}.")
+        raise InputError(f"The model {source.name!r} has no tokenizer; {hint}.")
     return tokenizer
 
 

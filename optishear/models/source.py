@@ -103,8 +103,8 @@ def _gguf_file(name: str, path: Path) -> ModelSource:
 def _local_folder(name: str, folder: Path) -> ModelSource:
     if not (folder / "config.json").is_file():
         files = sorted(file.name for file in folder.glob("*.gguf"))
-        mend = f"give its file {files[0]!r} itself" if files else _ACCEPTED
-        raise InputError(f"The model folder {name!r} has no config.json; {mend}.")
+        hint = f"give its file {files[0]!r} itself" if files else _ACCEPTED
+        raise InputError(f"The model folder {name!r} has no config.json; {hint}.")
     _check_weights(f"The model folder {name!r}", [file.name for file in folder.iterdir()])
     return ModelSource(name, str(folder), _digest_of_folder(folder))
 

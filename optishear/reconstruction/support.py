@@ -11,7 +11,7 @@ def largest(values: Tensor, pattern: Pattern, sparsity: float) -> Tensor:
     """Keep the largest values of each group, or of the layer.
 
     Without a pattern's groups the rows need not all lose alike: a row that matters little may lose more. With the
-    weights that follow the mask made anew, this is worth as much as a better metric.
+    reconstruction of the kept weights, this is worth as much as a better metric.
 
     Args:
         values: [out, in] float; their size decides.

@@ -7,8 +7,8 @@ from typing import Any
 
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.recipes.recipe import Recipe
+from optishear.reconstruction.description import in_words, mask_rule
 from optishear.reconstruction.reconstruct import ReconstructionSummary, reconstruct
-from optishear.reconstruction.words import in_words, mask_rule
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import CALIBRATION, load_calibration

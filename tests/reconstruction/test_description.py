@@ -4,9 +4,9 @@ import pytest
 
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.apply import PruningSummary
+from optishear.reconstruction.description import in_words, mask_rule
 from optishear.reconstruction.distillation import Distillation
 from optishear.reconstruction.reconstruct import ReconstructionSummary
-from optishear.reconstruction.words import in_words, mask_rule
 
 
 def made(

@@ -1,4 +1,4 @@
-"""What was done to the weights, in a sentence for the model card and the report."""
+"""Describe a reconstruction in one sentence, for the model card and the report."""
 
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.reconstruction.layers import chooses_masks
@@ -10,22 +10,24 @@ _METHODS = {
 }
 
 
-def in_words(parameters: ReconstructionParameters, made: ReconstructionSummary) -> str:
-    """The parts that changed something, in their order; empty where none did."""
+def in_words(parameters: ReconstructionParameters, summary: ReconstructionSummary) -> str:
+    """The steps that changed weights, in order; empty if none did."""
     parts = []
     if parameters.reconstruction in _METHODS:
         parts.append(_METHODS[parameters.reconstruction])
-    tuned = sum(after < before for before, after in made.block_errors)
+    tuned = sum(after < before for before, after in summary.block_errors)
     if tuned:
-        blocks = "each block" if tuned == len(made.block_errors) else f"{tuned} of {len(made.block_errors)} blocks"
+        blocks = (
+            "each block" if tuned == len(summary.block_errors) else f"{tuned} of {len(summary.block_errors)} blocks"
+        )
         parts.append(f"{parameters.tuning_steps} optimizer steps on the output of {blocks}")
-    if made.distillation and made.distillation.after < made.distillation.before:
+    if summary.distillation and summary.distillation.after < summary.distillation.before:
         parts.append(f"{parameters.distillation_steps} optimizer steps on the KL divergence from the dense model")
     return ", then ".join(parts)
 
 
 def mask_rule(parameters: ReconstructionParameters) -> str:
-    """Which weights went, where the recipe's own masks were not kept; empty where they were."""
+    """How the masks were chosen, if not by the recipe; otherwise empty."""
     if chooses_masks(parameters):
         return "which weights went was chosen by SparseGPT, at the recipe's ratios and without its metric"
     if parameters.reconstruction == "admm" and parameters.reconstruction_masks == "refined":
