@@ -13,7 +13,8 @@ from flows.parameters.calibrate import CalibrateParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where
-from tasks.stages.calibrate import CALIBRATION, calibrate_stage
+from optishear.file_names import CALIBRATION
+from tasks.stages.calibrate import calibrate_stage
 
 
 @flow(name="calibrate")

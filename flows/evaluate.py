@@ -13,6 +13,7 @@ from flows.parameters.evaluate import EvaluateParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder
 from flows.shared.summary import where
+from optishear.file_names import METRICS
 from tasks.engine.precision import precision_of
 from tasks.registration.datasets import dataset_inputs
 from tasks.registration.metrics import collect_metrics, readable
@@ -21,8 +22,6 @@ from tasks.stages.evaluate import evaluate_stage, forget_failures
 from tasks.stages.footprint import footprint_stage
 from tasks.store.json_file import write_json
 from tasks.tracking.flow_runs import tracked_run
-
-METRICS = "metrics.json"
 
 
 @flow(name="evaluate")

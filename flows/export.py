@@ -14,10 +14,10 @@ from flows.parameters.export import ExportParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where
+from optishear.file_names import CHECKPOINT
 from optishear.formats.stored import open_checkpoint
 from optishear.units import format_bytes
 from tasks.stages.export import export_stage
-from tasks.stages.prune import CHECKPOINT
 
 
 @flow(name="export")

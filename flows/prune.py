@@ -14,13 +14,12 @@ from flows.parameters.prune import PruneParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where, zeros_in_words
+from optishear.file_names import CALIBRATION, CHECKPOINT, RECIPE, STATISTICS
 from optishear.recipes.recipe import find_recipe
-from tasks.stages.calibrate import CALIBRATION, calibrate_stage
+from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.gradients import observe
-from tasks.stages.prune import CHECKPOINT, SUMMARY, prune_stage
+from tasks.stages.prune import SUMMARY, prune_stage
 from tasks.stages.reconstruct import reconstruct_stage
-from tasks.stages.search import RECIPE
-from tasks.stages.statistics import STATISTICS
 
 
 @flow(name="prune")

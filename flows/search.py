@@ -15,13 +15,13 @@ from flows.shared.checks import check
 from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where
+from optishear.file_names import CALIBRATION, FRONT, RECIPE, STATISTICS, TRIALS
 from tasks.engine.precision import precision_of
 from tasks.registration.datasets import dataset_inputs
 from tasks.registration.metrics import collect_metrics
 from tasks.registration.results import Attachments, flat_metrics, register
-from tasks.stages.calibrate import CALIBRATION
-from tasks.stages.search import FRONT, RECIPE, TRIALS, search_stage
-from tasks.stages.statistics import STATISTICS, statistics_stage
+from tasks.stages.search import search_stage
+from tasks.stages.statistics import statistics_stage
 from tasks.tracking.flow_runs import tracked_run
 
 

@@ -13,8 +13,9 @@ from flows.parameters.statistics import StatisticsParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.summary import where
-from tasks.stages.calibrate import CALIBRATION, calibrate_stage
-from tasks.stages.statistics import STATISTICS, statistics_stage
+from optishear.file_names import CALIBRATION, STATISTICS
+from tasks.stages.calibrate import calibrate_stage
+from tasks.stages.statistics import statistics_stage
 
 
 @flow(name="statistics")

@@ -22,9 +22,9 @@ from flows.pipeline import pipeline
 from flows.shared.checks import check
 from flows.shared.output_folder import lay_out, output_folder
 from flows.shared.prefect_page import show_results
-from flows.shared.prune_and_evaluate import METRICS
 from flows.shared.summary import where
 from optishear.errors import IncompleteError, first_line
+from optishear.file_names import METRICS
 from optishear.parameters.roles import without_places
 from optishear.pattern import Pattern
 from optishear.report.reproduce import command_line

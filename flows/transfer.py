@@ -14,12 +14,12 @@ from flows.shared.checks import check
 from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
+from optishear.file_names import RECIPE
 from optishear.recipes.recipe import find_recipe
 from optishear.report.reproduce import command_line
 from tasks.engine.precision import precision_of
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.gradients import observe
-from tasks.stages.search import RECIPE
 from tasks.tracking.flow_runs import tracked_run
 
 

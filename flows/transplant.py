@@ -20,6 +20,7 @@ from flows.shared.matrix_results import perplexities, publish_matrix, subject_of
 from flows.shared.output_folder import output_folder
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.evidence.transplant import SEARCHED, UNIFORM, transplant_evidence
+from optishear.file_names import CHECKPOINT
 from optishear.ratios.allocate import RATIO_METHODS
 from optishear.recipes.recipe import Recipe, find_recipe, named_recipe
 from tasks.engine.parameter_groups import part
@@ -28,7 +29,6 @@ from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.evaluate import evaluate_stage, forget_failures
 from tasks.stages.gradients import observe
 from tasks.stages.parameters import EvaluateStageParameters, ReconstructStageParameters
-from tasks.stages.prune import CHECKPOINT
 from tasks.stages.ratios import load_ratios, ratios_stage
 from tasks.stages.reconstruct import reconstruct_stage
 from tasks.store.artifacts import Artifact

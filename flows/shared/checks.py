@@ -24,6 +24,7 @@ from optishear.calibration.calibrate import check_calibration, check_context
 from optishear.errors import InputError
 from optishear.evaluation.evaluate import NO_TEXT, check_evaluation
 from optishear.evidence.crossed import check_places
+from optishear.file_names import CHECKPOINT
 from optishear.formats.stored import open_checkpoint, stored_format
 from optishear.models.coverage import warn_of_coverage
 from optishear.models.finite import check_float16
@@ -48,7 +49,6 @@ from tasks.engine.parameters import PlacementParameters
 from tasks.engine.placement import check_placement, uses_deployments
 from tasks.engine.precision import precision_of
 from tasks.registration.parameters import RegistryParameters
-from tasks.stages.prune import CHECKPOINT
 from tasks.store.model_sources import find_model
 from tasks.tracking.experiment import connect
 from tasks.tracking.parameters import TrackingParameters

@@ -10,6 +10,7 @@ from flows.parameters.statistics import StatisticsParameters
 from flows.parameters.transfer import TransferParameters
 from optishear.calibration.calibrate import SELF
 from optishear.errors import InputError, first_line
+from optishear.file_names import CHECKPOINT
 from optishear.parameters.search import SearchParameters
 from optishear.parameters.sparsity import SparsityParameters
 from optishear.recipes.recipe import Recipe, find_recipe, named_recipe
@@ -33,7 +34,7 @@ from tasks.engine.timetable import Timetable, keep_time
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.evaluate import evaluate_stage
 from tasks.stages.parameters import EvaluateStageParameters, SpeedStageParameters
-from tasks.stages.prune import CHECKPOINT, prune_stage
+from tasks.stages.prune import prune_stage
 from tasks.stages.reconstruct import reconstruct_stage
 from tasks.stages.search import load_recipe, search_stage
 from tasks.stages.speed import load_speed, speed_stage

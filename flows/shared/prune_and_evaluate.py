@@ -11,6 +11,19 @@ from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
 from flows.shared.output_folder import lay_out
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import mlflow_page, where, zeros_in_words
+from optishear.file_names import (
+    CALIBRATION,
+    CHECKPOINT,
+    COMPARISON,
+    COMPARISON_TEXT,
+    DIAGNOSIS,
+    FRONT,
+    METRICS,
+    RECIPE,
+    REPORT,
+    STATISTICS,
+    TRIALS,
+)
 from optishear.recipes.recipe import Recipe, named_recipe
 from tasks.engine.model_cache import release_model
 from tasks.engine.parameter_groups import part
@@ -18,21 +31,16 @@ from tasks.engine.timetable import current_timetable
 from tasks.registration.datasets import dataset_inputs
 from tasks.registration.metrics import collect_metrics, without_cached
 from tasks.registration.results import Attachments, flat_metrics, register, register_model
-from tasks.stages.calibrate import CALIBRATION
-from tasks.stages.diagnose import DIAGNOSIS
 from tasks.stages.evaluate import evaluate_stage, forget_failures
 from tasks.stages.footprint import footprint_stage
 from tasks.stages.parameters import EvaluateStageParameters
-from tasks.stages.prune import CHECKPOINT, prune_stage
+from tasks.stages.prune import prune_stage
 from tasks.stages.reconstruct import reconstruct_stage
-from tasks.stages.report import CARD, COMPARISON, COMPARISON_TEXT, FIGURES, REPORT, report_stage
-from tasks.stages.search import FRONT, RECIPE, TRIALS
-from tasks.stages.statistics import STATISTICS
+from tasks.stages.report import CARD, FIGURES, report_stage
 from tasks.store.artifacts import Artifact
 from tasks.store.json_file import write_json
 from tasks.tracking.mlflow_run import TrackedRun
 
-METRICS = "metrics.json"
 COMPARISON_TABLE = "comparison.json"
 
 

@@ -8,6 +8,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from optishear.errors import InputError
+from optishear.file_names import RECIPE
 from optishear.files import write_aside, write_text
 from optishear.models.coverage import block_matrices
 from optishear.models.layers import by_parameter, prunable_layers
@@ -15,7 +16,6 @@ from optishear.models.write import write_checkpoint
 from optishear.pruning.stored_weights import StoredWeights
 from optishear.recipes.recipe import Recipe
 
-RECIPE_FILE = "recipe.yaml"
 CARD_FILE = "README.md"
 
 
@@ -46,7 +46,7 @@ def save_checkpoint(
     check_replaceable(folder)
     with write_aside(folder) as aside:
         write_checkpoint(aside, model, tokenizer)
-        recipe.save(aside / RECIPE_FILE)
+        recipe.save(aside / RECIPE)
         if card:
             write_text(aside / CARD_FILE, card)
 
@@ -58,7 +58,7 @@ def check_replaceable(folder: str | Path) -> None:
         InputError: if the folder is a file, or holds something and no recipe: the dense model, for one.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and ((folder / RECIPE_FILE).is_file() or not any(folder.iterdir()))):
+    if folder.exists() and not (folder.is_dir() and ((folder / RECIPE).is_file() or not any(folder.iterdir()))):
         raise InputError(
             f"The folder {str(folder)!r} for the pruned model holds something else already; name another output "
             "folder, or remove it."

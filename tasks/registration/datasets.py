@@ -9,7 +9,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from optishear.calibration.text import HUB, hub_name
 from optishear.evaluation.evaluate import NO_TEXT
-from tasks.stages.calibrate import CALIBRATION
+from optishear.file_names import CALIBRATION
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest
 from tasks.store.provenance import public_source

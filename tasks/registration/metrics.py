@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from optishear.evaluation.differences import differences
 from optishear.evaluation.examples import Examples, read_examples
+from optishear.file_names import RECIPE, STATISTICS, TRIALS
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.roles import without_places
 from optishear.recipes.recipe import Recipe
@@ -17,8 +18,6 @@ from tasks.stages.diagnose import DIAGNOSIS_SUMMARY
 from tasks.stages.evaluate import EVALUATION, EXAMPLES
 from tasks.stages.footprint import FOOTPRINT
 from tasks.stages.prune import SUMMARY
-from tasks.stages.search import RECIPE, TRIALS
-from tasks.stages.statistics import STATISTICS
 from tasks.store.artifacts import Artifact
 
 

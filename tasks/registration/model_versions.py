@@ -16,13 +16,13 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL
 from pydantic import BaseModel, ConfigDict
 
+from optishear.file_names import CHECKPOINT
 from optishear.files import link_or_copy, write_aside
 from optishear.home import home_folder
 from optishear.pattern import Pattern
 from optishear.report.measures import as_number
 from tasks.registration.champion import Champion, Decision, Judgement, decide
 from tasks.registration.parameters import RegistryParameters
-from tasks.stages.prune import CHECKPOINT
 from tasks.store.artifacts import Artifact
 from tasks.tracking.flow_runs import KEY_TAG
 from tasks.tracking.mlflow_run import TrackedRun

@@ -5,14 +5,13 @@ from pathlib import Path
 from optishear.calibration.calibrate import calibrate
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.calibration.text import text_digest
+from optishear.file_names import CALIBRATION
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import CalibrateStageParameters
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import model_digest
 from tasks.store.provenance import provenance
-
-CALIBRATION = "calibration.parquet"
 
 
 def load_calibration(artifact: Artifact) -> CalibrationSet:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from optishear.file_names import TRIALS
 from optishear.parameters.model import ModelParameters
 from optishear.report.algorithms import algorithms
 from optishear.report.compared import write_compared
@@ -13,7 +14,6 @@ from optishear.report.export import png
 from optishear.searching.comparison import compare_searches
 from optishear.units import Duration
 from tasks.engine.stage import Stage
-from tasks.stages.search import TRIALS
 from tasks.store.artifacts import Artifact
 
 ALGORITHMS = "algorithms.parquet"

@@ -8,21 +8,20 @@ from optishear.diagnosis.diagnosis import Diagnosis
 from optishear.diagnosis.layer_errors import layer_errors
 from optishear.diagnosis.pruned_weights import in_checkpoint, masked_by
 from optishear.diagnosis.scales import diagnose_scales
+from optishear.file_names import CALIBRATION, CHECKPOINT, DIAGNOSIS, STATISTICS
 from optishear.models.layers import prunable_layers
 from optishear.parameters.model import ModelParameters
 from optishear.recipes.recipe import Recipe, named_recipe
 from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
-from tasks.stages.calibrate import CALIBRATION, load_calibration
-from tasks.stages.prune import CHECKPOINT
+from tasks.stages.calibrate import load_calibration
 from tasks.stages.reconstruct import reconstruct_stage
-from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.json_file import write_json
 from tasks.store.keys import digest, model_digest
 
-DIAGNOSIS = "diagnosis"
 DIAGNOSIS_SUMMARY = "summary.json"
 
 

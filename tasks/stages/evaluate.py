@@ -28,6 +28,7 @@ from optishear.evaluation.examples import examples_table
 from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Load, Part, Result
 from optishear.evaluation.task_files import suites_of
+from optishear.file_names import STATISTICS
 from optishear.models.layers import prunable_layers
 from optishear.pruning.apply import apply_recipe
 from optishear.recipes.recipe import Recipe
@@ -36,7 +37,7 @@ from tasks.engine.batch_size import with_smaller_batches
 from tasks.engine.model_cache import shared_model, take_model
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import EvaluateStageParameters
-from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact, Request, forget, make_once
 from tasks.store.json_file import write_json
 from tasks.store.keys import content_key, digest, folder_digest, model_digest

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from optishear.evaluation.perplexity import perplexity
+from optishear.file_names import STATISTICS
 from optishear.parameters.model import ModelParameters
 from optishear.pruning.apply import apply_recipe
 from optishear.recipes.recipe import Recipe
 from tasks.engine.model_cache import shared_model, take_model
 from tasks.engine.stage import Stage
 from tasks.stages.held_out import JUDGED, load_judged
-from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.json_file import write_json
 from tasks.store.keys import digest, model_digest

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from optishear.file_names import CHECKPOINT
 from optishear.models.folder import checkpoint_folder
 from optishear.pruning.export import export_checkpoint
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import ExportStageParameters
-from tasks.stages.prune import CHECKPOINT
 from tasks.store.model_sources import find_model
 
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from optishear.file_names import CALIBRATION, STATISTICS
 from optishear.parameters.model import ModelParameters
 from optishear.recipes.recipe import Recipe
 from optishear.statistics.gradients import collect_gradients
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
-from tasks.stages.calibrate import CALIBRATION, load_calibration
-from tasks.stages.statistics import GRADIENTS, STATISTICS, statistics_stage
+from tasks.stages.calibrate import load_calibration
+from tasks.stages.statistics import GRADIENTS, statistics_stage
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import model_digest
 

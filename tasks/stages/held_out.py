@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from optishear.calibration.calibration_set import CalibrationSet
+from optishear.file_names import CALIBRATION
 from tasks.engine.stage import Stage
-from tasks.stages.calibrate import CALIBRATION, calibrate_stage, load_calibration
+from tasks.stages.calibrate import calibrate_stage, load_calibration
 from tasks.stages.parameters import HoldBackStageParameters
 from tasks.store.artifacts import Artifact
 from tasks.store.provenance import provenance

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from optishear.file_names import CHECKPOINT, STATISTICS
 from optishear.models.coverage import Coverage, warn_of_coverage
 from optishear.models.load import LoadedModel
 from optishear.parameters.model import ModelParameters
@@ -14,12 +15,11 @@ from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
 from optishear.recipes.recipe import Recipe
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
-from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.json_file import write_json
 from tasks.store.keys import digest, model_digest
 
-CHECKPOINT = "model"
 SUMMARY = "summary.json"
 
 

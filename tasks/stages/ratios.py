@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from optishear.file_names import STATISTICS
 from optishear.models.layers import prunable_layers
 from optishear.parameters.model import ModelParameters
 from optishear.pattern import Pattern
 from optishear.ratios.allocate import RatioMethod, allocate
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
-from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.json_file import write_json
 from tasks.store.keys import model_digest

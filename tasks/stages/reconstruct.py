@@ -5,16 +5,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from optishear.file_names import CALIBRATION, STATISTICS
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.description import in_words, mask_rule
 from optishear.reconstruction.reconstruct import ReconstructionSummary, reconstruct
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
-from tasks.stages.calibrate import CALIBRATION, load_calibration
+from tasks.stages.calibrate import load_calibration
 from tasks.stages.parameters import ReconstructStageParameters
 from tasks.stages.prune import SUMMARY, save_pruned, sparsities
-from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest, model_digest
 

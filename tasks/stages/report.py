@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from optishear.evaluation.comparison import comparison_table
+from optishear.file_names import COMPARISON, COMPARISON_TEXT, REPORT, TRIALS
 from optishear.files import write_text
 from optishear.parameters.model import ModelParameters
 from optishear.pruning.card import model_card
@@ -19,14 +20,10 @@ from optishear.report.tables import score_markdown
 from tasks.engine.stage import Stage
 from tasks.stages.diagnose import load_diagnosis
 from tasks.stages.prune import SUMMARY, coverage_of
-from tasks.stages.search import TRIALS
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest
 from tasks.store.model_sources import find_model
 
-REPORT = "report.html"
-COMPARISON = "comparison.parquet"
-COMPARISON_TEXT = "comparison.md"
 CARD = "card.md"
 FIGURES = "figures"
 

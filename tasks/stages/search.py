@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 
 from optishear.calibration.calibrate import calibrate
 from optishear.calibration.text import text_digest
+from optishear.file_names import CALIBRATION, FRONT, RECIPE, STATISTICS, TRIALS
 from optishear.home import journals_folder
 from optishear.parameters.roles import plain_fields
 from optishear.parameters.search import SearchParameters
@@ -16,17 +17,14 @@ from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.model_cache import shared_model
 from tasks.engine.progress import show_progress
 from tasks.engine.stage import Stage
-from tasks.stages.calibrate import CALIBRATION, load_calibration
+from tasks.stages.calibrate import load_calibration
 from tasks.stages.parameters import SearchStageParameters
-from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest, model_digest
 from tasks.store.provenance import provenance, public_source
 from tasks.tracking.search_metrics import search_metrics
 
-TRIALS = "trials.parquet"
-RECIPE = "recipe.yaml"
-FRONT = "front"
 # Of the recipe that comes of the same inputs, and of what a measurement means in the journal.
 VERSION = 6
 _JOURNAL_VERSION = 6

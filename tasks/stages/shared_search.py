@@ -5,15 +5,16 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from optishear.file_names import CALIBRATION, STATISTICS
 from optishear.searching.trials import Trial
 from optishear.searching.universal import Member, search_universal
 from tasks.engine.model_cache import take_model
 from tasks.engine.progress import show_progress
 from tasks.engine.stage import Stage
-from tasks.stages.calibrate import CALIBRATION, load_calibration
+from tasks.stages.calibrate import load_calibration
 from tasks.stages.parameters import SearchStageParameters
 from tasks.stages.search import MATTER, VERSION, journal_of, load_recipe, search_inputs, write_result
-from tasks.stages.statistics import STATISTICS, load_statistics
+from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Reference
 from tasks.store.keys import model_digest
 from tasks.store.model_sources import find_model

@@ -5,18 +5,18 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
+from optishear.file_names import CALIBRATION, STATISTICS
 from optishear.parameters.model import ModelParameters
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
 from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
-from tasks.stages.calibrate import CALIBRATION, load_calibration
+from tasks.stages.calibrate import load_calibration
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import model_digest
 from tasks.store.provenance import provenance
 
-STATISTICS = "statistics.parquet"
 GRADIENTS = "gradients.safetensors"
 
 

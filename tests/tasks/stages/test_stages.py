@@ -18,18 +18,19 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import Divergence, ModelDivergence
 from optishear.evaluation import harness, identity
 from optishear.evaluation.examples import read_examples
+from optishear.file_names import CALIBRATION, CHECKPOINT, FRONT, STATISTICS, TRIALS
 from optishear.named_source import NamedSource
 from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import Recipe, named_recipe
 from task_folder import TaskFolder
 from tasks.engine import model_cache
 from tasks.engine.model_cache import release_model, shared_model, take_model
-from tasks.stages.calibrate import CALIBRATION, calibrate_stage, load_calibration
+from tasks.stages.calibrate import calibrate_stage, load_calibration
 from tasks.stages.evaluate import EVALUATION, EXAMPLES, evaluate_stage, forget_failures
 from tasks.stages.parameters import EvaluateStageParameters, SearchStageParameters
-from tasks.stages.prune import CHECKPOINT, SUMMARY, prune_stage
-from tasks.stages.search import FRONT, TRIALS, load_recipe, search_stage
-from tasks.stages.statistics import STATISTICS, load_statistics, statistics_stage
+from tasks.stages.prune import SUMMARY, prune_stage
+from tasks.stages.search import load_recipe, search_stage
+from tasks.stages.statistics import load_statistics, statistics_stage
 from tasks.store.artifacts import Artifact, find
 
 

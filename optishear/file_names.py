@@ -1,0 +1,13 @@
+"""Names of the files and folders that runs write, in artifacts and in output folders."""
+
+CALIBRATION = "calibration.parquet"
+STATISTICS = "statistics.parquet"
+RECIPE = "recipe.yaml"
+FRONT = "front"
+TRIALS = "trials.parquet"
+CHECKPOINT = "model"
+DIAGNOSIS = "diagnosis"
+METRICS = "metrics.json"
+COMPARISON = "comparison.parquet"
+COMPARISON_TEXT = "comparison.md"
+REPORT = "report.html"
