@@ -11,7 +11,7 @@ from prefect import flow
 
 from flows.parameters.calibrate import CalibrateParameters
 from flows.shared.checks import check
-from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
 from optishear.file_names import CALIBRATION
 from tasks.stages.calibrate import calibrate_stage
@@ -23,5 +23,5 @@ def calibrate(parameters: CalibrateParameters) -> str:
     with output_folder(parameters.output) as output:
         check(parameters)
         blocks = calibrate_stage(parameters)
-        lay_out(output, {CALIBRATION: blocks.path(CALIBRATION)})
+        place_files(output, {CALIBRATION: blocks.path(CALIBRATION)})
     return where(output, {"calibration": CALIBRATION})

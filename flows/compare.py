@@ -13,7 +13,7 @@ from prefect import flow
 
 from flows.parameters.compare import CompareParameters
 from flows.shared.checks import check
-from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.output_folder import output_folder, place_files
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import where
 from optishear.parameters.roles import without_places
@@ -54,7 +54,7 @@ def compare(parameters: CompareParameters) -> str:
                     searches[algorithm, seed] = search(one, calibration, statistics)
             command = command_line("compare", parameters)
             report = compare_report_stage(parameters, searches, objective, parameters.budget, command)
-            lay_out(output, {name: report.path(name) for name in FILES})
+            place_files(output, {name: report.path(name) for name in FILES})
             table = pq.read_table(report.path(ALGORITHMS))
             text = "\n\n".join([*compared_words(table, objective, parameters.budget), compared_markdown(table)])
             last = {(row["algorithm"], row["seed"]): row["best"] for row in table.to_pylist()}

@@ -71,12 +71,12 @@ def _cell(
 ) -> Artifact:
     """The evaluation of a model: dense, or pruned by another model's recipe, its own, the universal one or Wanda's."""
     there = models[column]
-    judged = part(there, EvaluateStageParameters)
+    evaluated = part(there, EvaluateStageParameters)
     if row == DENSE:
-        return evaluate_stage.labelled(f"evaluate dense {column}")(judged)
-    _, observed = _observe(column, there)
+        return evaluate_stage.labelled(f"evaluate dense {column}")(evaluated)
+    _, statistics = _observe(column, there)
     recipe = named_recipe("wanda", there.sparsity) if row == WANDA else _found(parameters, models, row)
-    return evaluate_stage.labelled(f"evaluate {row} recipe on {column}")(judged, recipe, observed)
+    return evaluate_stage.labelled(f"evaluate {row} recipe on {column}")(evaluated, recipe, statistics)
 
 
 def _found(parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters], row: str) -> Recipe:
@@ -89,17 +89,17 @@ def _found(parameters: CrossModelParameters, models: Mapping[str, CrossModelPara
 
 def _observe(name: str, parameters: CrossModelParameters) -> tuple[Artifact, Artifact]:
     """Calibration and statistics of one model; cached, so that every cell may ask for them."""
-    blocks = calibrate_stage.labelled(f"calibrate {name}")(parameters)
-    return blocks, statistics_stage.labelled(f"statistics {name}")(parameters, blocks)
+    calibration = calibrate_stage.labelled(f"calibrate {name}")(parameters)
+    return calibration, statistics_stage.labelled(f"statistics {name}")(parameters, calibration)
 
 
 def _search_universal(parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters]) -> Artifact:
     members = {}
     for name, each in models.items():
-        blocks, observed = _observe(name, each)
+        calibration, statistics = _observe(name, each)
         members[name] = MemberArtifacts(
             parameters=with_absolute_paths(part(each, SearchStageParameters)),
-            calibration=blocks.reference,
-            statistics=observed.reference,
+            calibration=calibration.reference,
+            statistics=statistics.reference,
         )
     return shared_search_stage.labelled("search on all models")(part(parameters, SearchStageParameters), members)

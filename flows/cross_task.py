@@ -60,14 +60,14 @@ def cross_task(parameters: CrossTaskParameters) -> str:
 
 def _cell(texts: Mapping[str, CrossTaskParameters], row: str, column: str) -> Artifact:
     """The perplexity on one text of the model: dense, or pruned by another one's recipe, or by Wanda on this one."""
-    judged = hold_back(texts[column], column)
+    held_out = hold_back(texts[column], column)
     if row == DENSE:
-        return judge_stage.labelled(f"judge dense on {column}")(texts[column], judged)
+        return judge_stage.labelled(f"judge dense on {column}")(texts[column], held_out)
     source = column if row == WANDA else row
     here = texts[source]
-    _, observed = _observe(source, here)
+    _, statistics = _observe(source, here)
     recipe = named_recipe("wanda", here.sparsity) if row == WANDA else _found(texts, row)
-    return judge_stage.labelled(f"judge {row} recipe on {column}")(here, judged, recipe, observed)
+    return judge_stage.labelled(f"judge {row} recipe on {column}")(here, held_out, recipe, statistics)
 
 
 def _observe(name: str, parameters: CrossTaskParameters) -> tuple[Artifact, Artifact]:

@@ -30,12 +30,12 @@ def evaluate(parameters: EvaluateParameters) -> str:
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("evaluate", parameters, precision_of(parameters)) as run:
-            judged = evaluate_stage(parameters)
-            stages = {"evaluate": [judged]}
+            evaluation = evaluate_stage(parameters)
+            stages = {"evaluate": [evaluation]}
             footprints = {"evaluation": footprint_stage(parameters)} if parameters.footprint else {}
-            metrics = collect_metrics(parameters, stages, {"evaluation": judged}, footprints)
+            metrics = collect_metrics(parameters, stages, {"evaluation": evaluation}, footprints)
             write_json(output / METRICS, metrics)
-            forget_failures([judged])
+            forget_failures([evaluation])
             inputs = dataset_inputs(stages, evaluation_text=parameters.evaluation_text)
             attachments = Attachments(inputs=inputs, files={"": [output / METRICS]})
             register(run, metrics["parameters"], flat_metrics(metrics), attachments)

@@ -12,7 +12,7 @@ from prefect import flow
 
 from flows.parameters.export import ExportParameters
 from flows.shared.checks import check
-from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
 from optishear.file_names import CHECKPOINT
 from optishear.formats.stored import open_checkpoint
@@ -26,7 +26,7 @@ def export(parameters: ExportParameters) -> str:
     with output_folder(parameters.output) as output:
         check(parameters)
         exported = export_stage(parameters)
-        lay_out(output, {CHECKPOINT: exported.path(CHECKPOINT)})
+        place_files(output, {CHECKPOINT: exported.path(CHECKPOINT)})
         size = format_bytes(open_checkpoint(output / CHECKPOINT).disk_bytes)
     places = where(output, {"model": CHECKPOINT})
     return f"Exported as {parameters.format}: {size} of weights.\n\n{places}"

@@ -15,7 +15,7 @@ from flows.parameters.pipeline import PipelineParameters
 from flows.shared.checks import check
 from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import output_folder
-from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
+from flows.shared.prune_and_evaluate import final_checkpoint, prune_and_evaluate, publish_results
 from optishear.report.reproduce import command_line
 from tasks.engine.precision import precision_of
 from tasks.stages.diagnose import diagnose_stage
@@ -30,16 +30,18 @@ def pipeline(parameters: PipelineParameters) -> str:
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("pipeline", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
-            observed = statistics_stage(parameters, calibration)
-            found = search_stage(parameters, calibration, observed)
-            recipe = load_recipe(found)
-            pruned, judged = prune_and_judge(parameters, recipe, calibration, observed)
-            diagnosed = diagnose_stage(parameters, calibration, observed, recipe, final_checkpoint(pruned))
+            statistics = statistics_stage(parameters, calibration)
+            search = search_stage(parameters, calibration, statistics)
+            recipe = load_recipe(search)
+            checkpoints, evaluations = prune_and_evaluate(parameters, recipe, calibration, statistics)
+            diagnosis = diagnose_stage(parameters, calibration, statistics, recipe, final_checkpoint(checkpoints))
             stages = {
                 "calibrate": calibration,
-                "statistics": observed,
-                "search": found,
-                **pruned,
-                "diagnose": diagnosed,
+                "statistics": statistics,
+                "search": search,
+                **checkpoints,
+                "diagnose": diagnosis,
             }
-            return conclude(parameters, output, run, recipe, stages, judged, command_line("run", parameters))
+            return publish_results(
+                parameters, output, run, recipe, stages, evaluations, command_line("run", parameters)
+            )

@@ -12,7 +12,7 @@ from prefect import flow
 
 from flows.parameters.prune import PruneParameters
 from flows.shared.checks import check
-from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where, zeros_in_words
 from optishear.file_names import CALIBRATION, CHECKPOINT, RECIPE, STATISTICS
 from optishear.recipes.recipe import find_recipe
@@ -34,7 +34,7 @@ def prune(parameters: PruneParameters) -> str:
             pruned = reconstruct_stage(parameters, recipe, blocks, observed)
         else:
             pruned = prune_stage(parameters, recipe, observed)
-        lay_out(
+        place_files(
             output,
             {
                 CALIBRATION: blocks.path(CALIBRATION),

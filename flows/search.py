@@ -13,7 +13,7 @@ from prefect import flow
 from flows.parameters.search import SearchFlowParameters
 from flows.shared.checks import check
 from flows.shared.expected_times import timed_run
-from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
 from optishear.file_names import CALIBRATION, FRONT, RECIPE, STATISTICS, TRIALS
 from tasks.engine.precision import precision_of
@@ -34,8 +34,8 @@ def search(parameters: SearchFlowParameters) -> str:
             observed = statistics_stage(parameters, calibration)
             found = search_stage(parameters, calibration, observed)
             stages = {"calibrate": [calibration], "statistics": [observed], "search": [found]}
-            metrics = collect_metrics(parameters, stages, judged={}, footprints={})
-            lay_out(
+            metrics = collect_metrics(parameters, stages, evaluations={}, footprints={})
+            place_files(
                 output,
                 {
                     CALIBRATION: calibration.path(CALIBRATION),

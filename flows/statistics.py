@@ -11,7 +11,7 @@ from prefect import flow
 
 from flows.parameters.statistics import StatisticsParameters
 from flows.shared.checks import check
-from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
 from optishear.file_names import CALIBRATION, STATISTICS
 from tasks.stages.calibrate import calibrate_stage
@@ -25,5 +25,5 @@ def statistics(parameters: StatisticsParameters) -> str:
         check(parameters)
         blocks = calibrate_stage(parameters)
         observed = statistics_stage(parameters, blocks)
-        lay_out(output, {CALIBRATION: blocks.path(CALIBRATION), STATISTICS: observed.path(STATISTICS)})
+        place_files(output, {CALIBRATION: blocks.path(CALIBRATION), STATISTICS: observed.path(STATISTICS)})
     return where(output, {"statistics": STATISTICS})

@@ -20,7 +20,7 @@ from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.sweep import SweepParameters, pipelines_of
 from flows.pipeline import pipeline
 from flows.shared.checks import check
-from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.output_folder import output_folder, place_files
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import where
 from optishear.errors import IncompleteError, first_line
@@ -62,7 +62,7 @@ def sweep(parameters: SweepParameters) -> str:
             }
             write_json(output / METRICS, metrics)
             report = sweep_report_stage(parameters, cells, command_line("sweep", parameters))
-            lay_out(output, {name: report.path(name) for name in (SWEEP, SWEEP_FIGURE, SWEEP_PAGE)})
+            place_files(output, {name: report.path(name) for name in (SWEEP, SWEEP_FIGURE, SWEEP_PAGE)})
             table = sweep_markdown(cells)
             register(
                 run,

@@ -13,7 +13,7 @@ from flows.parameters.transfer import TransferParameters
 from flows.shared.checks import check
 from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import output_folder
-from flows.shared.prune_and_evaluate import conclude, final_checkpoint, prune_and_judge
+from flows.shared.prune_and_evaluate import final_checkpoint, prune_and_evaluate, publish_results
 from optishear.file_names import RECIPE
 from optishear.recipes.recipe import find_recipe
 from optishear.report.reproduce import command_line
@@ -30,11 +30,11 @@ def transfer(parameters: TransferParameters) -> str:
         check(parameters)
         with tracked_run("transfer", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
             recipe = find_recipe(parameters.recipe, parameters.sparsity)
-            observed = observe(parameters, calibration, recipe)
-            pruned, judged = prune_and_judge(parameters, recipe, calibration, observed)
-            diagnosed = diagnose_stage(parameters, calibration, observed, recipe, final_checkpoint(pruned))
-            stages = {"calibrate": calibration, "statistics": observed, **pruned, "diagnose": diagnosed}
+            statistics = observe(parameters, calibration, recipe)
+            checkpoints, evaluations = prune_and_evaluate(parameters, recipe, calibration, statistics)
+            diagnosis = diagnose_stage(parameters, calibration, statistics, recipe, final_checkpoint(checkpoints))
+            stages = {"calibrate": calibration, "statistics": statistics, **checkpoints, "diagnose": diagnosis}
             command = command_line(
                 "transfer", parameters.model_copy(update={"recipe": RECIPE, "sparsity": recipe.sparsity})
             )
-            return conclude(parameters, output, run, recipe, stages, judged, command)
+            return publish_results(parameters, output, run, recipe, stages, evaluations, command)

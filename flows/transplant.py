@@ -45,11 +45,11 @@ def transplant(parameters: TransplantParameters) -> str:
         check(parameters)
         with tracked_run("transplant", parameters, precision_of(parameters)) as run:
             recipe = find_recipe(parameters.recipe, "0.5")
-            blocks = calibrate_stage(parameters)
+            calibration = calibrate_stage(parameters)
             rows = tuple(dict.fromkeys([UNIFORM, *parameters.layer_ratios]))
             columns = tuple(dict.fromkeys(parameters.pruning_metrics))
             cells: dict[Cell, Callable[[], Artifact]] = {
-                (ratios, metric): partial(_cell, parameters, recipe, blocks, ratios, metric)
+                (ratios, metric): partial(_cell, parameters, recipe, calibration, ratios, metric)
                 for metric in columns
                 for ratios in rows
             }
@@ -63,21 +63,25 @@ def transplant(parameters: TransplantParameters) -> str:
             return summary
 
 
-def _cell(parameters: TransplantParameters, recipe: Recipe, blocks: Artifact, ratios: str, metric: str) -> Artifact:
+def _cell(
+    parameters: TransplantParameters, recipe: Recipe, calibration: Artifact, ratios: str, metric: str
+) -> Artifact:
     """The evaluation of one metric under one method's ratios."""
-    combined = _combined(parameters, recipe, blocks, ratios, metric)
-    observed = observe(parameters, blocks, combined)
+    combined = _combined(parameters, recipe, calibration, ratios, metric)
+    statistics = observe(parameters, calibration, combined)
     label = f"{metric} with {ratios} ratios"
-    judged = part(parameters, EvaluateStageParameters)
+    evaluated = part(parameters, EvaluateStageParameters)
     if metric != SPARSEGPT:
-        return evaluate_stage.labelled(f"evaluate {label}")(judged, combined, observed)
+        return evaluate_stage.labelled(f"evaluate {label}")(evaluated, combined, statistics)
     by_sparsegpt = part(parameters, ReconstructStageParameters, reconstruction="sparsegpt")
-    pruned = reconstruct_stage.labelled(f"prune by {label}")(by_sparsegpt, combined, blocks, observed)
-    judged = part(parameters, EvaluateStageParameters, model=str(pruned.path(CHECKPOINT)))
-    return evaluate_stage.labelled(f"evaluate {label}")(judged)
+    pruned = reconstruct_stage.labelled(f"prune by {label}")(by_sparsegpt, combined, calibration, statistics)
+    evaluated = part(parameters, EvaluateStageParameters, model=str(pruned.path(CHECKPOINT)))
+    return evaluate_stage.labelled(f"evaluate {label}")(evaluated)
 
 
-def _combined(parameters: TransplantParameters, recipe: Recipe, blocks: Artifact, ratios: str, metric: str) -> Recipe:
+def _combined(
+    parameters: TransplantParameters, recipe: Recipe, calibration: Artifact, ratios: str, metric: str
+) -> Recipe:
     """The recipe of one metric under one method's ratios. SparseGPT takes from it the ratios alone."""
     if metric == OWN:
         if ratios == SEARCHED:
@@ -92,7 +96,7 @@ def _combined(parameters: TransplantParameters, recipe: Recipe, blocks: Artifact
     for method in RATIO_METHODS:
         if method == ratios:
             stage = ratios_stage.labelled(f"ratios {method}")
-            curves = load_ratios(stage(parameters, observe(parameters, blocks), method, recipe.sparsity))
+            curves = load_ratios(stage(parameters, observe(parameters, calibration), method, recipe.sparsity))
     # A recipe of its own: what the search has said of another one does not hold for it.
     name = f"{metric} with {ratios} ratios"
     return Recipe(name=name, sparsity=recipe.sparsity, metrics=metrics, sparsity_ratios=curves)

@@ -107,7 +107,7 @@ def _check_transplant(parameters: TransplantParameters) -> None:
 def _check_limits(parameters: RegistryParameters, judges_tasks: bool) -> None:
     if parameters.champion_max_task_drop is not None and not judges_tasks:
         raise InputError(
-            f"champion_max_task_drop is {parameters.champion_max_task_drop:g}, but no tasks are judged; "
+            f"champion_max_task_drop is {parameters.champion_max_task_drop:g}, but no tasks are evaluated; "
             "give tasks or a suite, or leave it out."
         )
 
@@ -129,7 +129,7 @@ def _check_search(parameters: SearchFlowParameters) -> None:
 
 
 def _check_recipe(parameters: RecipeParameters) -> None:
-    """A recipe file brings its own sparsity; another one beside it would be ignored without a word."""
+    """A recipe file brings its own sparsity; another one beside it would be ignored silently."""
     given = getattr(parameters, "sparsity", parse_pattern("0.5"))
     recipe = find_recipe(parameters.recipe, given)
     if "sparsity" in parameters.model_fields_set and recipe.sparsity != given:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.shared.matrix_cells import Cells
-from flows.shared.output_folder import lay_out
+from flows.shared.output_folder import place_files
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import where
 from optishear.evidence.evidence import Evidence
@@ -75,7 +75,7 @@ def publish_matrix(
     """
     report = matrix_report_stage(parameters, name, evidence, recipes or {}, command_line(name, parameters))
     names = sorted({Path(file).parts[0] for file in report.outputs} - {RECORD})
-    lay_out(output, {file: report.path(file) for file in names})
+    place_files(output, {file: report.path(file) for file in names})
     figures = [output / file for file in names if file.endswith(".png")]
     table, page = output / f"{name}.parquet", output / f"{name}.html"
     text = markdown(evidence)

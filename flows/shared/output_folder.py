@@ -25,7 +25,7 @@ def output_folder(output: Path) -> Iterator[Path]:
         raise
 
 
-def lay_out(output: Path, files: Mapping[str, Path]) -> None:
+def place_files(output: Path, files: Mapping[str, Path]) -> None:
     """Put artifacts' files and folders into the output folder, each whole or not at all.
 
     Big files are hard links to the store, where the file system allows it, so that a checkpoint lies on the disk

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from prefect.artifacts import create_link_artifact
 
 from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
-from flows.shared.output_folder import lay_out
+from flows.shared.output_folder import place_files
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import mlflow_page, where, zeros_in_words
 from optishear.file_names import (
@@ -44,29 +44,29 @@ from tasks.tracking.mlflow_run import TrackedRun
 COMPARISON_TABLE = "comparison.json"
 
 
-def prune_and_judge(
-    parameters: PruneAndEvaluateParameters, recipe: Recipe, blocks: Artifact, observed: Artifact
+def prune_and_evaluate(
+    parameters: PruneAndEvaluateParameters, recipe: Recipe, calibration: Artifact, statistics: Artifact
 ) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
-    """Prune the model, and judge it beside the dense one and beside Wanda at the same sparsity.
+    """Prune the model, and evaluate it beside the dense one and beside Wanda at the same sparsity.
 
     Returns:
-        The stages ``prune`` and, where weights are made anew, ``reconstruct``; and the evaluations of ``dense``,
+        The stages ``prune`` and, where weights are reconstructed, ``reconstruct``; and the evaluations of ``dense``,
         ``wanda`` and ``pruned``, and then also of ``masked``, which is the model before that, by perplexity alone.
     """
     dense = part(parameters, EvaluateStageParameters)
-    judged = {"dense": evaluate_stage.labelled("evaluate dense")(dense)}
+    evaluations = {"dense": evaluate_stage.labelled("evaluate dense")(dense)}
     wanda = named_recipe("wanda", recipe.sparsity)
-    judged["wanda"] = evaluate_stage.labelled("evaluate wanda")(dense, wanda, observed)
-    stages = {"prune": prune_stage(parameters, recipe, observed)}
+    evaluations["wanda"] = evaluate_stage.labelled("evaluate wanda")(dense, wanda, statistics)
+    stages = {"prune": prune_stage(parameters, recipe, statistics)}
     if parameters.reconstructs:
         masked = part(parameters, EvaluateStageParameters, model=str(stages["prune"].path(CHECKPOINT)), tasks=[])
-        judged["masked"] = evaluate_stage.labelled("evaluate masked")(masked)
-        stages["reconstruct"] = reconstruct_stage(parameters, recipe, blocks, observed)
-    # What is judged is the checkpoint that was written, as anybody would load it.
+        evaluations["masked"] = evaluate_stage.labelled("evaluate masked")(masked)
+        stages["reconstruct"] = reconstruct_stage(parameters, recipe, calibration, statistics)
+    # What is evaluated is the checkpoint that was written, as anybody would load it.
     pruned = part(parameters, EvaluateStageParameters, model=str(final_checkpoint(stages).path(CHECKPOINT)))
-    judged["pruned"] = evaluate_stage.labelled("evaluate pruned")(pruned)
+    evaluations["pruned"] = evaluate_stage.labelled("evaluate pruned")(pruned)
     release_model()
-    return stages, judged
+    return stages, evaluations
 
 
 def final_checkpoint(stages: Mapping[str, Artifact]) -> Artifact:
@@ -87,16 +87,16 @@ def measure_footprints(parameters: PruneAndEvaluateParameters, checkpoint: Artif
     return footprints
 
 
-def conclude(
+def publish_results(
     parameters: PruneAndEvaluateParameters,
     output: Path,
     run: TrackedRun,
     recipe: Recipe,
     stages: Mapping[str, Artifact],
-    judged: Mapping[str, Artifact],
+    evaluations: Mapping[str, Artifact],
     command: str,
 ) -> str:
-    """Measure what the models take; report, lay out and register what the stages made.
+    """Measure what the models take; report, register and write the results.
 
     Args:
         parameters: of the flow.
@@ -104,40 +104,40 @@ def conclude(
         run: the MLflow run.
         recipe: what the model was pruned by.
         stages: the artifact of each stage before the evaluation, by the stage's name.
-        judged: the evaluations of ``dense``, ``wanda`` and ``pruned``.
+        evaluations: the evaluations of ``dense``, ``wanda`` and ``pruned``.
         command: the command line that does the run again.
 
     Returns:
         The summary for a person.
     """
-    made = {**{name: [artifact] for name, artifact in stages.items()}, "evaluate": list(judged.values())}
+    artifacts = {**{name: [artifact] for name, artifact in stages.items()}, "evaluate": list(evaluations.values())}
     checkpoint = final_checkpoint(stages)
     footprints = measure_footprints(parameters, checkpoint)
-    metrics = collect_metrics(parameters, made, judged, footprints)
-    found = stages.get("search")
-    diagnosed = stages["diagnose"]
-    report = report_stage(parameters, without_cached(metrics), recipe, command, checkpoint, diagnosed, found)
+    metrics = collect_metrics(parameters, artifacts, evaluations, footprints)
+    search = stages.get("search")
+    diagnosis = stages["diagnose"]
+    report = report_stage(parameters, without_cached(metrics), recipe, command, checkpoint, diagnosis, search)
     files = {
         CALIBRATION: stages["calibrate"].path(CALIBRATION),
         STATISTICS: stages["statistics"].path(STATISTICS),
         CHECKPOINT: checkpoint.path(CHECKPOINT),
         f"{CHECKPOINT}/README.md": report.path(CARD),
         RECIPE: checkpoint.path(CHECKPOINT) / RECIPE,
-        DIAGNOSIS: diagnosed.path(DIAGNOSIS),
+        DIAGNOSIS: diagnosis.path(DIAGNOSIS),
         COMPARISON: report.path(COMPARISON),
         REPORT: report.path(REPORT),
     }
-    if found is not None:
-        files |= {TRIALS: found.path(TRIALS), FRONT: found.path(FRONT)}
-    lay_out(output, files)
+    if search is not None:
+        files |= {TRIALS: search.path(TRIALS), FRONT: search.path(FRONT)}
+    place_files(output, files)
     timetable = current_timetable()
     if timetable is not None:
         metrics["times"] = [stage.model_dump(exclude_none=True) for stage in timetable.times()]
     write_json(output / METRICS, metrics)
-    forget_failures(judged.values())
+    forget_failures(evaluations.values())
     table = report.path(COMPARISON_TEXT).read_text(encoding="utf-8").strip()
     figures = sorted(report.path(FIGURES).iterdir())
-    registered = register_model(run, parameters, recipe, checkpoint, judged, metrics, table)
+    registered = register_model(run, parameters, recipe, checkpoint, evaluations, metrics, table)
     metrics["registered"] = registered.model_dump(exclude={"checkpoint"})
     write_json(output / METRICS, metrics)
     names = [name for name in (RECIPE, REPORT, METRICS, COMPARISON, TRIALS) if (output / name).exists()]
@@ -153,7 +153,7 @@ def conclude(
                 "promotion": registered.reason,
                 "mlflow.note.content": f"{table}\n\n{registered.reason}",
             },
-            inputs=dataset_inputs(made, parameters.calibration, parameters.evaluation_text),
+            inputs=dataset_inputs(artifacts, parameters.calibration, parameters.evaluation_text),
             tables={COMPARISON_TABLE: pq.read_table(report.path(COMPARISON))},
             files={
                 "": [output / name for name in names],
@@ -171,8 +171,8 @@ def conclude(
 def _headline(metrics: Mapping[str, Any]) -> str:
     perplexity, text = metrics["dense"]["perplexity"], metrics["dense"]["settings"]["text"]
     cached = all(cost["cached"] for cost in metrics["stages"].values())
-    made = "Nothing had to be computed again." if cached else "Done."
-    return f"{made} {zeros_in_words(metrics, metrics['model'])} are zero." + (
+    outcome = "Nothing had to be computed again." if cached else "Done."
+    return f"{outcome} {zeros_in_words(metrics, metrics['model'])} are zero." + (
         f" Perplexity is on the text {text}." if perplexity is not None else ""
     )
 

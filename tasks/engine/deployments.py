@@ -84,7 +84,9 @@ def failure(state: State[Any] | None) -> tuple[str, str]:
     return "", f"it ended {name}" + (f" ({message})" if message else "")
 
 
-def handed_over(parameters: Parameters, group: type[Parameters], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def deployment_arguments(
+    parameters: Parameters, group: type[Parameters], arguments: Mapping[str, Any]
+) -> dict[str, Any]:
     """A stage's arguments as JSON values: parameters, models of pydantic and mappings to them, references to artifacts,
     patterns.
 

@@ -16,7 +16,7 @@ from optishear.models.load import resolve_device
 from optishear.models.precision import AUTO, Precision, announce, choose_precision, given_precision
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
-from tasks.engine.deployments import finish_deployment, handed_over
+from tasks.engine.deployments import deployment_arguments, finish_deployment
 from tasks.engine.placement import GPU_POOL, uses_deployments
 from tasks.store.artifacts import Artifact, Reference, Request, find, make_once
 from tasks.store.json_file import write_json
@@ -74,7 +74,7 @@ def make_precision(parameters: ModelParameters) -> Artifact:
 def _precision_of_pool(parameters: ModelParameters) -> Precision:
     request = _request(parameters)
     if find(request.stage, request.key) is None:
-        asked = handed_over(parameters, ModelParameters, {})
+        asked = deployment_arguments(parameters, ModelParameters, {})
         finish_deployment(f"{NAME}-stage/{NAME}", asked, NAME, request.key)
     answer = Reference(stage=request.stage, key=request.key).artifact()
     precision = Precision(**answer.read_json(PRECISION))

@@ -11,7 +11,7 @@ from typing import Concatenate, Generic, ParamSpec, TypeVar
 from prefect import Task
 
 from optishear.parameters.base import Parameters
-from tasks.engine.deployments import finish_deployment, handed_over
+from tasks.engine.deployments import deployment_arguments, finish_deployment
 from tasks.engine.model_cache import release_model
 from tasks.engine.placement import uses_deployments
 from tasks.engine.precision import with_dtype
@@ -95,7 +95,7 @@ class Stage(Generic[Group, Inputs]):
         arguments = {name: value for name, value in given.items() if name not in ("outputs", "parameters")}
         finish_deployment(
             f"{self.name}-stage/{self.name}",
-            handed_over(parameters, self.on_gpu, {**arguments, "run": running_reference()}),
+            deployment_arguments(parameters, self.on_gpu, {**arguments, "run": running_reference()}),
             self.label or self.name,
             request.key,
         )

@@ -8,20 +8,20 @@ from typing import Any
 from optishear.report.measures import perplexities, task_measures
 from tasks.registration.parameters import RegistryParameters
 
-# What a task is judged by: the first of these that it has.
+# The main metric of a task: the first of these that it has.
 _MAIN_METRICS = ("acc", "exact_match", "f1", "acc_norm")
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Challenger:
     """What a model's promotion depends on.
 
     Attributes:
         perplexity: of the model.
         dense_perplexity: of the dense model on the same text.
         task_drop: the mean score over the tasks of the dense model less the model's, in points (hundredths);
-            ``None`` where no task was judged for both.
-        settings: digest of the dense model and of what it was judged on; perplexities compare only where it is equal.
+            ``None`` where no task was evaluated for both.
+        settings: digest of the dense model and of its evaluation; perplexities compare only where it is equal.
         failed_tasks: tasks without a score for one of the two models.
     """
 
@@ -49,11 +49,11 @@ class Decision:
     reason: str
 
 
-def judgement(metrics: Mapping[str, Any], settings: str) -> Judgement:
+def challenger_of(metrics: Mapping[str, Any], settings: str) -> Challenger:
     """What ``metrics.json`` says of the pruned model; not a number where it says nothing."""
     perplexity = perplexities(metrics)
     pruned, dense = perplexity["pruned"], perplexity["dense"]
-    return Judgement(
+    return Challenger(
         perplexity=math.nan if pruned is None else pruned,
         dense_perplexity=math.nan if dense is None else dense,
         task_drop=_task_drop(metrics),
@@ -63,11 +63,11 @@ def judgement(metrics: Mapping[str, Any], settings: str) -> Judgement:
 
 
 def decide(
-    challenger: Judgement, limits: RegistryParameters, champion: Champion | None, reigns: bool = False
+    challenger: Challenger, limits: RegistryParameters, champion: Champion | None, reigns: bool = False
 ) -> Decision:
     """Promote a model that is within the limits and no worse than the champion.
 
-    A champion that is judged anew stays it until another one takes its place, whatever comes out.
+    Re-evaluating the current champion never demotes it.
 
     Args:
         challenger: of the model.
@@ -87,13 +87,14 @@ def decide(
     return Decision(True, f"Promoted: {over}; {before}.")
 
 
-def _beyond_limits(challenger: Judgement, limits: RegistryParameters) -> str:
+def _beyond_limits(challenger: Challenger, limits: RegistryParameters) -> str:
     if math.isnan(challenger.perplexity):
         return "it has no perplexity"
     if math.isinf(challenger.perplexity):
         return "its perplexity is infinite"
+    if not math.isfinite(challenger.dense_perplexity):
+        return f"the dense model's perplexity is {challenger.dense_perplexity}, which nothing can be compared with"
     most = limits.champion_max_perplexity_increase
-    # Not a number where the dense model's is none, and then not within any limit.
     if most is not None and not _increase(challenger) <= most:
         return (
             f"perplexity {challenger.perplexity:.6g} is {_over_dense(challenger)}, and "
@@ -105,7 +106,7 @@ def _beyond_limits(challenger: Judgement, limits: RegistryParameters) -> str:
     if challenger.failed_tasks:
         return f"champion_max_task_drop is given, but there is no score on {', '.join(challenger.failed_tasks)}"
     if challenger.task_drop is None:
-        return "champion_max_task_drop is given, but no task was judged for both the dense and the pruned model"
+        return "champion_max_task_drop is given, but no task was evaluated for both the dense and the pruned model"
     if not challenger.task_drop <= drop:
         return (
             f"the mean over the tasks is {challenger.task_drop:.4g} points under the dense model's, and "
@@ -114,13 +115,13 @@ def _beyond_limits(challenger: Judgement, limits: RegistryParameters) -> str:
     return ""
 
 
-def _behind(challenger: Judgement, champion: Champion | None) -> str:
+def _behind(challenger: Challenger, champion: Champion | None) -> str:
     if champion is None:
         return ""
     if champion.settings != challenger.settings:
         return (
-            f"the champion, version {champion.version}, was judged on another text, other windows or another dense "
-            "model, so the two do not compare; judge the champion's run in the same way, or remove its alias"
+            f"the champion, version {champion.version}, was evaluated on another text, other windows or another "
+            "dense model, so the two do not compare; evaluate the champion's run in the same way, or remove its alias"
         )
     if challenger.perplexity > champion.perplexity:
         return (
@@ -130,21 +131,19 @@ def _behind(challenger: Judgement, champion: Champion | None) -> str:
     return ""
 
 
-def _increase(judged: Judgement) -> float:
+def _increase(challenger: Challenger) -> float:
     """Percent over the dense model's perplexity."""
-    return 100 * (judged.perplexity / judged.dense_perplexity - 1)
+    return 100 * (challenger.perplexity / challenger.dense_perplexity - 1)
 
 
-def _over_dense(judged: Judgement) -> str:
-    increase = _increase(judged)
-    if not math.isfinite(increase):
-        return f"the dense model's is {judged.dense_perplexity}"
+def _over_dense(challenger: Challenger) -> str:
+    increase = _increase(challenger)
     words = "over" if increase >= 0 else "under"
-    return f"{abs(increase):.4g} % {words} the dense model's {judged.dense_perplexity:.6g}"
+    return f"{abs(increase):.4g} % {words} the dense model's {challenger.dense_perplexity:.6g}"
 
 
 def _task_drop(metrics: Mapping[str, Any]) -> float | None:
-    """Dense less pruned, over the tasks that both were judged on, in points."""
+    """Dense less pruned, over the tasks that both were evaluated on, in points."""
     drops: dict[str, float] = {}
     measures = task_measures(metrics)
     for name in _MAIN_METRICS:
@@ -157,5 +156,5 @@ def _task_drop(metrics: Mapping[str, Any]) -> float | None:
 
 
 def _failed_tasks(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    judged = [(metrics.get(model) or {}).get("tasks") or {} for model in ("dense", "pruned")]
-    return tuple(dict.fromkeys(task for tasks in judged for task, scores in tasks.items() if "error" in scores))
+    scores_of_both = [(metrics.get(model) or {}).get("tasks") or {} for model in ("dense", "pruned")]
+    return tuple(dict.fromkeys(task for tasks in scores_of_both for task, scores in tasks.items() if "error" in scores))

@@ -40,9 +40,9 @@ def dataset_inputs(
     for search in stages.get("search", []):
         named = {name: text for name, text in search.inputs.items() if name.startswith(_FURTHER)}
         inputs += [_input(name, name.removeprefix(_FURTHER), digest(text)) for name, text in named.items()]
-    judged = stages.get("evaluate", []) if evaluation_text != NO_TEXT else []
-    if judged:  # all models of a run are judged on one text
-        inputs.append(_input("evaluation", evaluation_text, digest(judged[0].inputs["text"])))
+    evaluations = stages.get("evaluate", []) if evaluation_text != NO_TEXT else []
+    if evaluations:  # all models of a run are evaluated on one text
+        inputs.append(_input("evaluation", evaluation_text, digest(evaluations[0].inputs["text"])))
     return inputs
 
 

@@ -24,7 +24,7 @@ from tasks.store.artifacts import Artifact
 def collect_metrics(
     parameters: ModelParameters,
     stages: Mapping[str, list[Artifact]],
-    judged: Mapping[str, Artifact],
+    evaluations: Mapping[str, Artifact],
     footprints: Mapping[str, Artifact],
 ) -> dict[str, Any]:
     """Put together what the stages measured.
@@ -32,7 +32,7 @@ def collect_metrics(
     Args:
         parameters: of the run.
         stages: the artifacts of each stage, by the stage's name, in the order they were made.
-        judged: the evaluations by model: dense, wanda, pruned; and masked, the pruned one before reconstruction.
+        evaluations: the evaluations by model: dense, wanda, pruned; and masked, the pruned one before reconstruction.
         footprints: what dense and pruned take, where it was measured.
     """
     values = without_places(parameters)
@@ -41,16 +41,18 @@ def collect_metrics(
         "sparsity": values.get("sparsity"),
         "calibration": values.get("calibration"),
         "precision": asdict(precision_of(parameters)),
-        **{model: artifact.read_json(EVALUATION) for model, artifact in judged.items()},
+        **{model: artifact.read_json(EVALUATION) for model, artifact in evaluations.items()},
     }
     for model, artifact in footprints.items():
         metrics[model]["footprint"] = artifact.read_json(FOOTPRINT)
-    if "pruned" in judged:
+    if "pruned" in evaluations:
         # The pruned model less each of the others.
         metrics["differences"] = {
-            other: differences(metrics["pruned"], metrics[other], _examples(judged["pruned"]), _examples(judged[other]))
+            other: differences(
+                metrics["pruned"], metrics[other], _examples(evaluations["pruned"]), _examples(evaluations[other])
+            )
             for other in ("wanda", "dense")
-            if other in judged
+            if other in evaluations
         }
     checkpoints = stages.get("reconstruct") or stages.get("prune")
     if checkpoints:
@@ -106,8 +108,8 @@ def readable(evaluation: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _examples(judged: Artifact) -> dict[tuple[str, str], Examples]:
-    return read_examples(pq.read_table(judged.path(EXAMPLES)))
+def _examples(evaluation: Artifact) -> dict[tuple[str, str], Examples]:
+    return read_examples(pq.read_table(evaluation.path(EXAMPLES)))
 
 
 def _cost(artifacts: list[Artifact]) -> dict[str, Any]:

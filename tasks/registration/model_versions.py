@@ -21,7 +21,7 @@ from optishear.files import link_or_copy, write_aside
 from optishear.home import home_folder
 from optishear.pattern import Pattern
 from optishear.report.measures import as_number
-from tasks.registration.champion import Champion, Decision, Judgement, decide
+from tasks.registration.champion import Challenger, Champion, Decision, decide
 from tasks.registration.parameters import RegistryParameters
 from tasks.store.artifacts import Artifact
 from tasks.tracking.flow_runs import KEY_TAG
@@ -68,7 +68,7 @@ def register_version(
     run: TrackedRun,
     name: str,
     checkpoint: Artifact,
-    judged: Judgement,
+    challenger: Challenger,
     limits: RegistryParameters,
     tags: Mapping[str, str],
     description: str,
@@ -79,7 +79,7 @@ def register_version(
         run: that made it.
         name: the registered model's.
         checkpoint: the artifact of the stage ``prune``.
-        judged: what it is promoted by.
+        challenger: what its promotion depends on.
         limits: what a champion must keep to.
         tags: more about the version.
         description: Markdown for the version's page.
@@ -94,11 +94,11 @@ def register_version(
         place = version.tags[_PLACE] if version is not None else ""
         if version is None:
             version, place = _new_version(run, name, checkpoint)
-        decision = _decide(client, version, judged, limits)
+        decision = _decide(client, version, challenger, limits)
         kept = {
-            _PERPLEXITY: repr(judged.perplexity),
-            "dense_perplexity": repr(judged.dense_perplexity),
-            _SETTINGS: judged.settings,
+            _PERPLEXITY: repr(challenger.perplexity),
+            "dense_perplexity": repr(challenger.dense_perplexity),
+            _SETTINGS: challenger.settings,
             _LIMITS: _words(limits),
             _PROMOTION: decision.reason,
         }
@@ -165,17 +165,19 @@ def local_folder(location: str) -> Path | None:
     return Path(url2pathname(parts.path)) if parts.scheme == "file" and parts.netloc in ("", "localhost") else None
 
 
-def _decide(client: MlflowClient, version: ModelVersion, judged: Judgement, limits: RegistryParameters) -> Decision:
-    """The decision of last time, where the champion itself is judged as it was then; else a new one."""
+def _decide(
+    client: MlflowClient, version: ModelVersion, challenger: Challenger, limits: RegistryParameters
+) -> Decision:
+    """The decision of last time, where the champion itself is evaluated as it was then; else a new one."""
     reigning = client.get_registered_model(version.name).aliases.get(CHAMPION)
     if reigning is None:
-        return decide(judged, limits, champion=None)
+        return decide(challenger, limits, champion=None)
     if str(reigning) != str(version.version):
-        return decide(judged, limits, _champion(client.get_model_version(version.name, reigning)))
-    same = {_PERPLEXITY: repr(judged.perplexity), _SETTINGS: judged.settings, _LIMITS: _words(limits)}
+        return decide(challenger, limits, _champion(client.get_model_version(version.name, reigning)))
+    same = {_PERPLEXITY: repr(challenger.perplexity), _SETTINGS: challenger.settings, _LIMITS: _words(limits)}
     if _PROMOTION in version.tags and same.items() <= version.tags.items():
         return Decision(True, version.tags[_PROMOTION])
-    return decide(judged, limits, champion=None, reigns=True)
+    return decide(challenger, limits, champion=None, reigns=True)
 
 
 def _champion(version: ModelVersion) -> Champion:

@@ -11,7 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from optishear.recipes.recipe import Recipe
-from tasks.registration.champion import judgement
+from tasks.registration.champion import challenger_of
 from tasks.registration.model_versions import Registered, register_version, registered_name
 from tasks.registration.parameters import RegisterModelParameters
 from tasks.stages.diagnose import flat_summary
@@ -81,7 +81,7 @@ def register_model(
     parameters: RegisterModelParameters,
     recipe: Recipe,
     checkpoint: Artifact,
-    judged: Mapping[str, Artifact],
+    evaluations: Mapping[str, Artifact],
     metrics: Mapping[str, Any],
     description: str,
 ) -> Registered:
@@ -92,13 +92,13 @@ def register_model(
         parameters: of the flow.
         recipe: what the model was pruned by.
         checkpoint: the pruned one.
-        judged: the evaluations of ``dense``, ``wanda`` and ``pruned``.
+        evaluations: the evaluations of ``dense``, ``wanda`` and ``pruned``.
         metrics: the content of ``metrics.json``.
         description: Markdown for the version's page.
     """
     source = find_model(parameters.model)
     name = registered_name(parameters.registered_model, source.public_name, recipe.sparsity)
-    dense = judged["dense"]
+    dense = evaluations["dense"]
     windows = metrics["dense"]["settings"]
     judged_on = [dense.inputs["model"], dense.inputs["text"], windows["window_length"], windows["windows"]]
     settings = digest([*judged_on, dense.parameters["dtype"]])
@@ -112,7 +112,7 @@ def register_model(
         "prunable_share": repr(metrics["coverage"]["prunable_share"]),
         "recipe_hash": checkpoint.inputs["recipe"],
     }
-    return register_version(run, name, checkpoint, judgement(metrics, settings), parameters, tags, description)
+    return register_version(run, name, checkpoint, challenger_of(metrics, settings), parameters, tags, description)
 
 
 def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ def find_model(model: str) -> ModelSource:
     """``resolve_model``, but a hub's answer holds for the whole process.
 
     Every stage's key needs the model's fingerprint. The hub's answer takes a moment, or a long time-out where there
-    is no network, and all stages of a run must mean the same revision. Local files are looked at anew.
+    is no network, and all stages of a run must mean the same revision. Local files are read again each time.
 
     Raises:
         InputError: if there is no such model.

@@ -135,7 +135,7 @@ def test_a_repeated_pipeline_continues_its_runs_and_its_version(
 def test_the_champion_moves_only_when_it_should(
     settings: dict[str, Any], client: MlflowClient, model_folder: Path
 ) -> None:
-    from tasks.registration.champion import Judgement
+    from tasks.registration.champion import Challenger
     from tasks.registration.model_versions import Registered, register_version
     from tasks.store import artifacts as store
     from tasks.tracking.flow_runs import tracked_run
@@ -148,7 +148,7 @@ def test_the_champion_moves_only_when_it_should(
         request = store.Request("prune", 1, f"prune-{name}-{seed}", {}, {})
         pruned = store.make_once(request, lambda outputs: shutil.copytree(model_folder, outputs / "model") and None)
         with tracked_run("pipeline", parameters, PRECISION) as run:
-            judged = Judgement(perplexity, 20.0, None, "text")
+            judged = Challenger(perplexity, 20.0, None, "text")
             return register_version(run, name, pruned, judged, parameters, {"pattern": "unstructured"}, "")
 
     def champion() -> str | None:

@@ -361,7 +361,7 @@ def empty(tmp_path: Path) -> Path:
         ({"device": "cuda:99"}, "cuda:99"),
         ({"output": "{tmp}/empty.txt/output"}, "cannot be written"),
         ({"tracking_uri": "nowhere://"}, "cannot be used"),
-        ({"champion_max_task_drop": 1}, "no tasks are judged; give tasks or a suite"),
+        ({"champion_max_task_drop": 1}, "no tasks are evaluated; give tasks or a suite"),
         ({"reconstruction": "admm", "reconstruction_sequences": 999}, "reconstruction_sequences is 999, but there are"),
         ({"reconstructed_finalists": 2}, "but nothing is reconstructed afterwards; set reconstruction"),
         ({"reconstructed_finalists": 2, "reconstruction": "admm", "sequences": 2}, "no sequences are left to fit"),

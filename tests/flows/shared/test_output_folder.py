@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.shared.output_folder import lay_out, output_folder
+from flows.shared.output_folder import output_folder, place_files
 from optishear.errors import InputError
 
 
@@ -19,7 +19,7 @@ def artifact(tmp_path: Path) -> Path:
 
 def test_big_files_are_links_and_small_ones_copies(artifact: Path, tmp_path: Path) -> None:
     output = tmp_path / "output"
-    lay_out(output, {"model": artifact, "config.json": artifact / "config.json"})
+    place_files(output, {"model": artifact, "config.json": artifact / "config.json"})
     assert (output / "model" / "model.safetensors").samefile(artifact / "model.safetensors")
     (output / "model" / "config.json").write_text("edited")
     assert (artifact / "config.json").read_text() == "{}"
@@ -31,17 +31,17 @@ def test_without_hard_links_files_are_copied(artifact: Path, tmp_path: Path, mon
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr("optishear.files.os.link", refuse)
-    lay_out(tmp_path / "output", {"model": artifact})
+    place_files(tmp_path / "output", {"model": artifact})
     laid = tmp_path / "output" / "model" / "model.safetensors"
     assert laid.read_bytes() == b"weights"
     assert not laid.samefile(artifact / "model.safetensors")
 
 
 def test_a_folder_replaces_the_one_of_an_earlier_run(artifact: Path, tmp_path: Path) -> None:
-    lay_out(tmp_path / "output", {"model": artifact})
+    place_files(tmp_path / "output", {"model": artifact})
     (tmp_path / "output" / "model" / "old.txt").write_text("old")
     (tmp_path / "output" / "notes.txt").write_text("mine")
-    lay_out(tmp_path / "output", {"model": artifact})
+    place_files(tmp_path / "output", {"model": artifact})
     assert sorted(path.name for path in (tmp_path / "output" / "model").iterdir()) == [
         "config.json",
         "model.safetensors",

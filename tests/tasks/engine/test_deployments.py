@@ -20,7 +20,7 @@ from optishear.parameters.model import ModelParameters
 from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import named_recipe
 from tasks.engine import deployments as deployed
-from tasks.engine.deployments import UnfinishedRunError, failure, finish_deployment, handed_over
+from tasks.engine.deployments import UnfinishedRunError, deployment_arguments, failure, finish_deployment
 from tasks.engine.parameter_groups import with_absolute_paths
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.evaluate import evaluate_stage
@@ -123,7 +123,7 @@ def test_a_task_tells_its_reason_too() -> None:
 
 def test_references_travel_and_no_content(artifact: Artifact) -> None:
     recipe = named_recipe("wanda", 0.5)
-    values = handed_over(
+    values = deployment_arguments(
         PipelineParameters(), EvaluateStageParameters, {"recipe": recipe, "statistics": artifact, "other": None}
     )
     assert set(values) == {"parameters", "recipe", "statistics"}
@@ -136,7 +136,7 @@ def test_artifacts_of_several_models_travel_too(artifact: Artifact) -> None:
     member = MemberArtifacts(
         parameters=SearchStageParameters(), calibration=artifact.reference, statistics=artifact.reference
     )
-    values = handed_over(
+    values = deployment_arguments(
         SearchStageParameters(),
         SearchStageParameters,
         {"members": {"a": member}, "method": "owl", "sparsity": parse_pattern("2:4"), "run": None},

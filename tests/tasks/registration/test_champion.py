@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from flows.parameters.pipeline import PipelineParameters
-from tasks.registration.champion import Champion, Judgement, decide, judgement
+from tasks.registration.champion import Challenger, Champion, challenger_of, decide
 from wording import numbers_in
 
 
-def judged(
+def evaluated(
     perplexity: float = 24.0, dense: float = 20.0, drop: float | None = 1.0, settings: str = "text"
-) -> Judgement:
-    return Judgement(perplexity, dense, drop, settings)
+) -> Challenger:
+    return Challenger(perplexity, dense, drop, settings)
 
 
 def limits(increase: float | None = None, drop: float | None = None) -> PipelineParameters:
@@ -25,65 +25,66 @@ def limits(increase: float | None = None, drop: float | None = None) -> Pipeline
     ("challenger", "given", "champion", "promoted", "reason"),
     [
         (
-            judged(),
+            evaluated(),
             limits(),
             None,
             True,
             "Promoted: perplexity 24, 20 % over the dense model's 20; there was no champion.",
         ),
-        (judged(19.0), limits(0), None, True, "5 % under the dense model's 20"),
-        (judged(24.0), limits(20), None, True, "20 % over"),
+        (evaluated(19.0), limits(0), None, True, "5 % under the dense model's 20"),
+        (evaluated(24.0), limits(20), None, True, "20 % over"),
         (
-            judged(25.0),
+            evaluated(25.0),
             limits(20),
             None,
             False,
             "Not promoted: perplexity 25 is 25 % over the dense model's 20, and champion_max_perplexity_increase "
             "allows 20 %.",
         ),
-        (judged(math.inf), limits(), None, False, "Not promoted: its perplexity is infinite."),
-        (judged(math.nan), limits(), Champion("1", 30.0, "text"), False, "Not promoted: it has no perplexity."),
-        (judged(24.0, math.nan), limits(20), None, False, "the dense model's is nan"),
-        (judged(24.0, math.nan), limits(), None, True, "the dense model's is nan"),
-        (judged(drop=2.0), limits(drop=2), None, True, "Promoted"),
-        (judged(drop=-1.0), limits(drop=0), None, True, "Promoted"),
+        (evaluated(math.inf), limits(), None, False, "Not promoted: its perplexity is infinite."),
+        (evaluated(math.nan), limits(), Champion("1", 30.0, "text"), False, "Not promoted: it has no perplexity."),
+        (evaluated(24.0, math.nan), limits(20), None, False, "the dense model's perplexity is nan"),
+        (evaluated(24.0, math.nan), limits(), None, False, "the dense model's perplexity is nan"),
+        (evaluated(24.0, math.inf), limits(), None, False, "the dense model's perplexity is inf"),
+        (evaluated(drop=2.0), limits(drop=2), None, True, "Promoted"),
+        (evaluated(drop=-1.0), limits(drop=0), None, True, "Promoted"),
         (
-            judged(drop=2.5),
+            evaluated(drop=2.5),
             limits(drop=2),
             None,
             False,
             "Not promoted: the mean over the tasks is 2.5 points under the dense model's, and champion_max_task_drop "
             "allows 2.",
         ),
-        (judged(drop=None), limits(drop=2), None, False, "no task was judged for both"),
+        (evaluated(drop=None), limits(drop=2), None, False, "no task was evaluated for both"),
         (
-            judged(24.0),
+            evaluated(24.0),
             limits(),
             Champion("3", 24.5, "text"),
             True,
             "Promoted: perplexity 24, 20 % over the dense model's 20; version 3, the champion before, had 24.5.",
         ),
-        (judged(24.5), limits(), Champion("3", 24.5, "text"), True, "Promoted"),
+        (evaluated(24.5), limits(), Champion("3", 24.5, "text"), True, "Promoted"),
         (
-            judged(24.6),
+            evaluated(24.6),
             limits(),
             Champion("3", 24.5, "text"),
             False,
             "Not promoted: perplexity 24.6 is above the 24.5 of the champion, version 3.",
         ),
-        (judged(25.0), limits(20), Champion("3", 26.0, "text"), False, "allows 20 %"),
+        (evaluated(25.0), limits(20), Champion("3", 26.0, "text"), False, "allows 20 %"),
         (
-            judged(24.0),
+            evaluated(24.0),
             limits(),
             Champion("3", 26.0, "another text"),
             False,
-            "Not promoted: the champion, version 3, was judged on another text, other windows or another dense model, "
-            "so the two do not compare; judge the champion's run in the same way, or remove its alias.",
+            "Not promoted: the champion, version 3, was evaluated on another text, other windows or another dense "
+            "model, so the two do not compare; evaluate the champion's run in the same way, or remove its alias.",
         ),
     ],
 )
 def test_a_challenger(
-    challenger: Judgement, given: PipelineParameters, champion: Champion | None, promoted: bool, reason: str
+    challenger: Challenger, given: PipelineParameters, champion: Champion | None, promoted: bool, reason: str
 ) -> None:
     decision = decide(challenger, given, champion)
     assert decision.promoted is promoted
@@ -92,22 +93,22 @@ def test_a_challenger(
     assert decision.reason.endswith(".")
 
 
-def test_a_champion_that_is_judged_anew_stays_it() -> None:
-    assert decide(judged(), limits(20), None, reigns=True).promoted
-    beyond = decide(judged(), limits(10), None, reigns=True)
+def test_re_evaluating_the_champion_never_demotes_it() -> None:
+    assert decide(evaluated(), limits(20), None, reigns=True).promoted
+    beyond = decide(evaluated(), limits(10), None, reigns=True)
     assert beyond.promoted
     assert numbers_in(beyond.reason)[:2] == [24, 20]
 
 
 def test_wording_of_a_champion_that_stays() -> None:
-    assert decide(judged(), limits(20), None, reigns=True).reason == (
+    assert decide(evaluated(), limits(20), None, reigns=True).reason == (
         "Still the champion: perplexity 24, 20 % over the dense model's 20."
     )
-    beyond = decide(judged(), limits(10), None, reigns=True)
+    beyond = decide(evaluated(), limits(10), None, reigns=True)
     assert beyond.reason.startswith("Still the champion, although perplexity 24 is 20 % over")
 
 
-def test_what_is_judged_is_the_mean_over_the_tasks_main_metrics() -> None:
+def test_the_drop_is_the_mean_over_the_tasks_main_metrics() -> None:
     def scores(**tasks: dict[str, float]) -> dict[str, object]:
         named = {
             task: {metric: {"value": value} for metric, value in metrics.items()} for task, metrics in tasks.items()
@@ -121,16 +122,16 @@ def test_what_is_judged_is_the_mean_over_the_tasks_main_metrics() -> None:
             "perplexity": "inf",
         },
     }
-    made = judgement(metrics, "text")
+    made = challenger_of(metrics, "text")
     assert made.task_drop == pytest.approx((5 + 2) / 2)
     assert (made.perplexity, made.dense_perplexity) == (math.inf, 20.0)
     assert made.failed_tasks == ()
     metrics["pruned"]["tasks"]["lost"] = {"error": "no data"}
-    failed = judgement(metrics, "text")
+    failed = challenger_of(metrics, "text")
     assert failed.failed_tasks == ("lost",)
     decision = decide(replace(failed, perplexity=20.0), limits(drop=90), None)
     assert not decision.promoted
     assert "champion_max_task_drop" in decision.reason
     assert decision.reason.endswith(" lost.")
-    assert judgement({}, "text").task_drop is None
-    assert math.isnan(judgement({}, "text").perplexity)
+    assert challenger_of({}, "text").task_drop is None
+    assert math.isnan(challenger_of({}, "text").perplexity)

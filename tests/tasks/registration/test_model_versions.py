@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from flows.parameters.pipeline import PipelineParameters
 from optishear.models.precision import given_precision
 from optishear.pattern import parse_pattern
-from tasks.registration.champion import Judgement
+from tasks.registration.champion import Challenger
 from tasks.registration.model_versions import Registered, local_folder, register_version, registered_name
 from tasks.store import artifacts as store
 from tasks.store.artifacts import Artifact, Request
@@ -43,7 +43,7 @@ def register(tracked_parameters: PipelineParameters, name: str) -> Callable[...,
 
     def run(key: str, perplexity: float, settings: str = "text", **limits: float) -> Registered:
         parameters = tracked_parameters.model_copy(update={"seed": ord(key[-1]), **limits})
-        judged = Judgement(perplexity, 20.0, None, settings)
+        judged = Challenger(perplexity, 20.0, None, settings)
         with tracked_run("pipeline", parameters, PRECISION) as tracked:
             return register_version(tracked, name, pruned(key), judged, parameters, {"pattern": "0.5"}, "| table |")
 

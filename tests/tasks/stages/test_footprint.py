@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from optishear.parameters.model import ModelParameters
-from tasks.engine.deployments import handed_over
+from tasks.engine.deployments import deployment_arguments
 from tasks.stages.footprint import footprint_stage
 from tasks.stages.parameters import EvaluateStageParameters
 
@@ -50,7 +50,7 @@ def test_a_worker_makes_what_the_flow_waits_for(model_folder: Path, device: str)
 
     asked = EvaluateStageParameters(model=str(model_folder), device=device, dtype="float32", placement="deployments")
     waited_for = footprint_stage.request(asked).key
-    made = stages.footprint(ModelParameters(**handed_over(asked, ModelParameters, {})["parameters"]))
+    made = stages.footprint(ModelParameters(**deployment_arguments(asked, ModelParameters, {})["parameters"]))
     assert made.key == waited_for
     # In this process it would be measured on what this machine has.
     here = key(asked.model_copy(update={"placement": "in_process"}), device)

@@ -105,11 +105,11 @@ def test_another_process_finds_the_run_by_its_key(words: Words) -> None:
         reference = running_reference()
     assert running_reference() is None
     assert reference is not None
-    handed_over = RunReference.model_validate_json(reference.model_dump_json())
+    deployment_arguments = RunReference.model_validate_json(reference.model_dump_json())
 
     @flow(name="words-stage")
     def on_a_worker() -> Artifact:
-        with joined(handed_over):
+        with joined(deployment_arguments):
             return words.stage.labelled("")(words.parameters)
 
     made = on_a_worker()
