@@ -11,6 +11,7 @@ Example:
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from optishear.pattern import Pattern
 from optishear.report.reproduce import command_line
 from optishear.report.sweep import SweepCell, sweep_markdown, sweep_verdict
 from tasks.engine.precision import precision_of
+from tasks.registration.metrics import without_cached
 from tasks.registration.results import Attachments, flat_metrics, register
 from tasks.stages.sweep_report import SWEEP, SWEEP_FIGURE, SWEEP_PAGE, sweep_report_stage
 from tasks.store.json_file import write_json
@@ -61,7 +63,11 @@ def sweep(parameters: SweepParameters) -> str:
                 "parameters": values,
             }
             write_json(output / METRICS, metrics)
-            report = sweep_report_stage(parameters, cells, command_line("sweep", parameters))
+            shown = [
+                replace(cell, metrics=without_cached(cell.metrics)) if cell.metrics is not None else cell
+                for cell in cells
+            ]
+            report = sweep_report_stage(parameters, shown, command_line("sweep", parameters))
             place_files(output, {name: report.path(name) for name in (SWEEP, SWEEP_FIGURE, SWEEP_PAGE)})
             table = sweep_markdown(cells)
             register(

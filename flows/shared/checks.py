@@ -53,6 +53,8 @@ from tasks.store.model_sources import find_model
 from tasks.tracking.experiment import connect
 from tasks.tracking.parameters import TrackingParameters
 
+_checked: ContextVar[tuple[Parameters, ...]] = ContextVar("checked", default=())
+
 
 def check(parameters: Parameters) -> None:
     """Make all checks that the parameters' groups ask for, in the order of ``CHECKS``; once in a command.
@@ -60,7 +62,7 @@ def check(parameters: Parameters) -> None:
     Raises:
         InputError: one sentence on the first thing that cannot work.
     """
-    if parameters is _checked.get():
+    if parameters in _checked.get():
         return
     if isinstance(parameters, SweepParameters):
         for pipeline in pipelines_of(parameters).values():
@@ -73,16 +75,14 @@ def check(parameters: Parameters) -> None:
 
 @contextmanager
 def checked(parameters: Parameters) -> Iterator[None]:
-    """Check the parameters; the flow of the body, which is called with the same, does not check them again."""
+    """Check the parameters; the flows of the body, which are called with the same, do not check them again."""
     check(parameters)
-    token = _checked.set(parameters)
+    pipelines = pipelines_of(parameters).values() if isinstance(parameters, SweepParameters) else ()
+    token = _checked.set((parameters, *pipelines))
     try:
         yield
     finally:
         _checked.reset(token)
-
-
-_checked: ContextVar[Parameters | None] = ContextVar("checked", default=None)
 
 
 def _check_matrix(parameters: EvaluationParameters) -> None:
@@ -104,8 +104,8 @@ def _check_transplant(parameters: TransplantParameters) -> None:
         raise InputError(f"The recipe {parameters.recipe!r} has no sparsity ratios; give one that a search found.")
 
 
-def _check_limits(parameters: RegistryParameters, judges_tasks: bool) -> None:
-    if parameters.champion_max_task_drop is not None and not judges_tasks:
+def _check_limits(parameters: Any) -> None:
+    if parameters.champion_max_task_drop is not None and not (parameters.tasks or parameters.suite):
         raise InputError(
             f"champion_max_task_drop is {parameters.champion_max_task_drop:g}, but no tasks are evaluated; "
             "give tasks or a suite, or leave it out."
@@ -212,10 +212,6 @@ def _check_texts(parameters: CrossTaskParameters) -> None:
         check_calibration(source)
 
 
-def _check_limits_of(parameters: Any) -> None:
-    _check_limits(parameters, bool(parameters.tasks or parameters.suite))
-
-
 # Groups of parameters, and the check of a flow that takes all of them. Cheap checks come first, those of models after
 # those of texts, and the tracking server last.
 CHECKS: tuple[tuple[tuple[type[Parameters], ...], Callable[[Any], object]], ...] = (
@@ -234,6 +230,6 @@ CHECKS: tuple[tuple[tuple[type[Parameters], ...], Callable[[Any], object]], ...]
     ((ExportParameters,), _check_export),
     ((CrossTaskParameters,), _check_texts),
     ((OutputParameters, SparsityParameters), lambda parameters: check_replaceable(parameters.output / CHECKPOINT)),
-    ((RegistryParameters, EvaluationParameters), _check_limits_of),
+    ((RegistryParameters, EvaluationParameters), _check_limits),
     ((TrackingParameters,), connect),
 )

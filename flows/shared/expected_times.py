@@ -11,8 +11,6 @@ from flows.parameters.transfer import TransferParameters
 from optishear.calibration.calibrate import SELF
 from optishear.errors import InputError, first_line
 from optishear.file_names import CHECKPOINT
-from optishear.parameters.search import SearchParameters
-from optishear.parameters.sparsity import SparsityParameters
 from optishear.recipes.recipe import Recipe, find_recipe, named_recipe
 from optishear.timing.evaluation_work import EvaluationWork
 from optishear.timing.measure import Step
@@ -66,12 +64,12 @@ def _timetable(parameters: StatisticsParameters) -> Timetable | None:
     try:
         settings = part(parameters, SpeedStageParameters)
         measured = load_speed(speed_stage(settings, sorted(_steps(parameters))))
+        expected = expected_times(parameters, measured.speed, measured.evaluation)
     except InputError:
         raise
     except Exception as error:
         logger.warning("The time of the run cannot be estimated: %s", first_line(error))
         return None
-    expected = expected_times(parameters, measured.speed, measured.evaluation)
     timetable = Timetable({label: 0.0 if label in cached else seconds for label, seconds in expected.items()})
     logger.info("%s", announcement(timetable, measured.speed))
     return timetable
@@ -103,7 +101,7 @@ def expected_times(
         generated_elsewhere = uses_deployments(parameters)
         expected["calibrate"] = None if generated_elsewhere else calibrate_seconds(speed, parameters)
     expected["statistics"] = statistics_seconds(speed, sequences, length)
-    if isinstance(parameters, SearchParameters) and isinstance(parameters, SparsityParameters):
+    if isinstance(parameters, SearchFlowParameters):
         expected["search"] = search_seconds(speed, parameters, parameters.sparsity, sequences, length)
     if not isinstance(parameters, PruneAndEvaluateParameters):
         return expected

@@ -228,9 +228,14 @@ def metric_scopes(parameters: SearchParameters, layers: list[PrunableLayer]) -> 
     return tuple(dict.fromkeys(block_path(layer) for layer in layers))
 
 
+def has_ratios(parameters: SearchParameters, pattern: Pattern) -> bool:
+    """Whether layers may have unlike sparsities."""
+    return parameters.ratio_scope != "none" and not pattern.is_structured
+
+
 def ratio_groups(parameters: SearchParameters, layers: list[PrunableLayer], pattern: Pattern) -> list[int]:
     """The ratio group of each layer; empty if the ratios are fixed."""
-    if parameters.ratio_scope == "none" or pattern.is_structured:
+    if not has_ratios(parameters, pattern):
         return []
     if parameters.ratio_scope == "decoder_layer":
         return [layer.decoder_layer for layer in layers]

@@ -92,7 +92,7 @@ def run_search(
     check_sequences(parameters, calibrations)
     main = calibrations[""].tokens
     fitting_tokens = main[fitting_sequences(parameters, len(main))]
-    descent_sequences = gradient_sequences(parameters, calibrations[""])
+    descent_sequences = gradient_sequences(parameters, len(main))
     divergences = {
         name: ModelDivergence(
             model,
@@ -155,14 +155,14 @@ def check_sequences(parameters: SearchParameters, calibrations: dict[str, Calibr
             )
 
 
-def gradient_sequences(parameters: SearchParameters, calibration: CalibrationSet) -> int:
-    """Number of sequences of the descent, in whole batches of ``search_sequences``.
+def gradient_sequences(parameters: SearchParameters, sequences: int) -> int:
+    """Number of sequences of the descent, of so many of the calibration, in whole batches of ``search_sequences``.
 
     At least a quarter of the calibration is held out.
     """
     if not parameters.descent_steps or parameters.ratio_scope == "none":
         return parameters.search_sequences
-    batches = min(len(calibration.tokens) * 3 // 4 // parameters.search_sequences, parameters.descent_steps)
+    batches = min(sequences * 3 // 4 // parameters.search_sequences, parameters.descent_steps)
     return max(batches, 1) * parameters.search_sequences
 
 

@@ -92,7 +92,7 @@ def search_universal(
         check_pattern(pattern, layers[member.name])
     check_sequences(parameters, {member.name: member.calibration for member in members})
     leader = max(layers, key=lambda name: _depth(layers[name]))
-    gradients = min(gradient_sequences(parameters, member.calibration) for member in members)
+    gradients = min(gradient_sequences(parameters, len(member.calibration.tokens)) for member in members)
     budgets = {name: memory_budget(parameters, prunable) / len(members) for name, prunable in layers.items()}
     with ExitStack() as stack:
         evaluators = {}

@@ -80,11 +80,11 @@ def collect_metrics(
 
 
 def without_cached(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics without what this run found made already: the same whenever it is repeated."""
+    """The metrics without what this run found in the store, and how long it took: the same when it is repeated."""
     stages = {
         name: {key: value for key, value in cost.items() if key != "cached"} for name, cost in metrics["stages"].items()
     }
-    return {**metrics, "stages": stages}
+    return {**{name: value for name, value in metrics.items() if name != "times"}, "stages": stages}
 
 
 def readable(evaluation: Mapping[str, Any]) -> str:

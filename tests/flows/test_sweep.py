@@ -56,6 +56,10 @@ def test_a_sweep_shares_and_its_cells_are_runs(
     assert "optishear sweep" in (swept / "sweep.html").read_text()
     assert "The searched recipe is" in capsys.readouterr().out
 
+    # Its report does not change with what a repeated sweep finds in the store.
+    command("sweep", "swept", "--sparsities", "0.4,2:4")
+    assert made(home, "sweep-report") == 1
+
     # A cell is what `run` makes: nothing is left to compute.
     command("run", "alone", "--sparsity", "2:4")
     stages = json.loads((tmp_path / "alone" / "metrics.json").read_text())["stages"]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from optishear.metrics.canonical import distinct_meta_metrics
 from optishear.models.layers import prunable_layers
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
@@ -83,3 +84,18 @@ def test_a_budget_bounds_the_rounds() -> None:
     bounded = SearchParameters(trials=1000, search_sequences=1, budget="60s")
     seconds = [search_seconds(SPEED, each, pattern, 1, 100) for each in (unbounded, bounded)]
     assert seconds[1] <= 61 + 1 < seconds[0]
+
+
+def test_an_exhaustive_search_takes_every_distinct_metric_once() -> None:
+    pattern = parse_pattern("2:4")
+    metrics = len(distinct_meta_metrics())
+    every = search_seconds(SPEED, SearchParameters(algorithm="exhaustive", search_sequences=1), pattern, 1, 100)
+    assert every == pytest.approx(metrics * (0.5 + 1.0) + 3 + 1)
+    few = SearchParameters(algorithm="exhaustive", search_sequences=1, trials=10)
+    assert search_seconds(SPEED, few, pattern, 1, 100) == pytest.approx(10 * 1.5 + 3 + 1)
+
+
+def test_a_search_without_any_limit_is_not_estimated() -> None:
+    # Beyond the metrics it searches ratios until nothing new comes up.
+    endless = SearchParameters(algorithm="exhaustive", search_sequences=1)
+    assert search_seconds(SPEED, endless, parse_pattern("0.5"), 1, 100) is None
