@@ -42,14 +42,15 @@ def _add(entry: FlowEntry) -> None:
         parameters = read_parameters(entry.parameters, given_values(context, entry.parameters), config)
         _run_flow(entry, parameters)
 
+    text = entry.help  # read from a file each time
     cli.add_command(
         GroupCommand(
             entry.command,
             group=entry.parameters,
             callback=run,
             params=[*options_of(entry.parameters), config_option()],
-            help=entry.help,
-            short_help=entry.help.split("\n", 1)[0],
+            help=text,
+            short_help=text.split("\n", 1)[0],
         )
     )
 
@@ -66,9 +67,9 @@ def _run_flow(entry: FlowEntry, parameters: Parameters) -> None:
         raise InputError(
             f"The command line needs the package {error.name!r}; install it with: pip install 'optishear[pipeline]'"
         ) from None
-    # Before the flow, so that bad input is reported at once, without starting a server.
     quiet_console()
     folder = output_folder(parameters.output) if isinstance(parameters, OutputParameters) else nullcontext()
+    # The checks come before the flow, so that bad input is reported at once, without starting a server.
     with folder, checked(parameters):
         flow: Callable[[Parameters], Any] = getattr(import_module(f"flows.{entry.module}"), entry.module)
         summary = flow(parameters)

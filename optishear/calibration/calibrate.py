@@ -54,6 +54,12 @@ def check_context(model: PreTrainedModel, parameter: str, length: int) -> None:
     Raises:
         InputError: names the parameter, its value and the model's context.
     """
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = longest_sequence(model)
     if longest is not None and length > longest:
         raise InputError(f"The parameter {parameter} cannot be {length}: the model's context is {longest} tokens.")
+
+
+def longest_sequence(model: PreTrainedModel) -> int | None:
+    """The model's context in tokens; ``None`` where its configuration gives none."""
+    longest: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return longest

@@ -21,6 +21,8 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.errors import InputError
 from optishear.models.finite import not_finite
 
+# Texts that are written at a time.
+TEXTS_PER_BATCH = 32
 # Relative difference of the outputs with and without a cache. Rounding to half precision gives some 1 %, more where a
 # router chooses another expert by it.
 CACHE_TOLERANCE, CACHE_TOLERANCE_HALF = 0.01, 0.2
@@ -36,7 +38,7 @@ def generate(
     sequences: int,
     sequence_length: int,
     seed: int,
-    batch_size: int = 32,
+    batch_size: int = TEXTS_PER_BATCH,
 ) -> CalibrationSet:
     """Sample ``sequences`` texts of ``sequence_length`` tokens from the model.
 

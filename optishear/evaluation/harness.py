@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 from optishear.evaluation.examples import Examples
 from optishear.evaluation.identity import digest_of_code, set_fewshot, task_identity
 from optishear.evaluation.part import Keep, Load, Part, measure_always
-from optishear.evaluation.task_files import load_tasks, quiet_harness, reason
+from optishear.evaluation.task_files import load_tasks, quiet_harness, reason, without_groups
 from optishear.extras import require
 
 
@@ -167,7 +167,7 @@ def run_tasks(
 
     runs: dict[str, TaskRun] = {}
     failures: dict[str, str] = {}
-    with tqdm([item for item in items.values() if not isinstance(item, Group)], desc="tasks") as progress:
+    with tqdm(without_groups(items).values(), desc="tasks") as progress:
         for task in progress:
             name = task.task_name
             progress.set_postfix_str(name)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from optishear.evaluation.task_files import check_folder, load_tasks, quiet_harness, reason
+from optishear.evaluation.task_files import check_folder, load_tasks, quiet_harness, reason, without_groups
 from optishear.extras import require
 from optishear.files import sha256_of_file
 
@@ -49,13 +49,9 @@ def identify_tasks(
 def _identify(
     tasks: tuple[str, ...], include_path: Path | None, fewshot: int | None, _state: object
 ) -> dict[str, dict[str, str]]:
-    from lm_eval.api.group import Group
-
     identities = {}
     loaded = load_tasks(list(tasks), include_path, progress="checking tasks")
-    for name, task in loaded.items():
-        if isinstance(task, Group):
-            continue
+    for name, task in without_groups(loaded).items():
         try:
             with quiet_harness():
                 set_fewshot(task, fewshot)

@@ -4,7 +4,7 @@ import difflib
 import functools
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,13 @@ def load_tasks(tasks: list[str], include_path: Path | None = None, progress: str
         manager = _manager(tuple(tasks), include_path)
         loaded = [item for name in names for item in _load(name, manager)]
     return {name: item for top in loaded for name, item in _with_members(top)}
+
+
+def without_groups(items: Mapping[str, Any]) -> dict[str, Any]:
+    """The tasks among what ``load_tasks`` returns."""
+    from lm_eval.api.group import Group
+
+    return {name: item for name, item in items.items() if not isinstance(item, Group)}
 
 
 def _with_members(item: Any) -> Iterator[tuple[str, Any]]:

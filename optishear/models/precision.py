@@ -26,6 +26,7 @@ from filelock import FileLock
 from optishear.errors import InputError
 from optishear.files import ensure_writable, write_text
 from optishear.home import home_folder
+from optishear.models.timed import timed
 
 AUTO = "auto"
 # The reason of a precision that was asked for by name.
@@ -278,20 +279,10 @@ def product_seconds(dtype: str, device: torch.device, tokens: int, inputs: int, 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(tokens, inputs, generator=generator).to(device, DTYPES[dtype])
     weight = torch.randn(outputs, inputs, generator=generator).to(device, DTYPES[dtype])
-    least = float("inf")
-    torch.nn.functional.linear(x, weight)  # the first one also chooses a kernel
+    product = functools.partial(torch.nn.functional.linear, x, weight)
+    product()  # the first one also chooses a kernel
     ends = time.perf_counter() + _SECONDS
-    while True:
-        _wait_for(device)
-        start = time.perf_counter()
-        torch.nn.functional.linear(x, weight)
-        _wait_for(device)
-        now = time.perf_counter()
-        least = min(least, now - start)
-        if now > ends:
-            return least
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    least = timed(device, product)[0]
+    while time.perf_counter() <= ends:
+        least = min(least, timed(device, product)[0])
+    return least

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from optishear.evaluation.evaluate import NO_TEXT, evaluation_windows
 from optishear.evaluation.identity import set_fewshot
-from optishear.evaluation.task_files import load_tasks, quiet_harness, suites_of
+from optishear.evaluation.task_files import load_tasks, quiet_harness, suites_of, without_groups
 from optishear.parameters.evaluation import EvaluationParameters
 
 # Examples of a task whose requests are tokenized, to know the others' lengths.
@@ -65,17 +65,10 @@ def evaluation_work(
     requests = [
         request
         for suite in suites_of(parameters)
-        for task in _tasks(suite.tasks, parameters)
+        for task in without_groups(load_tasks(list(suite.tasks), parameters.include_path)).values()
         for request in _requests(task, tokenizer, suite.fewshot, parameters.limit, parameters.max_length or context)
     ]
     return EvaluationWork(windows=windows, requests=tuple(requests))
-
-
-def _tasks(names: list[str], parameters: EvaluationParameters) -> list[Any]:
-    from lm_eval.api.group import Group
-
-    items = load_tasks(list(names), parameters.include_path)
-    return [item for item in items.values() if not isinstance(item, Group)]
 
 
 def _requests(

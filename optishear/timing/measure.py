@@ -1,10 +1,9 @@
 """The measured pass: each expensive step of a run once, on one short sequence, with the code that the run uses."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from optishear.metrics.metric import RIA, WANDA
 from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
 from optishear.models.memory import free_memory
 from optishear.models.precision import processor_of
+from optishear.models.timed import timed
 from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pattern import Pattern
@@ -35,7 +35,6 @@ from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
 from optishear.timing.speed import ATTENTION_TOKENS, Speed
 
-Result = TypeVar("Result")
 Step = Literal["statistics", "search", "window", "decode", "reconstruction"]
 _SHORT_TOKENS = 32
 _FEWEST_TOKENS = 64
@@ -88,22 +87,22 @@ def measure_speed(
     tokens = torch.randint(len(tokenizer), (1, longest), generator=random)
     with torch.no_grad():
         model(tokens[:, :_SHORT_TOKENS].to(device), use_cache=False)  # the first pass sets up the kernels
-        short, _ = _timed(device, lambda: model(tokens[:, :_SHORT_TOKENS].to(device), use_cache=False))
+        short, _ = timed(device, lambda: model(tokens[:, :_SHORT_TOKENS].to(device), use_cache=False))
     affordable = max(_FEWEST_TOKENS, int(_SECONDS_PER_PASS * _SHORT_TOKENS / max(short, 1e-9)))
     length = min(wanted.sequence_length, affordable)
     sequence = CalibrationSet(tokens[:, :length], "")
     layers = prunable_layers(model)
     measured: dict[str, float] = {}
     with torch.no_grad():
-        measured["forward"], _ = _timed(device, lambda: model.base_model(sequence.tokens.to(device), use_cache=False))
+        measured["forward"], _ = timed(device, lambda: model.base_model(sequence.tokens.to(device), use_cache=False))
     measured["attention"] = _measure_attention(model)
     if wanted.steps & {"statistics", "search"}:
-        measured["statistics"], statistics = _timed(device, lambda: collect_statistics(model, sequence, progress=False))
+        measured["statistics"], statistics = timed(device, lambda: collect_statistics(model, sequence, progress=False))
         if "search" in wanted.steps:
             measured |= _measure_search(model, layers, sequence.tokens, statistics, wanted.pattern)
     if "window" in wanted.steps:
         window = min(wanted.window_length, 2 * affordable)
-        seconds, _ = _timed(device, lambda: window_losses(model, tokens[:, :window], 1, progress=False))
+        seconds, _ = timed(device, lambda: window_losses(model, tokens[:, :window], 1, progress=False))
         measured["window"] = seconds * wanted.window_length / window
     if "decode" in wanted.steps:
         measured["decode_step"] = _measure_decoding(model, tokenizer, wanted)
@@ -132,21 +131,21 @@ def _measure_search(
     device = model.device
     measured: dict[str, float] = {}
     pair = torch.cat([tokens, tokens.flip(1)])  # one sequence alone takes longer than its share of a batch
-    seconds, error = _timed(device, lambda: ModelDivergence(model, pair, ("kl",), len(pair)))
+    seconds, error = timed(device, lambda: ModelDivergence(model, pair, ("kl",), len(pair)))
     measured["dense_divergence"] = seconds / len(pair)
     with MaskedWeights(layers, statistics, pattern, free_memory(device) / 4) as weights:
         for metric in (WANDA, RIA):  # the first call makes what all metrics share
             candidate = make_candidate(layers, pattern, {"all": metric})
-            measured["new_masks"], _ = _timed(device, partial(_apply, weights, candidate))
+            measured["new_masks"], _ = timed(device, partial(_apply, weights, candidate))
         fewer = [max(0, count - 1) for count in candidate.pruned_per_row]
         if not pattern.is_structured:
             # The first time a layer keeps its metric, its ranks are computed; the second time they are there.
             weights.apply(candidate.layer_metrics, fewer)
-            measured["kept_masks"], _ = _timed(device, lambda: _apply(weights, candidate))
-        seconds, _ = _timed(device, error.measure_sequences)
+            measured["kept_masks"], _ = timed(device, lambda: _apply(weights, candidate))
+        seconds, _ = timed(device, error.measure_sequences)
         measured["divergence"] = seconds / len(pair)
         for _ in range(2):  # the first backward pass allocates what the others use
-            measured["marginal_costs"], _ = _timed(device, lambda: marginal_costs(weights, error, layers, 0, 1))
+            measured["marginal_costs"], _ = timed(device, lambda: marginal_costs(weights, error, layers, 0, 1))
     return measured
 
 
@@ -161,7 +160,7 @@ def _measure_attention(model: PreTrainedModel) -> float:
     query = torch.zeros(1, heads, ATTENTION_TOKENS, width, dtype=model.dtype, device=model.device)
     attend = partial(scaled_dot_product_attention, query, query, query, is_causal=True)
     attend()
-    seconds, _ = _timed(model.device, attend)
+    seconds, _ = timed(model.device, attend)
     return seconds * len(decoder_blocks(model)[1])
 
 
@@ -176,7 +175,7 @@ def _measure_decoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     silent: tqdm[Any]
     with tqdm(disable=True) as silent:
         generate_rows(model, tokenizer, chances[:, :1], silent, cache_length=length)
-        seconds, _ = _timed(model.device, lambda: generate_rows(model, tokenizer, chances, silent, cache_length=length))
+        seconds, _ = timed(model.device, lambda: generate_rows(model, tokenizer, chances, silent, cache_length=length))
     return seconds / chances.shape[1]
 
 
@@ -193,29 +192,15 @@ def _measure_reconstruction(
     hidden = first_inputs(model, blocks, [tokens])[0]
     moments = SecondMoments(members)
     measured: dict[str, float] = {}
-    measured["block"], _ = _timed(device, lambda: call.run(blocks[index], hidden))
+    measured["block"], _ = timed(device, lambda: call.run(blocks[index], hidden))
     with moments.watching():
-        seconds, _ = _timed(device, lambda: call.run(blocks[index], hidden))
+        seconds, _ = timed(device, lambda: call.run(blocks[index], hidden))
     measured["moments"] = max(0.0, seconds - measured["block"])
     pattern = wanted.pattern
     masks = {layer.name: keep_mask(layer.module.weight.float().abs(), pattern) for layer in members}
     measured["solve"] = 0.0
     for moment, of_moment in moments.groups():
         tasks = [LayerTask(layer, masks[layer.name], pattern, pattern.fraction) for layer in of_moment]
-        seconds, _ = _timed(device, partial(solve_layers, tasks, moment, wanted.reconstruction))
+        seconds, _ = timed(device, partial(solve_layers, tasks, moment, wanted.reconstruction))
         measured["solve"] += seconds
     return measured
-
-
-def _timed(device: torch.device, work: Callable[[], Result]) -> tuple[float, Result]:
-    """Seconds that the work takes on the device, and its result."""
-    _wait_for(device)
-    started = time.perf_counter()
-    result = work()
-    _wait_for(device)
-    return time.perf_counter() - started, result
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

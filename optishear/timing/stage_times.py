@@ -1,5 +1,6 @@
 """Seconds of each stage of a run, from the measured times and the stage's parameters."""
 
+from optishear.calibration.self_generated import TEXTS_PER_BATCH
 from optishear.diagnosis.layer_errors import TOKENS
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
@@ -8,8 +9,6 @@ from optishear.reconstruction.stream import TOKENS_PER_BATCH
 from optishear.timing.evaluation_work import EvaluationWork
 from optishear.timing.speed import Speed
 
-# Sequences that self-generated text is written in at a time.
-ROWS = 32
 # A backward pass takes about twice as long as the forward pass before it.
 _FORWARD_AND_BACKWARD = 3.0
 # Weights that are written, hashed and read back a second.
@@ -21,7 +20,7 @@ _SCALES_PER_SECOND = 2e7
 def calibrate_seconds(speed: Speed, parameters: CalibrationParameters) -> float:
     """Expected seconds of generating the calibration text token by token."""
     assert speed.decode_step is not None
-    batches = -(-parameters.sequences // ROWS)
+    batches = -(-parameters.sequences // TEXTS_PER_BATCH)
     return batches * parameters.sequence_length * speed.decode_step
 
 

@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
-from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext
 from pydantic import BaseModel, ConfigDict
 
 from optishear.units import format_seconds
+from tasks.engine.progress import ProgressBar
 
 _SECONDS_BETWEEN_REPORTS = 60.0
 _SECONDS_BETWEEN_UPDATES = 5.0
@@ -49,19 +48,20 @@ class Timetable:
     Attributes:
         expected: as estimated at the start.
         ended: what each stage took, by label.
+        running: the label of the stage that runs now, and its begin by the monotonic clock.
     """
 
     expected: Mapping[str, float | None]
     ended: dict[str, StageTime] = field(default_factory=dict)
-    _running: tuple[str, float] | None = None
+    running: tuple[str, float] | None = None
 
     def begin(self, label: str) -> None:
         """Note that a stage begins now."""
-        self._running = (label, time.monotonic())
+        self.running = (label, time.monotonic())
 
     def end(self, label: str, seconds: float, cached: bool) -> None:
         """Note that a stage ended."""
-        self._running = None
+        self.running = None
         self.ended[label] = StageTime(
             stage=label,
             expected_seconds=self.expected.get(label),
@@ -91,17 +91,17 @@ class Timetable:
             if label in self.ended:
                 continue
             expected = self.seconds_of(label) or 0.0
-            if self._running is not None and self._running[0] == label:
-                expected = max(0.0, expected - (time.monotonic() - self._running[1]))
+            if self.running is not None and self.running[0] == label:
+                expected = max(0.0, expected - (time.monotonic() - self.running[1]))
             total += expected
         return total
 
     def progress(self) -> float:
         """Share of the expected time that is over, 0 to 1."""
         took = sum(each.seconds or 0.0 for each in self.ended.values() if not each.cached)
-        if self._running is not None:
-            expected = self.seconds_of(self._running[0]) or 0.0
-            took += min(expected, time.monotonic() - self._running[1])
+        if self.running is not None:
+            expected = self.seconds_of(self.running[0]) or 0.0
+            took += min(expected, time.monotonic() - self.running[1])
         whole = took + self.left()
         return took / whole if whole else 1.0
 
@@ -181,13 +181,17 @@ def time_left() -> str:
 def _reports(timetable: Timetable) -> Iterator[None]:
     """Report the progress each minute to the log, and more often to the run's page in the Prefect UI."""
     ended = threading.Event()
-    bar = _ProgressBar()
+    bar = ProgressBar("run", "expected time of the run") if FlowRunContext.get() is not None else None
+
+    def show(percent: float) -> None:
+        if bar is not None:
+            bar.show(percent)
 
     def report() -> None:
         logged = time.monotonic()
         while not ended.wait(_SECONDS_BETWEEN_UPDATES):
-            bar.show(100 * timetable.progress())
-            running = timetable._running
+            show(100 * timetable.progress())
+            running = timetable.running
             if running is not None and time.monotonic() - logged >= _SECONDS_BETWEEN_REPORTS:
                 logged = time.monotonic()
                 logger.info("%s", running_sentence(timetable, *running))
@@ -197,7 +201,7 @@ def _reports(timetable: Timetable) -> Iterator[None]:
     reporter.start()
     try:
         yield
-        bar.show(100.0)
+        show(100.0)
     finally:
         ended.set()
         reporter.join()
@@ -213,25 +217,3 @@ def running_sentence(timetable: Timetable, label: str, started: float) -> str:
     else:
         sentence = f"{label}: {format_seconds(took)} of about {format_seconds(expected)}"
     return f"{sentence}; about {format_seconds(timetable.left())} left" if timetable.left() else sentence
-
-
-class _ProgressBar:
-    """A bar on the flow run's page; it does nothing outside of a flow run."""
-
-    def __init__(self) -> None:
-        self._bar: UUID | None = None
-        self._works = FlowRunContext.get() is not None
-
-    def show(self, percent: float) -> None:
-        """Show how far the run is, 0 to 100."""
-        if not self._works:
-            return
-        try:
-            if self._bar is None:
-                bar = create_progress_artifact(percent, key="run", description="expected time of the run")
-                self._bar = bar if isinstance(bar, UUID) else None
-            else:
-                update_progress_artifact(self._bar, progress=percent)
-        except Exception as error:  # a server that is away for a moment must not end a run
-            logger.warning("The progress cannot be shown in Prefect: %s", error)
-            self._works = False

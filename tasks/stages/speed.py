@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from optishear.calibration.calibrate import longest_sequence
+from optishear.calibration.self_generated import TEXTS_PER_BATCH
 from optishear.calibration.text import text_digest
 from optishear.evaluation.task_files import suites_of
 from optishear.models.folder import checkpoint_folder
@@ -16,7 +18,6 @@ from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.timing.evaluation_work import EvaluationWork, evaluation_work
 from optishear.timing.measure import MeasuredPass, Step, measure_speed
 from optishear.timing.speed import Speed
-from optishear.timing.stage_times import ROWS
 from tasks.engine.model_cache import shared_model
 from tasks.engine.parameter_groups import part
 from tasks.engine.placement import computed_on_pool, measured_on
@@ -29,6 +30,8 @@ from tasks.store.model_sources import find_model
 
 NAME = "speed"
 SPEED = "speed.json"
+# The context that lm-eval assumes where a model's configuration gives none.
+_CONTEXT = 2048
 
 
 class MeasuredSpeed(BaseModel):
@@ -72,14 +75,14 @@ def _write(outputs: Path, parameters: SpeedStageParameters, steps: list[Step]) -
             steps=frozenset(steps),
             sequence_length=parameters.sequence_length,
             window_length=parameters.window_length,
-            sequences=min(parameters.sequences, ROWS),
+            sequences=min(parameters.sequences, TEXTS_PER_BATCH),
             pattern=parameters.sparsity,
             reconstruction=part(parameters, ReconstructionParameters),
         )
         speed = measure_speed(loaded.model, loaded.tokenizer, wanted, load_seconds)
         work = EvaluationWork()
         if "window" in steps:
-            context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or 2048
+            context = longest_sequence(loaded.model) or _CONTEXT
             work = evaluation_work(loaded.tokenizer, part(parameters, EvaluationParameters), context)
     write_json(outputs / SPEED, MeasuredSpeed(speed=speed, evaluation=work).model_dump(mode="json"))
 
