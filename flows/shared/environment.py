@@ -4,6 +4,8 @@ import logging
 import os
 from pathlib import Path
 
+from tqdm import tqdm
+
 from optishear.files import ensure_writable
 from optishear.home import home_folder
 
@@ -74,7 +76,14 @@ class _WithoutInputErrors(logging.Filter):
 
 
 class _Console(logging.StreamHandler):  # type: ignore[type-arg]
-    """Our lines on standard error."""
+    """Our lines on standard error, each on a line of its own beside the progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record between the bars, which are drawn again below it."""
+        try:
+            tqdm.write(self.format(record), file=self.stream)
+        except Exception:  # as logging's own handlers do
+            self.handleError(record)
 
 
 _WITHOUT_INPUT_ERRORS = _WithoutInputErrors()

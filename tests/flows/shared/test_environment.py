@@ -1,11 +1,14 @@
 """Embedded by default, the user's own settings first."""
 
+import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
-from flows.shared.environment import set_defaults, uses_embedded_prefect
+from flows.shared.environment import _Console, set_defaults, uses_embedded_prefect
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +50,14 @@ def test_own_settings_are_kept() -> None:
     os.environ["PREFECT_LOGGING_LEVEL"] = "DEBUG"
     set_defaults()
     assert os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"
+
+
+def test_a_line_of_the_log_is_not_written_into_a_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    console = _Console()
+    record = logging.LogRecord("optishear.stages", logging.INFO, "", 0, "search: 1 min so far", None, None)
+    with tqdm(total=2, desc="search", miniters=1, mininterval=0) as bar:
+        bar.update()
+        console.handle(record)
+    lines = re.split(r"[\r\n]", capsys.readouterr().err)
+    assert "search: 1 min so far" in lines
+    assert any("1/2" in line for line in lines)
