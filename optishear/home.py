@@ -4,10 +4,36 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from optishear.errors import InputError
+
+
+def expand_home(path: str) -> str:
+    """The path with the home folder of the user in place of a leading ``~``, or of another user for ``~NAME``.
+
+    Raises:
+        ValueError: if there is no such user.
+    """
+    if not path.startswith("~"):
+        return path
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise ValueError(f"there is no user {path[1:].split('/')[0]!r}; write ./{path} for a name that begins with ~")
+    return expanded
+
 
 def home_folder() -> Path:
-    """``OPTISHEAR_HOME``, else ``.optishear`` in the user's home folder."""
-    return Path(os.environ.get("OPTISHEAR_HOME") or Path.home() / ".optishear")
+    """``OPTISHEAR_HOME``, else ``.optishear`` in the user's home folder.
+
+    Raises:
+        InputError: if ``OPTISHEAR_HOME`` begins with ``~`` and the name of no user.
+    """
+    given = os.environ.get("OPTISHEAR_HOME")
+    if not given:
+        return Path.home() / ".optishear"
+    try:
+        return Path(expand_home(given))
+    except ValueError as error:
+        raise InputError(f"OPTISHEAR_HOME cannot be {given!r}: {error}.") from None
 
 
 def journals_folder() -> Path:

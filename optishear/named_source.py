@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
+from optishear.home import expand_home
 from optishear.text_value import text_schema
 
 
@@ -33,12 +34,12 @@ def parse_named_source(text: Any) -> NamedSource:
     """Read ``NAME=SOURCE``.
 
     Raises:
-        ValueError: if it is not written so.
+        ValueError: if it is not written so, or the source begins with ``~`` and the name of no user.
     """
     name, separator, source = text.partition("=") if isinstance(text, str) else ("", "", "")
     if not (separator and name and source):
         raise ValueError(f"{text!r} is not NAME=SOURCE, such as math=gsm8k.jsonl")
-    return NamedSource(name, source)
+    return NamedSource(name, expand_home(source))
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,13 @@ def parse_named_model(text: Any) -> NamedModel:
     """Read ``NAME=MODEL``, or ``MODEL`` alone. A folder may have ``=`` in its name: a name has no ``/``.
 
     Raises:
-        ValueError: if it is not text, or names no model.
+        ValueError: if it is not text, names no model, or begins with ``~`` and the name of no user.
     """
     if not isinstance(text, str) or not text:
         raise ValueError(f"{text!r} is neither a model nor NAME=MODEL")
     name, separator, model = text.partition("=")
     if not separator or "/" in name:
-        return NamedModel("", text)
+        return NamedModel("", expand_home(text))
     if not (name and model):
         raise ValueError(f"{text!r} is neither a model nor NAME=MODEL")
-    return NamedModel(name, model)
+    return NamedModel(name, expand_home(model))

@@ -9,6 +9,7 @@ import click
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from optishear.home import expand_home
 from optishear.named_source import NamedModel, NamedSource
 from optishear.parameters.base import Parameters
 from optishear.pattern import Pattern
@@ -82,10 +83,17 @@ def options_of(group: type[Parameters]) -> list[click.Option]:
     return [_option(name, field) for name, field in group.model_fields.items()]
 
 
+def _local_file(text: str) -> Path:
+    return Path(expand_home(text))
+
+
 def config_option() -> click.Option:
     """The option for a YAML file."""
     return click.Option(
-        ["--config"], type=click.Path(path_type=Path), metavar="FILE", help="YAML file with any of these parameters."
+        ["--config"],
+        type=_local_file,
+        metavar="FILE",
+        help="YAML file with any of these parameters.",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from optishear.parameters.base import Parameters
+from optishear.parameters.paths import LocalPath
 from optishear.parameters.roles import Role
 
 
@@ -14,4 +15,4 @@ class OutputParameters(Parameters):
 
     heading: ClassVar[str] = "Output"
 
-    output: Annotated[Path, Role.PLACE] = Field(Path("optishear-output"), description="Folder for the results.")
+    output: Annotated[LocalPath, Role.PLACE] = Field(Path("optishear-output"), description="Folder for the results.")

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from optishear.parameters.base import Parameters
+from optishear.parameters.paths import Source
 from optishear.parameters.roles import Role
 
 
@@ -13,7 +14,7 @@ class RecipeParameters(Parameters):
 
     heading: ClassVar[str] = "Recipe"
 
-    recipe: Annotated[str, Role.TEXT] = Field(
+    recipe: Annotated[Source, Role.TEXT] = Field(
         "wanda",
         description="A recipe file, or a published recipe: magnitude, wanda, ria, pruner_zero.",
     )

@@ -9,7 +9,7 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, Repository
 from tqdm import tqdm
 
 from optishear.errors import InputError, first_line
-from optishear.home import home_folder
+from optishear.home import expand_home, home_folder
 from optishear.models.digest import digest_of_file
 from optishear.models.package import find_in_package
 
@@ -81,12 +81,19 @@ def resolve_model(model: str) -> ModelSource:
     if not model.strip():
         raise InputError(f"The model name is empty; {_ACCEPTED}.")
     kind, _, rest = model.partition(":")
-    path = find_in_package(rest) if kind == "package" else Path(model).expanduser()
+    path = find_in_package(rest) if kind == "package" else _expanded(model)
     if path.is_dir():
         return _local_folder(model, path.resolve())
     if path.is_file() or path.suffix == ".gguf":
         return _gguf_file(model, path.resolve())
     return _hub_model(model)
+
+
+def _expanded(model: str) -> Path:
+    try:
+        return Path(expand_home(model))
+    except ValueError as error:
+        raise InputError(f"The model {model!r} was not found: {error}.") from None
 
 
 def _gguf_file(name: str, path: Path) -> ModelSource:

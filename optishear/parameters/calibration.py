@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from optishear.parameters.base import Parameters, Positive
+from optishear.parameters.paths import Source
 from optishear.parameters.roles import Role
 
 
@@ -13,7 +14,7 @@ class CalibrationParameters(Parameters):
 
     heading: ClassVar[str] = "Calibration"
 
-    calibration: Annotated[str, Role.TEXT] = Field(
+    calibration: Annotated[Source, Role.TEXT] = Field(
         "self",
         description="Source of the text: self (sampled from the model), hub:NAME[/CONFIG], or a .txt, "
         ".jsonl or .parquet file.",

@@ -1,11 +1,11 @@
 """What a model is evaluated on."""
 
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from optishear.parameters.base import Parameters, Positive
+from optishear.parameters.paths import LocalPath, Source
 from optishear.parameters.roles import Role
 
 
@@ -14,18 +14,18 @@ class EvaluationParameters(Parameters):
 
     heading: ClassVar[str] = "Evaluation"
 
-    evaluation_text: Annotated[str, Role.TEXT] = Field(
+    evaluation_text: Annotated[Source, Role.TEXT] = Field(
         "python-docs",
         description="Text for the perplexity: python-docs (the standard library's own topics, offline), "
         "hub:NAME[/CONFIG] or a file; none turns the perplexity off.",
     )
     window_length: Annotated[int, Field(ge=8)] = Field(1024, description="Tokens per perplexity window.")
     windows: Positive | None = Field(None, description="Number of windows from the start of the text; default: all.")
-    suite: Annotated[str | None, Role.TEXT] = Field(
+    suite: Annotated[Source | None, Role.TEXT] = Field(
         None, description="A named list of tasks: paper, math, knowledge, or a YAML file with your own suite."
     )
     tasks: list[str] = Field([], description="Names of lm-eval tasks, added to those of the suite.")
-    include_path: Annotated[Path | None, Role.FOLDER] = Field(
+    include_path: Annotated[LocalPath | None, Role.FOLDER] = Field(
         None,
         description="Folder with your own lm-eval task files; local_NAME in it replaces NAME of a suite.",
     )

