@@ -1,8 +1,10 @@
 """Files that are either whole or not there: write aside, then rename."""
 
+import errno
 import hashlib
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +12,8 @@ from pathlib import Path
 
 from optishear.errors import InputError
 
-_BIG = {".safetensors", ".parquet"}
+_COPIED_AT_ONCE = 2**30
+_BUFFER = 2**20
 
 
 @contextmanager
@@ -21,26 +24,52 @@ def write_aside(final: Path) -> Iterator[Path]:
     in one step; an existing folder is moved away first, since a folder cannot be renamed over another.
 
     Raises:
-        InputError: if the parent folder cannot be made or written.
+        InputError: if the parent folder cannot be made or written, or the disk is full.
     """
     final = Path(final)
     ensure_writable(final.parent)
     aside = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         yield aside
-        if aside.is_dir() and final.is_dir():
-            old = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.old"
-            os.rename(final, old)
-            os.rename(aside, final)
-            shutil.rmtree(old)
-        else:
-            os.replace(aside, final)
-    except BaseException:
+        move(aside, final)
+    except BaseException as error:
         if aside.is_dir():
             shutil.rmtree(aside, ignore_errors=True)
         else:
             aside.unlink(missing_ok=True)
+        if _is_disk_full(error):
+            raise InputError(
+                f"The disk of {str(final.parent)!r} is full; free some space, or name a folder on another disk."
+            ) from error
         raise
+
+
+def move(source: Path, final: Path) -> None:
+    """Move a file or a folder to ``final``, in place of what is there; where that fails, it stays.
+
+    Both have to be on one file system. An existing folder is moved away first, and back if the move fails.
+    """
+    if not (source.is_dir() and final.is_dir()):
+        os.replace(source, final)
+        # Nothing is renamed where both are hard links to one file.
+        source.unlink(missing_ok=True)
+        return
+    old = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.old"
+    os.rename(final, old)
+    try:
+        os.rename(source, final)
+    except BaseException:
+        os.rename(old, final)
+        raise
+    shutil.rmtree(old)
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Whether there was no space. Safetensors says so in the message alone."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError) and error.errno in full:
+        return True
+    return not isinstance(error, InputError) and any(os.strerror(number) in str(error) for number in full)
 
 
 def ensure_writable(folder: Path) -> Path:
@@ -61,13 +90,27 @@ def ensure_writable(folder: Path) -> Path:
     return folder
 
 
-def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """Make a big file a hard link, where the file system allows it, and a small one a copy, free to be edited."""
-    if Path(source).suffix in _BIG:
-        with suppress(OSError):  # another device, or a file system without hard links
-            os.link(source, target)
-            return
-    shutil.copyfile(source, target)
+def copy_file(source: str | Path, target: str | Path) -> None:
+    """Copy the bytes of a file.
+
+    File systems with reflinks (Btrfs, XFS) share the blocks of the two until one of them is edited, so that the copy
+    takes no space. It is never a hard link: an edit in place would change both.
+    """
+    with Path(source).open("rb", buffering=0) as read, Path(target).open("wb", buffering=0) as written:
+        if sys.platform == "linux":
+            with suppress(OSError):  # between two file systems, or one that cannot
+                while os.copy_file_range(read.fileno(), written.fileno(), _COPIED_AT_ONCE):
+                    pass
+        # The rest, which is everything where nothing was copied above.
+        shutil.copyfileobj(read, written, _BUFFER)
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy a file, or a folder with all files in it, as ``copy_file`` does."""
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=copy_file)
+    else:
+        copy_file(source, target)
 
 
 def write_text(path: Path, text: str) -> None:

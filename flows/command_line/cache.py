@@ -12,8 +12,8 @@ from optishear.units import format_bytes, parse_bytes, parse_duration
 def cache() -> None:
     """List or remove what is cached in OPTISHEAR_HOME: artifacts, journals, converted models.
 
-    Removed items are computed again when a run needs them. Output folders share big files with the cache by hard links
-    and keep them.
+    Removed items are computed again when a run needs them. Output folders and registered models have copies of their
+    own and keep them.
     """
 
 

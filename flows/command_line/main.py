@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from flows.command_line.cache import cache
+from flows.command_line.champion import champion
 from flows.command_line.deploy import deploy
 from flows.command_line.generate import generate_command
 from flows.command_line.options import GroupCommand, config_option, given_values, options_of
@@ -98,4 +99,5 @@ for _entry in FLOWS:
     _add(_entry)
 cli.add_command(generate_command)
 cli.add_command(cache)
+cli.add_command(champion)
 cli.add_command(deploy)

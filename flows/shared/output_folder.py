@@ -1,11 +1,10 @@
 """How results are laid out in the output folder."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from optishear.files import ensure_writable, link_or_copy, write_aside
+from optishear.files import copy_files, ensure_writable, write_aside
 
 
 @contextmanager
@@ -28,8 +27,7 @@ def output_folder(output: Path) -> Iterator[Path]:
 def place_files(output: Path, files: Mapping[str, Path]) -> None:
     """Put artifacts' files and folders into the output folder, each whole or not at all.
 
-    Big files are hard links to the store, where the file system allows it, so that a checkpoint lies on the disk
-    once. Small ones are copies, free to be edited.
+    They are copies, free to be edited. On file systems with reflinks these take no space of their own.
 
     Args:
         output: the folder.
@@ -37,7 +35,4 @@ def place_files(output: Path, files: Mapping[str, Path]) -> None:
     """
     for name, source in files.items():
         with write_aside(output / name) as aside:
-            if source.is_dir():
-                shutil.copytree(source, aside, copy_function=link_or_copy)
-            else:
-                link_or_copy(source, aside)
+            copy_files(source, aside)

@@ -1,8 +1,8 @@
 """The MLflow model registry: a pruned checkpoint as a version of a registered model, and which one is the champion."""
 
+import logging
 import math
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,20 +16,22 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL
 from pydantic import BaseModel, ConfigDict
 
+from optishear.errors import InputError, first_line
 from optishear.file_names import CHECKPOINT
-from optishear.files import link_or_copy, write_aside
 from optishear.home import home_folder
 from optishear.pattern import Pattern
 from optishear.report.measures import as_number
 from tasks.registration.champion import Challenger, Champion, Decision, decide
 from tasks.registration.parameters import RegistryParameters
+from tasks.registration.registered_files import check_files, digest_of_checkpoint, place_checkpoint
 from tasks.store.artifacts import Artifact
 from tasks.tracking.flow_runs import KEY_TAG
 from tasks.tracking.mlflow_run import TrackedRun
 
 CHAMPION = "champion"
 _PERPLEXITY, _SETTINGS, _LIMITS, _PROMOTION = "perplexity", "judged_on", "limits", "promotion"
-_LOGGED_MODEL, _PLACE = "logged_model", "checkpoint"
+_LOGGED_MODEL, _PLACE, _DIGEST = "logged_model", "checkpoint", "checkpoint_digest"
+logger = logging.getLogger("optishear.stages")
 
 
 class Registered(BaseModel):
@@ -91,16 +93,18 @@ def register_version(
     with FileLock(folder / f".{name}.lock"):
         _ensure_model(client, name)
         version = _find_version(client, name, checkpoint.key)
-        place = version.tags[_PLACE] if version is not None else ""
         if version is None:
-            version, place = _new_version(run, name, checkpoint)
-        decision = _decide(client, version, challenger, limits)
+            version = _new_version(run, name, checkpoint)
+        elif _is_placed_here(version, name, checkpoint):
+            place_checkpoint(checkpoint, _place(version))
+        decision = _decide_on_files(client, version, checkpoint, challenger, limits)
         kept = {
             _PERPLEXITY: repr(challenger.perplexity),
             "dense_perplexity": repr(challenger.dense_perplexity),
             _SETTINGS: challenger.settings,
             _LIMITS: _words(limits),
             _PROMOTION: decision.reason,
+            _DIGEST: digest_of_checkpoint(checkpoint),
         }
         for tag, value in {**tags, **kept}.items():
             client.set_model_version_tag(name, version.version, tag, value)
@@ -112,8 +116,31 @@ def register_version(
         version=str(version.version),
         champion=decision.promoted,
         reason=decision.reason,
-        checkpoint=place,
+        checkpoint=version.tags[_PLACE],
     )
+
+
+def registered_checkpoint(client: MlflowClient, name: str, version: str = CHAMPION) -> Path:
+    """The folder of a registered version, once its files are found to be those that were registered.
+
+    Args:
+        client: of the registry.
+        name: the registered model's.
+        version: its number or alias.
+
+    Raises:
+        InputError: if there is no such version with files on this machine, or its files were changed.
+    """
+    subject = f"version {version} of {name}" if version.isdigit() else f"{name}@{version}"
+    try:
+        found = (client.get_model_version if version.isdigit() else client.get_model_version_by_alias)(name, version)
+    except MlflowException as error:
+        raise InputError(f"There is no {subject} in the registry ({first_line(error)}).") from None
+    if _PLACE not in found.tags or _DIGEST not in found.tags:
+        raise InputError(f"The {subject} has no digest; repeat the run that registered it, or download it with MLflow.")
+    place = _place(found)
+    check_files(place, found.tags[_DIGEST], subject)
+    return place
 
 
 def _ensure_model(client: MlflowClient, name: str) -> None:
@@ -129,7 +156,25 @@ def _find_version(client: MlflowClient, name: str, key: str) -> ModelVersion | N
     return found[0] if found else None
 
 
-def _new_version(run: TrackedRun, name: str, checkpoint: Artifact) -> tuple[ModelVersion, str]:
+def _place(version: ModelVersion) -> Path:
+    """Where the files of a version are, on the machine that made it or wherever its folders are shared."""
+    folder = local_folder(version.tags[_PLACE])
+    assert folder is not None  # it was made from a path
+    return folder
+
+
+def _own_place(name: str, checkpoint: Artifact) -> Path:
+    """Where a version's files are kept when a server or a bucket has the artifacts."""
+    return home_folder().absolute() / "registered" / name / checkpoint.key
+
+
+def _is_placed_here(version: ModelVersion, name: str, checkpoint: Artifact) -> bool:
+    """Whether the files of a version are on this machine, or were and can be copied to it again."""
+    place = _place(version)
+    return place.parent.is_dir() or place == _own_place(name, checkpoint)
+
+
+def _new_version(run: TrackedRun, name: str, checkpoint: Artifact) -> ModelVersion:
     """A logged model over the checkpoint's files, and a version over that."""
     client, experiment = run.client, run.tracking.experiment_id
     begun = client.search_logged_models([experiment], filter_string=f"tags.`{KEY_TAG}` = '{checkpoint.key}'")
@@ -141,10 +186,8 @@ def _new_version(run: TrackedRun, name: str, checkpoint: Artifact) -> tuple[Mode
         )
     )
     own = local_folder(logged.artifact_location)
-    place = own or home_folder().absolute() / "registered" / name / checkpoint.key
-    if not place.exists():
-        with write_aside(place) as aside:
-            shutil.copytree(checkpoint.path(CHECKPOINT), aside, copy_function=link_or_copy)
+    place = own or _own_place(name, checkpoint)
+    place_checkpoint(checkpoint, place)
     if own is None:
         client.set_logged_model_tags(logged.model_id, {MLFLOW_MODEL_IS_EXTERNAL: "true", _PLACE: place.as_uri()})
     if logged.status != LoggedModelStatus.READY:
@@ -153,8 +196,7 @@ def _new_version(run: TrackedRun, name: str, checkpoint: Artifact) -> tuple[Mode
     tags = {KEY_TAG: checkpoint.key, _LOGGED_MODEL: logged.model_id, _PLACE: place.as_uri()}
     # A server refuses a folder of another machine; a database asks for the logged model at the global address.
     source = f"models:/{logged.model_id}" if own is None else place.as_uri()
-    version = client.create_model_version(name, source, run.run_id, tags, model_id=logged.model_id)
-    return version, place.as_uri()
+    return client.create_model_version(name, source, run.run_id, tags, model_id=logged.model_id)
 
 
 def local_folder(location: str) -> Path | None:
@@ -163,6 +205,29 @@ def local_folder(location: str) -> Path | None:
     if parts.scheme == "":
         return Path(location)
     return Path(url2pathname(parts.path)) if parts.scheme == "file" and parts.netloc in ("", "localhost") else None
+
+
+def _decide_on_files(
+    client: MlflowClient,
+    version: ModelVersion,
+    checkpoint: Artifact,
+    challenger: Challenger,
+    limits: RegistryParameters,
+) -> Decision:
+    """The decision, if the files are those that were evaluated; else no promotion. A champion stays, with a warning."""
+    place = _place(version)
+    if place.exists():  # else they are on another machine
+        try:
+            check_files(place, digest_of_checkpoint(checkpoint), f"version {version.version} of {version.name}")
+        except InputError as error:
+            logger.warning("%s", error)
+            reigning = client.get_registered_model(version.name).aliases.get(CHAMPION)
+            if str(reigning) == str(version.version):
+                return Decision(
+                    True, f"Still the champion, although its files are not those that were evaluated: {error}"
+                )
+            return Decision(False, f"Not promoted: {error}")
+    return _decide(client, version, challenger, limits)
 
 
 def _decide(

@@ -98,12 +98,20 @@ def connect(parameters: TrackingParameters) -> Tracking:
     try:
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(parameters.experiment)
-        if experiment is not None and experiment.lifecycle_stage == "active":
+        if experiment is not None:
+            if experiment.lifecycle_stage != "active":
+                raise InputError(
+                    f"The MLflow experiment {parameters.experiment!r} at {public_uri(uri)!r} is deleted; restore it "
+                    f"with mlflow experiments restore --experiment-id {experiment.experiment_id}, or name another "
+                    "experiment."
+                )
             return Tracking(uri, experiment.experiment_id, parameters.tracking_uri)
         # A server knows where it keeps files; a database alone would have them in the working folder.
         folder = None if uri.startswith("http") else str(home_folder().absolute() / "mlartifacts")
         experiment_id = client.create_experiment(parameters.experiment, artifact_location=folder)
         return Tracking(uri, experiment_id, parameters.tracking_uri)
+    except InputError:
+        raise
     except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors share no base class
         raise InputError(
             f"The MLflow experiment {parameters.experiment!r} at {public_uri(uri)!r} cannot be used "

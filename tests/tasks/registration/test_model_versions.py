@@ -1,5 +1,7 @@
-"""A checkpoint is registered once, without a copy, and the champion moves only when it should."""
+"""A checkpoint is registered once, as a copy of its own, and the champion moves only when it should."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +13,17 @@ from flows.parameters.pipeline import PipelineParameters
 from optishear.models.precision import given_precision
 from optishear.pattern import parse_pattern
 from tasks.registration.champion import Challenger
-from tasks.registration.model_versions import Registered, local_folder, register_version, registered_name
+from tasks.registration.model_versions import (
+    Registered,
+    local_folder,
+    register_version,
+    registered_checkpoint,
+    registered_name,
+)
 from tasks.store import artifacts as store
 from tasks.store.artifacts import Artifact, Request
 from tasks.tracking.flow_runs import tracked_run
-from wording import numbers_in
+from wording import numbers_in, refused
 
 PRECISION = given_precision("float32")
 
@@ -111,7 +119,7 @@ def test_a_champion_that_lost_its_alias_may_win_it_again(
     assert register("night-2", 27.0).champion
 
 
-def test_the_checkpoint_is_linked_and_found_by_its_alias(
+def test_the_checkpoint_is_a_read_only_copy_and_found_by_its_alias(
     register: Callable[..., Registered], name: str, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered = register("night-1", 26.0)
@@ -121,8 +129,99 @@ def test_the_checkpoint_is_linked_and_found_by_its_alias(
     assert folder.as_uri() == registered.checkpoint
     stored = pruned("night-1").path("model")
     assert {path.name for path in folder.iterdir()} == {path.name for path in stored.iterdir()}
-    assert (folder / "model.safetensors").samefile(stored / "model.safetensors")
-    assert not (folder / "config.json").samefile(stored / "config.json")  # small, and free to be edited
+    for path in folder.iterdir():
+        assert path.stat().st_nlink == 1
+        assert not path.stat().st_mode & 0o222
+        assert path.read_bytes() == (stored / path.name).read_bytes()
+
+
+def edit(path: Path) -> None:
+    """As somebody does who has overlooked that it is read-only: in place."""
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(b"edited")
+
+
+def test_the_champion_is_found_with_the_bytes_that_were_registered(
+    register: Callable[..., Registered], client: MlflowClient, name: str
+) -> None:
+    registered = register("night-1", 26.0)
+    folder = registered_checkpoint(client, name)
+    assert folder.as_uri() == registered.checkpoint
+    assert registered_checkpoint(client, name, "1") == folder
+    edit(pruned("night-1").path("model") / "model.safetensors")  # the store, or an output of an earlier release
+    assert registered_checkpoint(client, name) == folder
+    edit(folder / "model.safetensors")
+    with refused(str(folder), f"{name}@champion"):
+        registered_checkpoint(client, name)
+
+
+@pytest.mark.parametrize("change", ["edited", "removed", "added"])
+def test_files_that_were_changed_are_not_served(
+    change: str, register: Callable[..., Registered], client: MlflowClient, name: str
+) -> None:
+    register("night-1", 26.0)
+    folder = registered_checkpoint(client, name)
+    if change == "edited":
+        edit(folder / "config.json")
+    elif change == "removed":
+        (folder / "config.json").unlink()
+    else:
+        (folder / "modeling.py").touch()
+    with refused(str(folder)):
+        registered_checkpoint(client, name)
+
+
+def test_a_version_that_is_not_there_is_refused(
+    register: Callable[..., Registered], client: MlflowClient, name: str
+) -> None:
+    with refused(f"{name}@champion"):
+        registered_checkpoint(client, name)
+    register("night-1", 26.0)
+    with refused("7", name):
+        registered_checkpoint(client, name, "7")
+
+
+def test_a_version_whose_files_were_changed_is_not_promoted(
+    register: Callable[..., Registered], client: MlflowClient, name: str
+) -> None:
+    registered = register("night-1", 26.0)
+    client.delete_registered_model_alias(name, "champion")
+    folder = local_folder(registered.checkpoint)
+    assert folder is not None
+    edit(folder / "model.safetensors")
+    assert not register("night-1", 26.0).champion
+    assert champion(client, name) is None
+    shutil.rmtree(folder)
+    assert register("night-1", 26.0).champion  # which copies the files again
+    assert registered_checkpoint(client, name) == folder
+
+
+def test_a_champion_whose_files_were_changed_stays_and_is_named(
+    register: Callable[..., Registered], client: MlflowClient, name: str
+) -> None:
+    registered = register("night-1", 26.0)
+    folder = local_folder(registered.checkpoint)
+    assert folder is not None
+    edit(folder / "model.safetensors")
+    again = register("night-1", 26.0)
+    assert again.champion
+    assert again.reason != registered.reason
+    assert str(folder) in again.reason
+
+
+def test_hard_links_of_an_earlier_release_become_copies(
+    register: Callable[..., Registered], client: MlflowClient, name: str, home: Path
+) -> None:
+    registered = register("night-1", 26.0)
+    folder = local_folder(registered.checkpoint)
+    assert folder is not None
+    stored = pruned("night-1").path("model") / "model.safetensors"
+    (folder / "model.safetensors").unlink()
+    os.link(stored, folder / "model.safetensors")
+    register("night-1", 26.0)
+    assert not (folder / "model.safetensors").samefile(stored)
+    assert registered_checkpoint(client, name) == folder
 
 
 @pytest.mark.parametrize(

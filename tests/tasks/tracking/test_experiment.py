@@ -167,3 +167,10 @@ def test_metrics_have_flat_names() -> None:
         "search/objectives/kl": 0.1,
         "search/wanda_objectives/kl": 0.2,
     }
+
+
+def test_a_deleted_experiment_is_named_as_such(tracked_parameters: PipelineParameters) -> None:
+    tracking = connect(tracked_parameters)
+    tracking.client.delete_experiment(tracking.experiment_id)
+    with refused(tracked_parameters.experiment, "deleted", "restore", tracking.experiment_id):
+        connect(tracked_parameters)
