@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from optishear.errors import InputError
 from optishear.evaluation.suite import Suite, find_suite
+from optishear.evaluation.task_index import check_task_files
 from optishear.extras import require
 from optishear.parameters.evaluation import EvaluationParameters
 
@@ -62,8 +63,8 @@ def load_tasks(tasks: list[str], include_path: Path | None = None, progress: str
         progress: label of a progress bar; empty for none.
 
     Raises:
-        InputError: naming the unknown task (with the closest names), or the task that cannot be loaded, because of its
-            file, a missing package or data that cannot be reached.
+        InputError: naming the unknown task (with the closest names), the user's file that lm-eval would skip, or the
+            task that cannot be loaded, because of its file, a missing package or data that cannot be reached.
     """
     if tasks:
         require(["lm_eval"], f"The task {tasks[0]!r}")
@@ -153,6 +154,7 @@ def _own_names(include_path: Path | None) -> set[str]:
 def _own(include_path: Path) -> "TaskManager":
     from lm_eval.tasks import TaskManager
 
+    check_task_files(include_path)
     return TaskManager(include_path=str(include_path), include_defaults=False)
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError, first_line
 from optishear.extras import require
 from optishear.files import ensure_writable, write_aside
+from optishear.models.loading_report import check_unknown
 from optishear.models.quiet import quiet_transformers
 from optishear.models.write import write_checkpoint
 
@@ -24,7 +26,8 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     wait for the first one.
 
     Raises:
-        InputError: if transformers cannot read the file, or the package gguf is not installed.
+        InputError: if transformers cannot read the file, the model has no place for a weight in it, or the package
+            gguf is not installed.
     """
     ensure_writable(folder.parent)
     with FileLock(folder.parent / f".{folder.name}.lock"):
@@ -50,8 +53,27 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
                 f"The GGUF file {gguf.name!r} lacks the weight {min(loading['missing_keys'])!r}; give the whole model, "
                 "merged if it is split into several files."
             )
+        check_unknown(gguf.name, _dropped(gguf, model))
         # The weights are plain tensors now, yet the library still takes the model for a quantized one.
         model.hf_quantizer = None
         del model.config.quantization_config
         with write_aside(folder) as aside:
             write_checkpoint(aside, model, tokenizer)
+
+
+def _dropped(gguf: Path, model: PreTrainedModel) -> list[str]:
+    """The tensors of a file that the model has no place for.
+
+    transformers passes over a name that it does not know. Fused experts have names of their own, so that a name alone
+    says little: the file must also hold more numbers than the model.
+    """
+    from gguf import GGUFReader
+    from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_hf_weights_map
+
+    # What these scale, the configuration says, too.
+    tensors = [tensor for tensor in GGUFReader(gguf).tensors if not tensor.name.startswith("rope_")]
+    held = {id(value): value.numel() for value in model.state_dict(keep_vars=True).values()}
+    if sum(int(tensor.n_elements) for tensor in tensors) <= sum(held.values()):
+        return []
+    known = get_gguf_hf_weights_map(model, TensorProcessor(config={}))
+    return [tensor.name for tensor in tensors if tensor.name not in known and "_exps" not in tensor.name]

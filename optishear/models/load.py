@@ -19,6 +19,7 @@ from optishear.formats.stored import open_checkpoint, stored_format
 from optishear.models.finite import check_float16, check_outputs
 from optishear.models.folder import checkpoint_folder
 from optishear.models.gguf import convert_gguf
+from optishear.models.loading_report import check_loading
 from optishear.models.memory import check_memory, weight_count
 from optishear.models.precision import Precision, announce, check_dtype, choose_precision, warn_if_emulated
 from optishear.models.quiet import quiet_transformers
@@ -158,9 +159,11 @@ def _causal_config(source: ModelSource, options: dict[str, Any]) -> PreTrainedCo
             f"The model {source.name!r} ({', '.join(architectures) or config.model_type}) is not a causal language "
             "model; give a decoder-only one, such as Llama, Qwen2, Gemma, OPT or Mistral."
         )
-    quantization = getattr(config, "quantization_config", None)
+    quantization = getattr(config, "quantization_config", None) or getattr(config, "compression_config", None)
     if quantization:
-        method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization.quant_method
+        method = (
+            quantization.get("quant_method") if isinstance(quantization, dict) else quantization.quant_method
+        ) or "unknown method"
         raise InputError(
             f"The model {source.name!r} is quantized ({getattr(method, 'value', method)}), and pruning needs plain "
             "weights; give the checkpoint that it was quantized from."
@@ -203,7 +206,7 @@ def _weights(
     source: ModelSource, config: PreTrainedConfig, dtype: torch.dtype, options: dict[str, Any]
 ) -> PreTrainedModel:
     try:
-        # Told below with the name of the weight, rather than raised without.
+        # check_loading refuses them with the name of the weight.
         wanted = {"dtype": dtype, "ignore_mismatched_sizes": True, "output_loading_info": True}
         if stored_format(source.location) == "bitmask":
             loaded: Any = _packed_weights(source, config, wanted, options)
@@ -215,12 +218,7 @@ def _weights(
         raise _unreadable(source, "weights", error) from error
     model: PreTrainedModel = loaded[0]
     loading: dict[str, Any] = loaded[1]
-    wrong = sorted(loading["missing_keys"]) + sorted(key for key, *_ in loading["mismatched_keys"])
-    if wrong:
-        raise InputError(
-            f"The model {source.name!r} is not whole: the weight {wrong[0]!r} is missing from its files or has the "
-            f"wrong shape ({len(wrong)} such weights); download or save it again."
-        )
+    check_loading(source.name, model, loading)
     return model
 
 

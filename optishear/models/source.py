@@ -21,6 +21,8 @@ _PICKLED = (
     "holds its weights as a pickle only, which could run code on loading; convert it to safetensors "
     "(model.save_pretrained writes them) and give that folder"
 )
+# The file that says what a LoRA or another adapter of the library PEFT changes.
+_ADAPTER = "adapter_config.json"
 # What decides a loaded model or its tokens; the rest of a checkpoint folder (cards, logs) may change freely.
 _CONTENT = (
     "config.json",
@@ -125,6 +127,11 @@ def _digest_of_folder(folder: Path) -> str:
 
 
 def _check_weights(subject: str, files: list[str]) -> None:
+    if _ADAPTER in files:
+        raise InputError(
+            f"{subject} has an adapter beside its weights ({_ADAPTER}), which would be left out; merge it into the "
+            "weights, or remove its files."
+        )
     if any(file.endswith(".safetensors") for file in files):
         return
     if any(file.endswith((".bin", ".pt", ".pth")) for file in files):

@@ -10,11 +10,11 @@ import pytest
 
 @pytest.fixture
 def write_gguf() -> Callable[..., Path]:
-    """A function that writes a tiny Llama as a GGUF file, with one weight left out where asked."""
+    """A function that writes a tiny Llama as a GGUF file, with one weight left out or added where asked."""
     return _write_gguf
 
 
-def _write_gguf(path: Path, without: str = "") -> Path:
+def _write_gguf(path: Path, without: str = "", extra: str = "") -> Path:
     hidden, inner, heads, vocabulary = 32, 64, 4, 40
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, "llama")
@@ -49,6 +49,8 @@ def _write_gguf(path: Path, without: str = "") -> Path:
     for name, shape in shapes.items():
         if name != without:
             writer.add_tensor(f"{name}.weight", random.normal(size=shape).astype(np.float32))
+    if extra:
+        writer.add_tensor(extra, np.ones(hidden, dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -93,6 +93,18 @@ def test_a_missing_weight(tmp_path: Path, home: Path, write_gguf: Callable[..., 
     assert not list((home / "models").glob("*/config.json"))
 
 
+def test_a_weight_that_the_model_has_no_place_for(tmp_path: Path, home: Path, write_gguf: Callable[..., Path]) -> None:
+    file = write_gguf(tmp_path / "more.gguf", extra="blk.0.attn_q.bias")
+
+    with refused("more.gguf", "blk.0.attn_q.bias", 1):
+        load_model(str(file), device="cpu")
+    assert not list((home / "models").glob("*/config.json"))
+
+
+def test_rotary_factors_may_be_in_the_file(tmp_path: Path, write_gguf: Callable[..., Path]) -> None:
+    load_model(str(write_gguf(tmp_path / "rope.gguf", extra="rope_freqs.weight")), device="cpu")
+
+
 def test_a_broken_file(tmp_path: Path) -> None:
     file = tmp_path / "broken.gguf"
     file.write_bytes(b"GGUF" + bytes(100))

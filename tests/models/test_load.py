@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     BertConfig,
     BertForMaskedLM,
@@ -15,8 +17,10 @@ from transformers import (
 )
 from transformers.modeling_utils import PreTrainedModel
 
+from families.families import family_model as model_of
 from optishear.errors import InputError
 from optishear.models.load import load_model, resolve_device
+from tiny import tiny_model
 from wording import refused
 
 
@@ -131,10 +135,11 @@ def test_a_classifier_of_a_causal_family(model_folder: Path, tiny_llama: PreTrai
         load_model(str(model_folder), device="cpu")
 
 
-def test_a_quantized_model(model_folder: Path) -> None:
-    _change_config(model_folder, quantization_config={"quant_method": "gptq", "bits": 4})
+@pytest.mark.parametrize("key", ["quantization_config", "compression_config"])
+def test_a_quantized_model(model_folder: Path, key: str) -> None:
+    _change_config(model_folder, **{key: {"quant_method": "gptq", "bits": 4}})
 
-    with pytest.raises(InputError, match=r"is quantized \(gptq\)"):
+    with refused("gptq"):
         load_model(str(model_folder), device="cpu")
 
 
@@ -150,6 +155,72 @@ def test_weights_that_do_not_fit_the_config(model_folder: Path, change: dict[str
     _change_config(model_folder, **change)
 
     with pytest.raises(InputError, match=r"is not whole: the weight 'model.layers"):
+        load_model(str(model_folder), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("saved", "change", "first", "count"),
+    [
+        ({"attention_bias": True}, {"attention_bias": False}, "model.layers.0.self_attn.k_proj.bias", 8),
+        ({"num_hidden_layers": 4}, {"num_hidden_layers": 2}, "model.layers.2.input_layernorm.weight", 18),
+    ],
+    ids=["biases", "layers"],
+)
+def test_weights_that_the_config_does_not_know(
+    model_folder: Path, saved: dict[str, object], change: dict[str, object], first: str, count: int
+) -> None:
+    _change_config(model_folder, **saved)
+    config = AutoConfig.from_pretrained(model_folder)
+    AutoModelForCausalLM.from_config(config).save_pretrained(model_folder)
+    load_model(str(model_folder), device="cpu")
+    _change_config(model_folder, **change)
+
+    with refused(first, count, "config.json"):
+        load_model(str(model_folder), device="cpu")
+
+
+def test_a_checkpoint_of_another_family(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    tiny_model("qwen2").save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)
+    _change_config(tmp_path, model_type="llama", architectures=["LlamaForCausalLM"])
+
+    with refused("model.layers.0.self_attn.k_proj.bias", 6):
+        load_model(str(tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize("key", ["model.layers.0.self_attn.q_proj.lora_A.weight", "model.layers.1.extra_norm.weight"])
+def test_an_unknown_weight(model_folder: Path, key: str) -> None:
+    _add_weight(model_folder, key)
+
+    with refused(key, 1, "adapter" if "lora" in key else "remove"):
+        load_model(str(model_folder), device="cpu")
+
+
+@pytest.mark.parametrize("key", ["model.rotary_emb.inv_freq", "model.layers.0.self_attn.rotary_emb.inv_freq"])
+def test_a_weight_that_the_model_computes_may_be_in_the_files(model_folder: Path, key: str) -> None:
+    before = load_model(str(model_folder), dtype="float32", device="cpu").model
+    _add_weight(model_folder, key)
+
+    after = load_model(str(model_folder), dtype="float32", device="cpu").model
+
+    tokens = torch.arange(4, 24)[None]
+    assert torch.equal(after(tokens).logits, before(tokens).logits)
+
+
+def test_layers_for_multi_token_prediction_may_be_in_the_files(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model_of("ernie4_5_moe").save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)
+    _add_weight(tmp_path, "model.mtp_block.0.mlp.down_proj.weight")
+
+    load_model(str(tmp_path), device="cpu")
+
+
+def test_an_adapter_beside_the_weights(model_folder: Path) -> None:
+    (model_folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+
+    with refused("adapter_config.json", "merge"):
         load_model(str(model_folder), device="cpu")
 
 
@@ -175,6 +246,11 @@ def test_code_of_the_checkpoint_needs_trust(model_folder: Path) -> None:
 
     with pytest.raises(InputError, match="set trust_remote_code"):
         load_model(str(model_folder), device="cpu")
+
+
+def _add_weight(folder: Path, key: str) -> None:
+    file = folder / "model.safetensors"
+    save_file(load_file(file) | {key: torch.ones(4)}, file, {"format": "pt"})
 
 
 def _change_config(folder: Path, **values: object) -> None:
