@@ -96,7 +96,7 @@ def cross_task(work: Path) -> list[str]:
     others = [f"{name}={named[name]}" for name in ("c4", "wikitext", "gsm8k", "mmlu")]
     return [
         "cross-task", *MODEL_FLAGS, "--calibration", "self", "--other-calibrations", ",".join(others),
-        "--sparsity", "0.6", "--budget", "2m", "--judged-sequences", "16",
+        "--sparsity", "0.6", "--budget", "2m", "--held-out-sequences", "16",
     ]  # fmt: skip
 
 

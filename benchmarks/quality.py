@@ -7,7 +7,7 @@ SmolLM2-135M-Instruct; calibration on the published 32 sequences of 512 tokens o
 on the first 16 windows of 1,024 tokens of its test text. SparseGPT is this project's, with the published settings. Ours
 is ADMM, then distillation on the same tokens, from the metric |W|·x, or from a recipe of ``benchmarks/results/quality``
 where one is stored for the sparsity (layer ratios, searched on the same calibration tokens; the search's time is not
-counted). Times are those of pruning, without loading and judging: seconds on the clock, and of all cores together,
+counted). Times are those of pruning, without loading and evaluation: seconds on the clock, and of all cores together,
 which other work on the machine disturbs less. The last line is JSON."""
 
 import json
@@ -54,7 +54,7 @@ def main() -> None:
     options.add_argument(
         "--sequences", type=int, default=32, help="calibration sequences: the published 32, then others"
     )
-    options.add_argument("--windows", type=int, default=16, help="windows to judge on, of the published 16")
+    options.add_argument("--windows", type=int, default=16, help="evaluation windows, of the published 16")
     options.add_argument("--set", nargs="*", default=[], help="further reconstruction parameters, as name=value")
     options.add_argument("--no-sparsegpt", action="store_true", help="ours alone")
     options.add_argument("--search", help="search the recipe of this sparsity, and store it")
@@ -124,7 +124,7 @@ def pruned(
     parameters: ReconstructionParameters,
     windows: torch.Tensor,
 ) -> dict[str, Any]:
-    """Prune and judge: perplexity, seconds, and what each part brought."""
+    """Prune and evaluate: perplexity, seconds, and what each part brought."""
     clock, cores = time.perf_counter(), time.process_time()
     made = reconstruct(model, recipe, None, calibration, parameters, layer_errors=False, progress=True)
     clock, cores = time.perf_counter() - clock, time.process_time() - cores

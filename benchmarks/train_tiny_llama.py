@@ -66,7 +66,7 @@ def main() -> None:
     with write_aside(arguments.output) as aside:
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
-    judged = EvaluationParameters(window_length=LENGTH, windows=64)
+    evaluation = EvaluationParameters(window_length=LENGTH, windows=64)
     print(
         json.dumps(
             {
@@ -75,7 +75,7 @@ def main() -> None:
                 "steps": arguments.steps,
                 "seconds": round(seconds, 1),
                 "training_loss": round(loss, 3),
-                "perplexity": round(perplexity(model.eval(), evaluation_windows(tokenizer, judged)), 2),
+                "perplexity": round(perplexity(model.eval(), evaluation_windows(tokenizer, evaluation)), 2),
             }
         )
     )

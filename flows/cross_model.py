@@ -29,8 +29,8 @@ from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.evaluate import evaluate_stage, forget_failures
 from tasks.stages.parameters import EvaluateStageParameters, SearchStageParameters
 from tasks.stages.search import load_recipe, search_stage
-from tasks.stages.shared_search import MemberArtifacts, shared_search_stage
 from tasks.stages.statistics import statistics_stage
+from tasks.stages.universal_search import MemberArtifacts, universal_search_stage
 from tasks.store.artifacts import Artifact
 from tasks.tracking.flow_runs import tracked_run
 
@@ -102,4 +102,4 @@ def _search_universal(parameters: CrossModelParameters, models: Mapping[str, Cro
             calibration=calibration.reference,
             statistics=statistics.reference,
         )
-    return shared_search_stage.labelled("search on all models")(part(parameters, SearchStageParameters), members)
+    return universal_search_stage.labelled("search on all models")(part(parameters, SearchStageParameters), members)

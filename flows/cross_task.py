@@ -23,8 +23,8 @@ from optishear.evidence.crossed import DENSE, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.recipes.recipe import Recipe, named_recipe
 from tasks.engine.precision import precision_of
-from tasks.stages.evaluate_held_out import judge_stage, load_perplexity
-from tasks.stages.held_out import hold_back
+from tasks.stages.evaluate_held_out import evaluate_held_out_stage, load_perplexity
+from tasks.stages.held_out import hold_out
 from tasks.stages.search import load_recipe, search_stage
 from tasks.stages.statistics import statistics_stage
 from tasks.store.artifacts import Artifact
@@ -60,19 +60,19 @@ def cross_task(parameters: CrossTaskParameters) -> str:
 
 def _cell(texts: Mapping[str, CrossTaskParameters], row: str, column: str) -> Artifact:
     """The perplexity on one text of the model: dense, or pruned by another one's recipe, or by Wanda on this one."""
-    held_out = hold_back(texts[column], column)
+    held_out = hold_out(texts[column], column)
     if row == DENSE:
-        return judge_stage.labelled(f"judge dense on {column}")(texts[column], held_out)
+        return evaluate_held_out_stage.labelled(f"evaluate dense on {column}")(texts[column], held_out)
     source = column if row == WANDA else row
     here = texts[source]
     _, statistics = _observe(source, here)
     recipe = named_recipe("wanda", here.sparsity) if row == WANDA else _found(texts, row)
-    return judge_stage.labelled(f"judge {row} recipe on {column}")(here, held_out, recipe, statistics)
+    return evaluate_held_out_stage.labelled(f"evaluate {row} recipe on {column}")(here, held_out, recipe, statistics)
 
 
 def _observe(name: str, parameters: CrossTaskParameters) -> tuple[Artifact, Artifact]:
     """The blocks of one text and what the dense model does on them; cached."""
-    blocks = hold_back(parameters, name)
+    blocks = hold_out(parameters, name)
     return blocks, statistics_stage.labelled(f"statistics {name}")(parameters, blocks)
 
 

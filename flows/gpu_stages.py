@@ -14,7 +14,7 @@ from optishear.timing.measure import Step
 from tasks.engine.precision import make_precision
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.evaluate import evaluate_stage
-from tasks.stages.evaluate_held_out import judge_stage
+from tasks.stages.evaluate_held_out import evaluate_held_out_stage
 from tasks.stages.footprint import footprint_stage
 from tasks.stages.gradients import gradients_stage
 from tasks.stages.parameters import (
@@ -27,9 +27,9 @@ from tasks.stages.prune import prune_stage
 from tasks.stages.ratios import ratios_stage
 from tasks.stages.reconstruct import reconstruct_stage
 from tasks.stages.search import search_stage
-from tasks.stages.shared_search import MemberArtifacts, shared_search_stage
 from tasks.stages.speed import speed_stage
 from tasks.stages.statistics import statistics_stage
+from tasks.stages.universal_search import MemberArtifacts, universal_search_stage
 from tasks.store.artifacts import Reference
 from tasks.tracking.stage_runs import RunReference, joined
 
@@ -72,13 +72,13 @@ def search(
         return search_stage(parameters, calibration.artifact(), statistics.artifact()).reference
 
 
-@flow(name="shared-search-stage")
-def shared_search(
+@flow(name="universal-search-stage")
+def universal_search(
     parameters: SearchStageParameters, members: dict[str, MemberArtifacts], run: RunReference | None = None
 ) -> Reference:
     """Search one recipe for several models."""
     with joined(run):
-        return shared_search_stage(parameters, members).reference
+        return universal_search_stage(parameters, members).reference
 
 
 @flow(name="ratios-stage")
@@ -94,18 +94,18 @@ def ratios(
         return ratios_stage(parameters, statistics.artifact(), method, sparsity).reference
 
 
-@flow(name="judge-stage")
-def judge(
+@flow(name="evaluate-held-out-stage")
+def evaluate_held_out(
     parameters: ModelParameters,
     blocks: Reference,
     recipe: Recipe | None = None,
     statistics: Reference | None = None,
     run: RunReference | None = None,
 ) -> Reference:
-    """Perplexity on token blocks; with a recipe, of what it makes of the model."""
+    """Perplexity on held-out token blocks; with a recipe, of the model pruned by it."""
     observed = statistics.artifact() if statistics is not None else None
     with joined(run):
-        return judge_stage(parameters, blocks.artifact(), recipe, observed).reference
+        return evaluate_held_out_stage(parameters, blocks.artifact(), recipe, observed).reference
 
 
 @flow(name="prune-stage")
@@ -152,7 +152,7 @@ def evaluate(
     statistics: Reference | None = None,
     run: RunReference | None = None,
 ) -> Reference:
-    """Judge a model; with a recipe, what it makes of the model."""
+    """Evaluate a model; with a recipe, the model pruned by it."""
     observed = statistics.artifact() if statistics is not None else None
     with joined(run):
         return evaluate_stage(parameters, recipe, observed).reference

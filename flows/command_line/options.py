@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 from optishear.home import expand_home
 from optishear.named_source import NamedModel, NamedSource
 from optishear.parameters.base import Parameters
+from optishear.parameters.former_names import FORMER_NAMES
 from optishear.pattern import Pattern
 from optishear.units import Duration
 
@@ -78,9 +79,16 @@ def options_of(group: type[Parameters]) -> list[click.Option]:
     """One option per field, in the order of the groups, base groups first.
 
     Values stay text: the parameter group checks them, so that the command line, the YAML file and Prefect refuse
-    a value with the same sentence.
+    a value with the same sentence. Flags of former names are hidden.
     """
-    return [_option(name, field) for name, field in group.model_fields.items()]
+    fields = group.model_fields
+    options = [_option(name, field) for name, field in fields.items()]
+    for former, name in FORMER_NAMES.items():
+        if name in fields:
+            option = _option(former, fields[name])
+            option.hidden = True
+            options.append(option)
+    return options
 
 
 def _local_file(text: str) -> Path:
@@ -103,7 +111,8 @@ def given_values(context: click.Context, group: type[Parameters]) -> dict[str, A
     given = {
         name: value
         for name, value in context.params.items()
-        if name in group.model_fields and context.get_parameter_source(name) in (source.COMMANDLINE, source.ENVIRONMENT)
+        if FORMER_NAMES.get(name, name) in group.model_fields
+        and context.get_parameter_source(name) in (source.COMMANDLINE, source.ENVIRONMENT)
     }
     return {name: _split(value) if isinstance(value, tuple) else value for name, value in given.items()}
 

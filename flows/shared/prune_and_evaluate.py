@@ -1,4 +1,4 @@
-"""The second half of the pipeline and of the transfer: prune by a recipe, judge, report, lay out, register."""
+"""The second half of the pipeline and of the transfer: prune by a recipe, evaluate, report, lay out, register."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,9 +4,12 @@ Each field is at the same time a key of the YAML file, a flag of the command lin
 ``--search-sequences``), a parameter of the Prefect flows and a param of the MLflow run.
 """
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from optishear.parameters.former_names import current_names
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -21,3 +24,8 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     heading: ClassVar[str] = "General"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_former_names(cls, values: Any) -> Any:
+        return current_names(values, cls.model_fields) if isinstance(values, Mapping) else values

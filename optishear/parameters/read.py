@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from optishear.errors import InputError, first_line
 from optishear.parameters.base import Parameters
+from optishear.parameters.former_names import current_names
 
 Group = TypeVar("Group", bound=Parameters)
 
@@ -18,7 +19,9 @@ def read_parameters(group: type[Group], values: dict[str, Any], config: Path | N
     Raises:
         InputError: one sentence on the first thing that is wrong, naming the key, the value and the fix.
     """
-    merged = {**(read_mapping(config) if config is not None else {}), **values}
+    from_file = read_mapping(config) if config is not None else {}
+    # Current names first, so that a flag overrides the file under either name.
+    merged = {**current_names(from_file, group.model_fields), **current_names(values, group.model_fields)}
     try:
         return group(**merged)
     except ValidationError as error:

@@ -17,7 +17,7 @@ def best_so_far(trials: pa.Table, objective: str) -> list[float]:
     """
     best = _start(trials, objective)
     values = []
-    for row in _judged(trials, objective):
+    for row in _most_evaluated(trials, objective):
         if not row["name"]:
             best = min(best, row[objective])
             values.append(best)
@@ -49,7 +49,7 @@ def compare_searches(searches: Mapping[tuple[str, int], pa.Table], objective: st
     return pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items())))
 
 
-def _judged(trials: pa.Table, objective: str) -> list[dict[str, Any]]:
+def _most_evaluated(trials: pa.Table, objective: str) -> list[dict[str, Any]]:
     """The trials that were evaluated on the most sequences."""
     rows: list[dict[str, Any]] = trials.select(["name", "sequences", objective]).to_pylist()
     most = max(row["sequences"] for row in rows)
@@ -58,4 +58,4 @@ def _judged(trials: pa.Table, objective: str) -> list[dict[str, Any]]:
 
 def _start(trials: pa.Table, objective: str) -> float:
     """The lowest value of the named metrics."""
-    return min((row[objective] for row in _judged(trials, objective) if row["name"]), default=float("inf"))
+    return min((row[objective] for row in _most_evaluated(trials, objective) if row["name"]), default=float("inf"))

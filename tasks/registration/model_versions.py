@@ -29,8 +29,10 @@ from tasks.tracking.flow_runs import KEY_TAG
 from tasks.tracking.mlflow_run import TrackedRun
 
 CHAMPION = "champion"
-_PERPLEXITY, _SETTINGS, _LIMITS, _PROMOTION = "perplexity", "judged_on", "limits", "promotion"
+_PERPLEXITY, _SETTINGS, _LIMITS, _PROMOTION = "perplexity", "evaluated_on", "limits", "promotion"
 _LOGGED_MODEL, _PLACE, _DIGEST = "logged_model", "checkpoint", "checkpoint_digest"
+# Tags that had another name in an earlier version: former name, current name.
+_FORMER_TAGS = {"judged_on": _SETTINGS}
 logger = logging.getLogger("optishear.stages")
 
 
@@ -240,16 +242,24 @@ def _decide(
     if str(reigning) != str(version.version):
         return decide(challenger, limits, _champion(client.get_model_version(version.name, reigning)))
     same = {_PERPLEXITY: repr(challenger.perplexity), _SETTINGS: challenger.settings, _LIMITS: _words(limits)}
-    if _PROMOTION in version.tags and same.items() <= version.tags.items():
-        return Decision(True, version.tags[_PROMOTION])
+    tags = _tags(version)
+    if _PROMOTION in tags and same.items() <= tags.items():
+        return Decision(True, tags[_PROMOTION])
     return decide(challenger, limits, champion=None, reigns=True)
 
 
 def _champion(version: ModelVersion) -> Champion:
     """What its tags say; a version that somebody else made says nothing, and does not compare."""
-    perplexity = as_number(version.tags.get(_PERPLEXITY))
-    settings = version.tags.get(_SETTINGS, "")
+    tags = _tags(version)
+    perplexity = as_number(tags.get(_PERPLEXITY))
+    settings = tags.get(_SETTINGS, "")
     return Champion(str(version.version), math.nan if perplexity is None else perplexity, settings)
+
+
+def _tags(version: ModelVersion) -> dict[str, str]:
+    """The tags of a version under their current names."""
+    former = {current: version.tags[name] for name, current in _FORMER_TAGS.items() if name in version.tags}
+    return {**former, **version.tags}
 
 
 def _words(limits: RegistryParameters) -> str:

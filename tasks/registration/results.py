@@ -100,8 +100,8 @@ def register_model(
     name = registered_name(parameters.registered_model, source.public_name, recipe.sparsity)
     dense = evaluations["dense"]
     windows = metrics["dense"]["settings"]
-    judged_on = [dense.inputs["model"], dense.inputs["text"], windows["window_length"], windows["windows"]]
-    settings = digest([*judged_on, dense.parameters["dtype"]])
+    evaluated_on = [dense.inputs["model"], dense.inputs["text"], windows["window_length"], windows["windows"]]
+    settings = digest([*evaluated_on, dense.parameters["dtype"]])
     tags = {
         "base_model": source.public_name,
         "base_model_digest": source.fingerprint,

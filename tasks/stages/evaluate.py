@@ -1,7 +1,7 @@
-"""Stage 6: judge a model, ``evaluation.json`` and ``examples.parquet``.
+"""Stage 6: evaluate a model, ``evaluation.json`` and ``examples.parquet``.
 
-Each score is kept on its own, by the content of the model and of what it is asked: one more task costs that task alone,
-a task that failed is all that is tried again, and what was judged before a kill stays judged.
+Each score is stored on its own, under the content of the model and of the task. An additional task costs that task
+alone, a repeated run evaluates only the tasks that failed, and scores from before a kill are kept.
 """
 
 import functools
@@ -92,23 +92,23 @@ def _write(
 ) -> None:
     """With a recipe, the model is pruned by it in memory first."""
     keep = _Kept(_model_inputs(parameters, recipe, statistics), parameters.dtype)
-    with _judged_model(parameters, recipe, statistics) as load:
+    with _model_of(parameters, recipe, statistics) as load:
 
-        def judge(batch_size: int) -> EvaluationResult:
+        def evaluate_with(batch_size: int) -> EvaluationResult:
             smaller = parameters.model_copy(update={"batch_size": batch_size})
             return evaluate(load, smaller, seed=parameters.seed, keep=keep)
 
-        judged = with_smaller_batches(parameters.batch_size, judge)
+        result = with_smaller_batches(parameters.batch_size, evaluate_with)
         sparsity = keep(Part("sparsity", {}, Sparsity, lambda: Sparsity(value=fraction_of_zeros(load()[0]))))
-    write_json(outputs / EVALUATION, {**judged.evaluation.model_dump(), "sparsity": sparsity.value})
-    pq.write_table(examples_table(judged.examples), outputs / EXAMPLES)
+    write_json(outputs / EVALUATION, {**result.evaluation.model_dump(), "sparsity": sparsity.value})
+    pq.write_table(examples_table(result.examples), outputs / EXAMPLES)
 
 
 @contextmanager
-def _judged_model(
+def _model_of(
     parameters: EvaluateStageParameters, recipe: Recipe | None, statistics: Artifact | None
 ) -> Iterator[Load]:
-    """The model to judge, loaded and pruned when it is first asked for."""
+    """The model, loaded and pruned when it is first needed."""
     with ExitStack() as lent:
 
         @functools.cache
@@ -128,7 +128,7 @@ class _Kept:
     """Gives a part of an evaluation from the store, where it is there.
 
     Attributes:
-        model: digests of what makes up the judged model.
+        model: digests of what makes up the evaluated model.
         dtype: its working precision.
     """
 
@@ -144,7 +144,7 @@ class _Kept:
         def write(outputs: Path) -> None:
             measured = part.measure()
             write_json(outputs / _SCORE, measured.model_dump(mode="json"))
-            logger.info("  %s: judged", part.name)
+            logger.info("  %s: evaluated", part.name)
 
         artifact = make_once(Request("score", _SCORE_VERSION, key, parameters, inputs), write)
         return part.result.model_validate(artifact.read_json(_SCORE))
@@ -155,7 +155,7 @@ def fraction_of_zeros(model: nn.Module) -> float | None:
     """The fraction of zeros over the weights of the prunable layers; ``None`` where a model has no such layers."""
     try:
         weights = [layer.module.weight for layer in prunable_layers(model)]
-    except InputError:  # it can still be judged
+    except InputError:  # it can still be evaluated
         return None
     zeros = sum(int((weight == 0).sum()) for weight in weights)
     return zeros / sum(weight.numel() for weight in weights)
@@ -171,12 +171,12 @@ def flat_scores(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: value for name, value in flat.items() if value is not None and math.isfinite(value)}
 
 
-def forget_failures(judged: Iterable[Artifact]) -> None:
+def forget_failures(evaluations: Iterable[Artifact]) -> None:
     """Let evaluations in which a task failed be made again at the next run; once their results are laid out.
 
     The scores that did not fail stay.
     """
-    for artifact in judged:
+    for artifact in evaluations:
         tasks = artifact.read_json(EVALUATION)["tasks"]
         if any("error" in scores for scores in tasks.values()):
             forget(artifact)
@@ -188,6 +188,6 @@ evaluate_stage = Stage(
     parameters=("window_length", "windows", "limit", "fewshot", "batch_size", "max_length", "seed", "dtype"),
     inputs=_inputs,
     write=_write,
-    scores=lambda judged: flat_scores(judged.read_json(EVALUATION)),
+    scores=lambda artifact: flat_scores(artifact.read_json(EVALUATION)),
     on_gpu=EvaluateStageParameters,
 )

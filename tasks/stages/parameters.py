@@ -23,10 +23,10 @@ class CalibrateStageParameters(CalibrationParameters, ModelParameters):
     """Cut calibration text into token blocks."""
 
 
-class HoldBackStageParameters(CalibrateStageParameters):
+class HoldOutStageParameters(CalibrateStageParameters):
     """Split the token blocks of a text into those to calibrate on and those to evaluate on."""
 
-    judged_sequences: Positive = Field(32, description="Held-out sequences of each text that recipes are evaluated on.")
+    held_out_sequences: Positive = Field(32, description="Held-out sequences of each text, to evaluate recipes on.")
 
 
 class SearchStageParameters(SearchParameters, SparsityParameters, CalibrateStageParameters, PlacementParameters):

@@ -19,6 +19,7 @@ from optishear.errors import InputError
 from optishear.files import sha256_of_file, write_aside
 from optishear.home import home_folder
 from tasks.store.cost import measured
+from tasks.store.former_stages import rename_former_stages
 
 RECORD = "record.json"
 
@@ -131,8 +132,10 @@ class Request:
 
 
 def artifacts_folder() -> Path:
-    """Where all artifacts lie."""
-    return home_folder() / "artifacts"
+    """Where all artifacts lie. Artifacts of stages that had another name are renamed once."""
+    folder = home_folder() / "artifacts"
+    rename_former_stages(folder, RECORD)
+    return folder
 
 
 def find(stage: str, key: str) -> Artifact | None:

@@ -21,8 +21,8 @@ Point = tuple[str, int, float]
 def search_metrics() -> Iterator[Callable[[Sequence[Trial]], None]]:
     """Lend a function to call with all trials so far after every generation; it does nothing outside of a tracked run.
 
-    For each objective, and for each number of sequences that trials were judged on, ``best/OBJECTIVE/N_sequences`` is
-    the lowest value so far, at the number of trials so far as its step. A search that is continued goes through the
+    For each objective, and for each number of sequences per trial, ``best/OBJECTIVE/N_sequences`` is the
+    lowest value so far, at the number of trials so far as its step. A search that is continued goes through the
     same trials again and logs the steps that are not there yet.
     """
     stage = current_stage_run()

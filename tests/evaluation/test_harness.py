@@ -32,7 +32,7 @@ def only_own_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def judged(
+def scores(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tasks: list[str], **settings: Any
 ) -> dict[str, TaskResult]:
     return run_tasks(lambda: (model, tokenizer), tasks, **settings).results
@@ -58,7 +58,7 @@ def test_accuracy_is_the_share_of_right_answers(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, task_folder: TaskFolder
 ) -> None:
     right = right_answers(tiny_llama, tiny_tokenizer)
-    results = judged(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path)
+    results = scores(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path)
     share = sum(right) / len(right)
     assert results == {
         "parity": {
@@ -70,12 +70,12 @@ def test_accuracy_is_the_share_of_right_answers(
     }
 
 
-def test_a_limit_judges_the_first_examples(
+def test_a_limit_evaluates_the_first_examples(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, task_folder: TaskFolder
 ) -> None:
     right = right_answers(tiny_llama, tiny_tokenizer)[:5]
     assert 0 < sum(right) < 5
-    results = judged(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path, limit=5)
+    results = scores(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path, limit=5)
     assert results["parity"]["acc"]["value"] == pytest.approx(sum(right) / 5)  # type: ignore[index]
 
 
@@ -104,7 +104,7 @@ def test_fewshot_replaces_the_tasks_own_number_except_for_zero(
     monkeypatch.setattr(lm_eval.evaluator, "evaluate", evaluate)
     settings = {} if own is None else {"num_fewshot": own}
     task_folder.add("parity", fewshot_split="test", **settings)
-    judged(tiny_llama, tiny_tokenizer, ["parity"], include_path=task_folder.path, fewshot=asked)
+    scores(tiny_llama, tiny_tokenizer, ["parity"], include_path=task_folder.path, fewshot=asked)
     assert prompts[0].count("is") == used + 1
 
 
@@ -115,7 +115,7 @@ def test_a_group_has_a_score_and_so_have_its_tasks(
     aggregate = [{"metric": "acc", "weight_by_size": False}]
     task_folder.write("both", {"group": "both", "task": members, "aggregate_metric_list": aggregate})
     # Asked for twice: in the group and by itself.
-    results = judged(tiny_llama, tiny_tokenizer, ["both", "second"], include_path=task_folder.path)
+    results = scores(tiny_llama, tiny_tokenizer, ["both", "second"], include_path=task_folder.path)
     assert list(results) == ["both", "first", "second"]
     values = [result["acc"]["value"] for result in results.values()]  # type: ignore[index]
     assert values[0] == pytest.approx((values[1] + values[2]) / 2)
@@ -126,7 +126,7 @@ def test_a_tag_stands_for_its_tasks(
 ) -> None:
     task_folder.add("first", tag="numbers")
     task_folder.add("second", tag="numbers")
-    assert set(judged(tiny_llama, tiny_tokenizer, ["numbers"], include_path=task_folder.path)) == {
+    assert set(scores(tiny_llama, tiny_tokenizer, ["numbers"], include_path=task_folder.path)) == {
         "first",
         "second",
     }
@@ -138,7 +138,7 @@ def test_a_task_that_fails_leaves_the_others_their_results(
     members = [task_folder.add_failing("broken", "KeyError('answer')"), task_folder.add("parity")]
     aggregate = [{"metric": "acc", "weight_by_size": False}]
     task_folder.write("both", {"group": "both", "task": members, "aggregate_metric_list": aggregate})
-    results = judged(tiny_llama, tiny_tokenizer, ["both"], include_path=task_folder.path)
+    results = scores(tiny_llama, tiny_tokenizer, ["both"], include_path=task_folder.path)
     assert results["broken"] == {"error": "KeyError: 'answer'"}
     assert results["both"] == {"error": "1 of its tasks failed: broken"}
     assert set(results["parity"]) == {"acc"}
@@ -149,14 +149,14 @@ def test_full_memory_is_not_a_failed_task(
 ) -> None:
     task = task_folder.add_failing("large", "torch.OutOfMemoryError('CUDA out of memory')")
     with pytest.raises(torch.OutOfMemoryError):
-        judged(tiny_llama, tiny_tokenizer, [task], include_path=task_folder.path)
+        scores(tiny_llama, tiny_tokenizer, [task], include_path=task_folder.path)
 
 
 def test_the_tokenizer_keeps_having_no_padding_token(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, task_folder: TaskFolder
 ) -> None:
     tiny_tokenizer.pad_token = None
-    judged(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path)
+    scores(tiny_llama, tiny_tokenizer, [task_folder.add("parity")], include_path=task_folder.path)
     assert tiny_tokenizer.pad_token is None
 
 
@@ -177,7 +177,7 @@ def test_only_progress_is_printed(
     level = logging.getLogger("lm_eval").level
     # f1 has no closed form of its standard error: the harness prints while it resamples.
     metrics = [{"metric": "f1", "aggregation": "f1"}]
-    results = judged(
+    results = scores(
         tiny_llama,
         tiny_tokenizer,
         [task_folder.add("parity", metric_list=metrics)],
@@ -190,7 +190,7 @@ def test_only_progress_is_printed(
 
 
 def test_no_tasks_have_no_results(tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    assert judged(tiny_llama, tiny_tokenizer, []) == {}
+    assert scores(tiny_llama, tiny_tokenizer, []) == {}
 
 
 def test_metric_names_lose_an_empty_filter_and_keep_another() -> None:
@@ -297,7 +297,7 @@ def test_the_papers_tasks_run_offline(tiny_llama: PreTrainedModel, tiny_tokenize
     # An answer to gsm8k takes as many tokens as the tiny model's own context.
     tiny_llama.config.max_position_embeddings = 2048
     identify_tasks(["local_zero_shot7", "local_gsm8k"], folder)
-    results = judged(
+    results = scores(
         tiny_llama,
         tiny_tokenizer,
         ["local_zero_shot7", "local_gsm8k"],

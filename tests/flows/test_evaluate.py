@@ -48,8 +48,8 @@ def own_results(model: Path, tasks: str, include_path: Path, limit: int, output:
         ["evaluate", "--model", str(model), "--tasks", tasks, "--include-path", str(include_path),
          "--limit", str(limit), "--evaluation-text", "none", "--device", "cpu", "--output", str(output)]
     )  # fmt: skip
-    tasks_judged: dict[str, Any] = json.loads((output / "metrics.json").read_text())["evaluation"]["tasks"]
-    return tasks_judged
+    scores: dict[str, Any] = json.loads((output / "metrics.json").read_text())["evaluation"]["tasks"]
+    return scores
 
 
 def assert_equal(own: dict[str, Any], theirs: dict[str, Any]) -> None:

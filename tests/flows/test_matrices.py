@@ -39,7 +39,7 @@ def settings(home: Path, model_folder: Path, text_file: Path, tmp_path: Path) ->
 
 
 SEARCH = {"search_sequences": 2, "rounds": 1, "trials": 12, "population": 4}
-JUDGE = {"window_length": 64, "windows": 2}
+WINDOWS = {"window_length": 64, "windows": 2}
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_transplant_combines_every_metric_with_every_ratios(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command("transplant", recipe=str(recipe_file), evaluation_text=str(text_file), **JUDGE)
+    command("transplant", recipe=str(recipe_file), evaluation_text=str(text_file), **WINDOWS)
     rows = table(tmp_path, "transplant")
     cells = {(row["ratios"], row["metric"]): row for row in rows}
     assert {ratios for ratios, _ in cells} == {"uniform", "owl", "alphapruning", "searched"}
@@ -113,7 +113,7 @@ def test_a_lost_cell_loses_no_other_and_is_made_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments: dict[str, Any] = {
-        "recipe": str(recipe_file), "evaluation_text": str(text_file), **JUDGE,
+        "recipe": str(recipe_file), "evaluation_text": str(text_file), **WINDOWS,
         "pruning_metrics": ["magnitude", "wanda"], "layer_ratios": ["owl"],
     }  # fmt: skip
     applied: list[str] = []
@@ -154,7 +154,7 @@ def test_a_failed_task_is_told_and_tried_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments: dict[str, Any] = {
-        "other_models": [f"opt={other_model}"], "evaluation_text": str(text_file), **SEARCH, **JUDGE,
+        "other_models": [f"opt={other_model}"], "evaluation_text": str(text_file), **SEARCH, **WINDOWS,
         "tasks": [task_folder.add("parity"), task_folder.add_failing("broken", "OSError('no data')")],
         "include_path": str(task_folder.path),
     }  # fmt: skip
@@ -183,7 +183,8 @@ def test_cross_model_applies_each_recipe_to_each_model_and_one_to_all(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments: dict[str, Any] = {
-        "other_models": [f"opt={other_model}"], "universal": True, "evaluation_text": str(text_file), **SEARCH, **JUDGE,
+        "other_models": [f"opt={other_model}"], "universal": True, "evaluation_text": str(text_file),
+        **SEARCH, **WINDOWS,
     }  # fmt: skip
     command("cross-model", **arguments)
     cells = {(row["found_on"], row["applied_to"]): row for row in table(tmp_path, "cross-model")}
@@ -232,7 +233,7 @@ def test_cross_model_applies_each_recipe_to_each_model_and_one_to_all(
     assert again == cells
 
 
-def test_cross_task_judges_each_recipe_on_each_text(
+def test_cross_task_evaluates_each_recipe_on_each_text(
     command: Callable[..., None],
     model_folder: Path,
     text_file: Path,
@@ -243,24 +244,24 @@ def test_cross_task_judges_each_recipe_on_each_text(
     other.write_text("in the end it is on the other hand that this has no heat and no rest. " * 40)
     command(
         "cross-task", "--parallel-cells", "2",
-        other_calibrations=[f"other={other}", "own=self"], judged_sequences=4, **SEARCH,
+        other_calibrations=[f"other={other}", "own=self"], held_out_sequences=4, **SEARCH,
     )  # fmt: skip
     cells = {(row["found_on"], row["applied_to"]): row for row in table(tmp_path, "cross-task")}
     names = ["text.txt", "other", "own"]
     assert set(cells) == {(row, column) for row in [*names, "Wanda", "dense"] for column in names}
     assert all(row["perplexity"] > 1 for row in cells.values())
 
-    # The library says the same of the recipe and the calibration of one text on what is held back of another one.
+    # The library says the same of the recipe and the calibration of one text on what is held out of another one.
     loaded = load_model(str(model_folder))
-    judged = blocks(loaded, other, 8).tokens[4:]
-    assert cells["dense", "other"]["perplexity"] == perplexity(loaded.model, judged)
+    held_out = blocks(loaded, other, 8).tokens[4:]
+    assert cells["dense", "other"]["perplexity"] == perplexity(loaded.model, held_out)
     observed = collect_statistics(loaded.model, blocks(loaded, text_file, 4), progress=False)
     apply_recipe(loaded.model, Recipe.load(tmp_path / "output" / "recipes" / "text.txt.yaml"), observed)
-    assert cells["text.txt", "other"]["perplexity"] == perplexity(loaded.model, judged)
+    assert cells["text.txt", "other"]["perplexity"] == perplexity(loaded.model, held_out)
 
     # One at a time, nothing is different.
     monkeypatch.setenv("OPTISHEAR_HOME", str(tmp_path / "other-home"))
-    command("cross-task", other_calibrations=[f"other={other}", "own=self"], judged_sequences=4, **SEARCH)
+    command("cross-task", other_calibrations=[f"other={other}", "own=self"], held_out_sequences=4, **SEARCH)
     assert cells == {(row["found_on"], row["applied_to"]): row for row in table(tmp_path, "cross-task")}
 
 

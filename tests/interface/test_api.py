@@ -153,7 +153,7 @@ def test_every_family_from_search_to_a_checkpoint_that_loads(
 ) -> None:
     model = tiny_model(family)
     calibration = random_calibration(6, 32)
-    # Of six sequences five judge, so that none are left to doubt the result, which a random model's would be.
+    # Of six sequences five evaluate, so that none are left to doubt the result, which a random model's would be.
     recipe = optishear.search(
         model, tiny_tokenizer, calibration=calibration, trials=16, population=4, search_sequences=5, progress=False
     )

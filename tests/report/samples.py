@@ -61,7 +61,7 @@ def make_recipe(sparsity: str = "0.5", scope: str = "decoder_layer") -> Recipe:
 
 
 def make_trials(objectives: tuple[str, ...] = ("kl", "sparsity_distance"), per_band: int = 75) -> pa.Table:
-    """References on all 4 sequences, then two stages on 1, 2 and 4 sequences, then the final judgement."""
+    """References on all 4 sequences, then two stages on 1, 2 and 4 sequences, then the final evaluation."""
     random = np.random.default_rng(1)
     rows: list[dict[str, Any]] = []
 

@@ -69,5 +69,5 @@ def test_scores_that_are_no_fractions_stay_out() -> None:
     assert len(comparison(metrics).axes) == 1
 
 
-def test_nothing_judged_says_so() -> None:
+def test_nothing_evaluated_says_so() -> None:
     assert comparison({}).texts[0].get_text() == "No model was evaluated."

@@ -10,10 +10,10 @@ def test_main_divergences_come_first_and_the_sparsity_distance_last() -> None:
     assert objective_columns(trials) == ["kl", "frobenius", "kl/math", "sparsity_distance"]
 
 
-def test_only_the_rows_judged_on_most_sequences_compare() -> None:
-    judged = comparable(make_trials())
-    assert set(judged["sequences"].to_pylist()) == {4}
-    assert set(judged["stage"].to_pylist()) == {"reference", "metric", "ratios", "final"}
+def test_only_the_rows_evaluated_on_most_sequences_compare() -> None:
+    rows = comparable(make_trials())
+    assert set(rows["sequences"].to_pylist()) == {4}
+    assert set(rows["stage"].to_pylist()) == {"reference", "metric", "ratios", "final"}
     assert comparable(pa.table({})).num_rows == 0
 
 

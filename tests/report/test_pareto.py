@@ -32,7 +32,7 @@ def test_chosen_and_named_are_marked_and_labelled(trials: pa.Table, theme: Theme
     assert all(name in texts(figure) for name in ("magnitude", "wanda", "ria"))
 
 
-def test_only_candidates_judged_longest_are_drawn(trials: pa.Table) -> None:
+def test_only_candidates_evaluated_longest_are_drawn(trials: pa.Table) -> None:
     (axes,) = pareto_front(trials).axes
     rows = [row for row in finite_rows(comparable(trials), ["kl"]) if not row["name"]]
     assert len(rows) < trials.num_rows / 2

@@ -72,7 +72,7 @@ def test_the_verdict_sums_up(changes: dict[str, SweepCell], sentence: str, outco
     assert result.remarks[0].startswith("50\N{NO-BREAK SPACE}% pruned: perplexity 44.1, against 47.8 with Wanda")
 
 
-def test_nothing_judged_says_so() -> None:
+def test_nothing_evaluated_says_so() -> None:
     result = sweep_verdict([FAILED])
     assert result.sentence == "Nothing was evaluated."
     assert result.remarks == ("2:4 pruned (50\N{NO-BREAK SPACE}%): failed (out of memory).",)

@@ -43,14 +43,14 @@ def test_the_best_after_reconstruction_is_chosen(sparsity: str) -> None:
     assert chosen["reconstructed_kl"] == min(row["reconstructed_kl"] for row in rows)
     assert result.recipe.objectives["reconstructed_kl"] == chosen["reconstructed_kl"]
     # All of them had better masks than whatever was not reconstructed.
-    judged = {row["trial"] for row in rows}
-    others = [row for row in result.trials.to_pylist() if row["sequences"] == 4 and row["trial"] not in judged]
+    finalists = {row["trial"] for row in rows}
+    others = [row for row in result.trials.to_pylist() if row["sequences"] == 4 and row["trial"] not in finalists]
     distinct = {(row["metrics"], row["sparsity_ratios"]) for row in rows}
     better = [row for row in others if row["kl"] < max(each["kl"] for each in rows)]
     assert all((row["metrics"], row["sparsity_ratios"]) in distinct for row in better)
 
 
-def test_what_is_measured_is_what_the_stage_makes_on_sequences_that_judge_nothing() -> None:
+def test_what_is_measured_is_what_the_stage_makes_on_sequences_that_evaluate_nothing() -> None:
     result = search("0.6", reconstructed_finalists=1)
     model = tiny_model()
     error = ModelDivergence(model, CALIBRATION.tokens[:4], ("kl",))

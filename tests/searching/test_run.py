@@ -28,7 +28,7 @@ class Slow:
 
 @pytest.mark.parametrize("algorithm", ["nsga3", "nsga2", "evopress", "random", "tpe"])
 @pytest.mark.parametrize("budget", ["10s", "60s"])
-def test_what_earlier_rounds_found_is_judged_in_the_last_however_short_it_is(algorithm: str, budget: str) -> None:
+def test_what_earlier_rounds_found_is_evaluated_in_the_last_however_short_it_is(algorithm: str, budget: str) -> None:
     parameters = SearchParameters(algorithm=algorithm, budget=budget, ratio_scope="none", search_sequences=4)
     run = SearchRun(Slow(), LAYERS, parameters, parse_pattern("2:4"), 0, 4, None, progress=False)
     run.run_phases()

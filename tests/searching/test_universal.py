@@ -107,7 +107,7 @@ def test_values_are_mapped_by_path_and_relative_depth(members: list[Member]) -> 
     assert shares["down_proj"] == pytest.approx(1 / 6)
 
 
-def test_a_models_own_measurements_serve_the_shared_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_models_own_measurements_serve_the_universal_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = [member("one", "llama", 2, tmp_path / "one.jsonl"), member("second", "llama", 2, tmp_path / "second.jsonl")]
     one = both[0]
     run_search(

@@ -267,7 +267,7 @@ def mended(servers: Servers, settings: dict[str, Any], lost: Lost) -> Mended:
     run = servers.start("pipeline/pipeline", {"parameters": parameters})
     failed = servers.ended(run)
     started = [child["name"] for child in servers.children(run)]
-    # No other run has judged on it, so that nothing of it is known.
+    # No other run has evaluated on it, so the store has nothing of it.
     text.write_text("Mended. " + Path(settings["evaluation_text"]).read_text())
     servers.retry(run)
     assert servers.ended(run)["state_type"] == "COMPLETED"

@@ -148,8 +148,8 @@ def test_the_champion_moves_only_when_it_should(
         request = store.Request("prune", 1, f"prune-{name}-{seed}", {}, {})
         pruned = store.make_once(request, lambda outputs: shutil.copytree(model_folder, outputs / "model") and None)
         with tracked_run("pipeline", parameters, PRECISION) as run:
-            judged = Challenger(perplexity, 20.0, None, "text")
-            return register_version(run, name, pruned, judged, parameters, {"pattern": "unstructured"}, "")
+            challenger = Challenger(perplexity, 20.0, None, "text")
+            return register_version(run, name, pruned, challenger, parameters, {"pattern": "unstructured"}, "")
 
     def champion() -> str | None:
         alias = client.get_registered_model(name).aliases.get("champion")

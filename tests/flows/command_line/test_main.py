@@ -323,15 +323,15 @@ def test_each_stage_is_a_command(
     assert str(Recipe.load(recipe).sparsity) == "0.4"
     main(["prune", *flags, "--recipe", str(recipe), "--output", str(tmp_path / "pruned")])
     assert names("pruned") == {"calibration.parquet", "statistics.parquet", "recipe.yaml", "model"}
-    judge = ["--evaluation-text", settings["evaluation_text"], "--window-length", "64", "--windows", "2"]
+    windows = ["--evaluation-text", settings["evaluation_text"], "--window-length", "64", "--windows", "2"]
     again = ["--recipe", str(recipe), "--reconstruction", "sparsegpt", "--output", str(tmp_path / "rebuilt")]
     main(["prune", *flags, *again])
     assert names("rebuilt") == names("pruned")
     assert "SparseGPT" in (tmp_path / "rebuilt" / "model" / "README.md").read_text()
-    main(["evaluate", *judge, "--model", str(tmp_path / "pruned" / "model"), "--output", str(tmp_path / "judged")])
-    evaluation = json.loads((tmp_path / "judged" / "metrics.json").read_text())["evaluation"]
+    main(["evaluate", *windows, "--model", str(tmp_path / "pruned" / "model"), "--output", str(tmp_path / "evaluated")])
+    evaluation = json.loads((tmp_path / "evaluated" / "metrics.json").read_text())["evaluation"]
     assert evaluation["sparsity"] == pytest.approx(0.4, abs=0.002)
-    main(["transfer", *flags, *judge, "--recipe", str(recipe), "--output", str(tmp_path / "transferred")])
+    main(["transfer", *flags, *windows, "--recipe", str(recipe), "--output", str(tmp_path / "transferred")])
     assert names("transferred") == {*CONTRACT} - {"trials.parquet", "front"}
     transferred = json.loads((tmp_path / "transferred" / "metrics.json").read_text())
     assert transferred["pruned"]["perplexity"] == evaluation["perplexity"]
@@ -458,20 +458,20 @@ def test_export_packs_and_goes_back(
     ).stat().st_size
 
     # Every command takes it as it takes the dense one.
-    judged = []
+    evaluations = []
     for folder in (model_folder, packed / "model"):
         main(
             ["evaluate", "--model", str(folder), "--evaluation-text", str(text_file), "--window-length", "64",
-             "--windows", "2", "--output", str(tmp_path / "judged")]
+             "--windows", "2", "--output", str(tmp_path / "evaluated")]
         )  # fmt: skip
-        judged.append(json.loads((tmp_path / "judged" / "metrics.json").read_text())["evaluation"])
-    assert judged[0]["footprint"].keys() == judged[1]["footprint"].keys() == {"dense", "bitmask"}
-    for each in judged:
+        evaluations.append(json.loads((tmp_path / "evaluated" / "metrics.json").read_text())["evaluation"])
+    assert evaluations[0]["footprint"].keys() == evaluations[1]["footprint"].keys() == {"dense", "bitmask"}
+    for each in evaluations:
         footprint = each.pop("footprint")
         assert footprint["bitmask"]["disk_bytes"] == (packed / "model" / "bitmask.safetensors").stat().st_size
         assert footprint["dense"]["disk_bytes"] == (model_folder / "model.safetensors").stat().st_size
-    assert judged[0] == judged[1]
-    assert judged[0]["sparsity"] == 0.5
+    assert evaluations[0] == evaluations[1]
+    assert evaluations[0]["sparsity"] == 0.5
 
 
 GENERATED = re.compile(r"^(\d+) tokens, [\d.]+ tokens/s, ([\d.]+) KiB of weights in memory, (\d+) sparse layers$", re.M)

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.command_line.options import GroupCommand, given_values, options_of
+from flows.parameters.cross_task import CrossTaskParameters
 from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.sweep import SweepParameters
 from optishear.errors import InputError
@@ -116,3 +117,17 @@ def test_a_sweep_takes_what_run_takes() -> None:
     assert set(PipelineParameters.model_fields) ^ set(SweepParameters.model_fields) == {"sparsity", "sparsities"}
     parameters = read_parameters(SweepParameters, {"sparsities": [0.50, "2:4", "0.5"]})
     assert parameters.sparsities == [parse_pattern("0.5"), parse_pattern("2:4")]
+
+
+def test_the_flag_of_a_former_name_is_accepted_and_hidden() -> None:
+    options = {option.name: option for option in options_of(CrossTaskParameters)}
+    assert options["judged_sequences"].hidden
+    assert not options["held_out_sequences"].hidden
+    given: dict[str, Any] = {}
+
+    def run(**_: Any) -> None:
+        given.update(given_values(click.get_current_context(), CrossTaskParameters))
+
+    command = GroupCommand("cross-task", group=CrossTaskParameters, callback=run, params=[*options.values()])
+    CliRunner().invoke(command, ["--judged-sequences", "3"], catch_exceptions=False, standalone_mode=False)
+    assert read_parameters(CrossTaskParameters, given).held_out_sequences == 3

@@ -24,7 +24,7 @@ from tasks.engine.deployments import UnfinishedRunError, deployment_arguments, f
 from tasks.engine.parameter_groups import with_absolute_paths
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.evaluate import evaluate_stage
-from tasks.stages.evaluate_held_out import judge_stage
+from tasks.stages.evaluate_held_out import evaluate_held_out_stage
 from tasks.stages.footprint import footprint_stage
 from tasks.stages.gradients import gradients_stage
 from tasks.stages.parameters import EvaluateStageParameters, ReconstructStageParameters, SearchStageParameters
@@ -32,8 +32,8 @@ from tasks.stages.prune import prune_stage
 from tasks.stages.ratios import ratios_stage
 from tasks.stages.reconstruct import reconstruct_stage
 from tasks.stages.search import search_stage
-from tasks.stages.shared_search import MemberArtifacts, shared_search_stage
 from tasks.stages.statistics import statistics_stage
+from tasks.stages.universal_search import MemberArtifacts, universal_search_stage
 from tasks.store.artifacts import Artifact, Request, make_once
 
 
@@ -190,9 +190,9 @@ def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None
         diagnose_stage: (ModelParameters, {"calibration", "statistics", "recipe", "pruned"}),
         evaluate_stage: (EvaluateStageParameters, {"recipe", "statistics"}),
         footprint_stage: (ModelParameters, set()),
-        shared_search_stage: (SearchStageParameters, {"members"}),
+        universal_search_stage: (SearchStageParameters, {"members"}),
         ratios_stage: (ModelParameters, {"statistics", "method", "sparsity"}),
-        judge_stage: (ModelParameters, {"blocks", "recipe", "statistics"}),
+        evaluate_held_out_stage: (ModelParameters, {"blocks", "recipe", "statistics"}),
     }
     for stage, (group, arguments) in handed.items():
         flow = getattr(stages, stage.name.replace("-", "_"))

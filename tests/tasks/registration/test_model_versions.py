@@ -51,9 +51,9 @@ def register(tracked_parameters: PipelineParameters, name: str) -> Callable[...,
 
     def run(key: str, perplexity: float, settings: str = "text", **limits: float) -> Registered:
         parameters = tracked_parameters.model_copy(update={"seed": ord(key[-1]), **limits})
-        judged = Challenger(perplexity, 20.0, None, settings)
+        challenger = Challenger(perplexity, 20.0, None, settings)
         with tracked_run("pipeline", parameters, PRECISION) as tracked:
-            return register_version(tracked, name, pruned(key), judged, parameters, {"pattern": "0.5"}, "| table |")
+            return register_version(tracked, name, pruned(key), challenger, parameters, {"pattern": "0.5"}, "| table |")
 
     return run
 
@@ -104,10 +104,20 @@ def test_a_repeated_run_makes_no_second_version_and_says_the_same(
     worse = register("night-2", 27.0)
     assert register("night-2", 27.0) == worse
     assert register("night-1", 26.0) == first
-    # Judged anew, it is the same version with other numbers, and another one may overtake it.
+    # Evaluated again, it is the same version with other numbers, and another one may overtake it.
     assert register("night-1", 28.0).reason.startswith("Still the champion: perplexity 28")
     assert register("night-2", 27.0).champion
     assert champion(client, name) == "2"
+
+
+def test_a_version_of_the_former_tags_is_compared(
+    register: Callable[..., Registered], client: MlflowClient, name: str
+) -> None:
+    first = register("night-1", 26.0)
+    client.delete_model_version_tag(name, first.version, "evaluated_on")
+    client.set_model_version_tag(name, first.version, "judged_on", "text")
+    assert not register("night-2", 27.0).champion
+    assert register("night-3", 25.0).champion
 
 
 def test_a_champion_that_lost_its_alias_may_win_it_again(

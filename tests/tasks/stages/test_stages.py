@@ -56,7 +56,7 @@ def parameters(model_folder: Path, text: Path) -> SearchStageParameters:
 
 
 @pytest.fixture
-def judge(parameters: SearchStageParameters, text: Path) -> EvaluateStageParameters:
+def settings(parameters: SearchStageParameters, text: Path) -> EvaluateStageParameters:
     return EvaluateStageParameters(model=parameters.model, evaluation_text=str(text), window_length=64, windows=2)
 
 
@@ -90,13 +90,13 @@ def test_calibration_and_statistics_say_where_they_came_from(parameters: SearchS
 
 
 def test_a_flow_in_one_process_loads_the_dense_model_once_before_it_is_pruned(
-    parameters: SearchStageParameters, judge: EvaluateStageParameters, loads: list[str]
+    parameters: SearchStageParameters, settings: EvaluateStageParameters, loads: list[str]
 ) -> None:
     parameters = parameters.model_copy(update={"trials": 12})
     blocks, observed = observe(parameters)
     search_stage.make(parameters, blocks, observed)
-    evaluate_stage.make(judge)
-    evaluate_stage.make(judge, named_recipe("wanda", 0.5), observed)
+    evaluate_stage.make(settings)
+    evaluate_stage.make(settings, named_recipe("wanda", 0.5), observed)
     assert loads == ["tiny-llama"]
     prune_stage.make(parameters, named_recipe("wanda", 0.5), observed)
     assert loads == ["tiny-llama", "tiny-llama"]
@@ -121,15 +121,15 @@ def test_a_model_is_forgotten_after_an_error(parameters: SearchStageParameters, 
     assert len(loads) == 2
 
 
-def test_wanda_is_judged_in_memory_as_its_checkpoint_would_be(
-    parameters: SearchStageParameters, judge: EvaluateStageParameters
+def test_wanda_is_evaluated_in_memory_as_its_checkpoint_would_be(
+    parameters: SearchStageParameters, settings: EvaluateStageParameters
 ) -> None:
     wanda = named_recipe("wanda", "2:4")
     _, observed = observe(parameters)
-    dense = evaluate_stage.make(judge).read_json(EVALUATION)
-    in_memory = evaluate_stage.make(judge, wanda, observed).read_json(EVALUATION)
+    dense = evaluate_stage.make(settings).read_json(EVALUATION)
+    in_memory = evaluate_stage.make(settings, wanda, observed).read_json(EVALUATION)
     checkpoint = prune_stage.make(parameters, wanda, observed)
-    written = judge.model_copy(update={"model": str(checkpoint.path(CHECKPOINT))})
+    written = settings.model_copy(update={"model": str(checkpoint.path(CHECKPOINT))})
     on_disk = evaluate_stage.make(written).read_json(EVALUATION)
     assert on_disk["perplexity"] == pytest.approx(in_memory["perplexity"])
     assert on_disk["sparsity"] == in_memory["sparsity"] == checkpoint.read_json(SUMMARY)["achieved_sparsity"] == 0.5
@@ -140,7 +140,10 @@ def test_wanda_is_judged_in_memory_as_its_checkpoint_would_be(
 
 
 def test_keys_know_content_and_neither_device_nor_path(
-    parameters: SearchStageParameters, judge: EvaluateStageParameters, task_folder: TaskFolder, tmp_path: Path
+    parameters: SearchStageParameters,
+    settings: EvaluateStageParameters,
+    task_folder: TaskFolder,
+    tmp_path: Path,
 ) -> None:
     blocks, observed = observe(parameters)
     moved = tmp_path / "moved"
@@ -156,7 +159,7 @@ def test_keys_know_content_and_neither_device_nor_path(
     assert calibrate_stage.request(elsewhere).key == blocks.key
     assert statistics_stage.request(elsewhere, blocks).key == observed.key
     key = search_stage.request(elsewhere, blocks, observed).key
-    judged = judge.model_copy(update={"model": str(moved), "evaluation_text": str(other_text)})
+    changed = settings.model_copy(update={"model": str(moved), "evaluation_text": str(other_text)})
 
     assert search_stage.request(elsewhere.model_copy(update={"population": 9}), blocks, observed).key != key
     assert (
@@ -173,7 +176,7 @@ def test_keys_know_content_and_neither_device_nor_path(
 
     asking = {"tasks": [task_folder.add("parity")], "include_path": task_folder.path}
     keys = {
-        evaluate_stage.request(judged.model_copy(update=change)).key
+        evaluate_stage.request(changed.model_copy(update=change)).key
         for change in ({}, {"device": "cpu"}, {"windows": 1}, asking, {**asking, "limit": 3})
     }
     assert len(keys) == 4
@@ -196,9 +199,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_one_more_task_costs_that_task_alone(
-    judge: EvaluateStageParameters, task_folder: TaskFolder, asked: list[str], loads: list[str]
+    settings: EvaluateStageParameters, task_folder: TaskFolder, asked: list[str], loads: list[str]
 ) -> None:
-    parity = judge.model_copy(update={"tasks": [task_folder.add("parity")], "include_path": task_folder.path})
+    parity = settings.model_copy(update={"tasks": [task_folder.add("parity")], "include_path": task_folder.path})
     first = evaluate_stage.make(parity).read_json(EVALUATION)
     members = ["parity", task_folder.add("second", doc_to_text="Now {{question}}")]
     aggregate = [{"metric": "acc", "weight_by_size": False}]
@@ -219,13 +222,13 @@ def test_one_more_task_costs_that_task_alone(
 
 
 def test_data_beside_the_task_files_count(
-    judge: EvaluateStageParameters, task_folder: TaskFolder, asked: list[str], tmp_path: Path
+    settings: EvaluateStageParameters, task_folder: TaskFolder, asked: list[str], tmp_path: Path
 ) -> None:
     outside = tmp_path / "data.jsonl"
     task_folder.data.rename(outside)
     files = {"data_files": {"test": str(outside)}, "cache_dir": str(tmp_path / "cache")}
     parity = task_folder.add("parity", dataset_kwargs=files)
-    parameters = judge.model_copy(update={"tasks": [parity], "include_path": task_folder.path})
+    parameters = settings.model_copy(update={"tasks": [parity], "include_path": task_folder.path})
     first = evaluate_stage.make(parameters)
     outside.write_text(outside.read_text().replace("1 is", "one is"))
     identity._identify.cache_clear()  # another process
@@ -234,26 +237,28 @@ def test_data_beside_the_task_files_count(
 
 
 def test_only_a_failed_task_is_tried_again(
-    judge: EvaluateStageParameters, task_folder: TaskFolder, asked: list[str]
+    settings: EvaluateStageParameters, task_folder: TaskFolder, asked: list[str]
 ) -> None:
     tasks = [task_folder.add_failing("broken", "KeyError('answer')"), task_folder.add("parity")]
-    parameters = judge.model_copy(update={"tasks": tasks, "include_path": task_folder.path})
+    parameters = settings.model_copy(update={"tasks": tasks, "include_path": task_folder.path})
     failed = evaluate_stage.make(parameters)
-    tasks_judged = failed.read_json(EVALUATION)["tasks"]
-    assert tasks_judged["broken"] == {"error": "KeyError: 'answer'"}
+    scores = failed.read_json(EVALUATION)["tasks"]
+    assert scores["broken"] == {"error": "KeyError: 'answer'"}
     forget_failures([failed])
     assert find("evaluate", failed.key) is None
     task_folder.add("broken", doc_to_text="Mended {{question}}")
     mended = evaluate_stage.make(parameters)
     assert asked == ["broken", "parity", "broken"]
-    assert mended.read_json(EVALUATION)["tasks"]["parity"] == tasks_judged["parity"]
+    assert mended.read_json(EVALUATION)["tasks"]["parity"] == scores["parity"]
     assert "acc" in mended.read_json(EVALUATION)["tasks"]["broken"]
     forget_failures([mended])
     assert find("evaluate", mended.key) is not None
 
 
-def test_the_examples_of_an_evaluation_give_its_scores(judge: EvaluateStageParameters, task_folder: TaskFolder) -> None:
-    parameters = judge.model_copy(update={"tasks": [task_folder.add("parity")], "include_path": task_folder.path})
+def test_the_examples_of_an_evaluation_give_its_scores(
+    settings: EvaluateStageParameters, task_folder: TaskFolder
+) -> None:
+    parameters = settings.model_copy(update={"tasks": [task_folder.add("parity")], "include_path": task_folder.path})
     artifact = evaluate_stage.make(parameters)
     evaluation = artifact.read_json(EVALUATION)
     examples = read_examples(pq.read_table(artifact.path(EXAMPLES)))
@@ -261,9 +266,9 @@ def test_the_examples_of_an_evaluation_give_its_scores(judge: EvaluateStageParam
     assert examples["parity", "acc"].score == pytest.approx(evaluation["tasks"]["parity"]["acc"]["value"])
 
 
-def test_the_perplexity_can_be_left_out(judge: EvaluateStageParameters, task_folder: TaskFolder) -> None:
+def test_the_perplexity_can_be_left_out(settings: EvaluateStageParameters, task_folder: TaskFolder) -> None:
     changes = {"evaluation_text": "none", "tasks": [task_folder.add("parity")], "include_path": task_folder.path}
-    evaluation = evaluate_stage.make(judge.model_copy(update=changes)).read_json(EVALUATION)
+    evaluation = evaluate_stage.make(settings.model_copy(update=changes)).read_json(EVALUATION)
     assert evaluation["perplexity"] is None
     assert evaluation["sparsity"] == 0
     assert evaluation["settings"]["windows"] is None

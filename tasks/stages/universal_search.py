@@ -21,7 +21,7 @@ from tasks.store.model_sources import find_model
 from tasks.store.provenance import code_version, public_source
 from tasks.tracking.search_metrics import search_metrics
 
-_SHARED_VERSION = 1
+_UNIVERSAL_VERSION = 1
 
 
 class MemberArtifacts(BaseModel):
@@ -86,10 +86,10 @@ def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[st
     write_result(outputs, result)
 
 
-shared_search_stage = Stage(
-    name="shared-search",
+universal_search_stage = Stage(
+    name="universal-search",
     # Of the search's and of its own, neither of which ever falls, so that the sum is new whenever one of them is.
-    version=VERSION + _SHARED_VERSION,
+    version=VERSION + _UNIVERSAL_VERSION,
     parameters=(*MATTER, "sparsity", "seed", "dtype"),
     inputs=_inputs,
     write=_write,
