@@ -33,11 +33,13 @@ class FlowEntry:
         command: the command that runs it.
         module: name of the module in ``flows``, and of the flow's function in it.
         parameters: what it takes.
+        deployed: whether ``prefect.yaml`` has a deployment of it, named after the flow.
     """
 
     command: str
     module: str
     parameters: type[Parameters]
+    deployed: bool = False
 
     @property
     def help(self) -> str:
@@ -49,8 +51,8 @@ class FlowEntry:
 
 
 FLOWS = (
-    FlowEntry("run", "pipeline", PipelineParameters),
-    FlowEntry("calibrate", "calibrate", CalibrateParameters),
+    FlowEntry("run", "pipeline", PipelineParameters, deployed=True),
+    FlowEntry("calibrate", "calibrate", CalibrateParameters, deployed=True),
     FlowEntry("statistics", "statistics", StatisticsParameters),
     FlowEntry("search", "search", SearchFlowParameters),
     FlowEntry("compare", "compare", CompareParameters),
@@ -59,8 +61,8 @@ FLOWS = (
     FlowEntry("evaluate", "evaluate", EvaluateParameters),
     FlowEntry("export", "export", ExportParameters),
     FlowEntry("transfer", "transfer", TransferParameters),
-    FlowEntry("transplant", "transplant", TransplantParameters),
-    FlowEntry("cross-task", "cross_task", CrossTaskParameters),
-    FlowEntry("cross-model", "cross_model", CrossModelParameters),
-    FlowEntry("nightly", "nightly", NightlyParameters),
+    FlowEntry("transplant", "transplant", TransplantParameters, deployed=True),
+    FlowEntry("cross-task", "cross_task", CrossTaskParameters, deployed=True),
+    FlowEntry("cross-model", "cross_model", CrossModelParameters, deployed=True),
+    FlowEntry("nightly", "nightly", NightlyParameters, deployed=True),
 )

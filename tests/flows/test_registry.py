@@ -58,10 +58,28 @@ def test_every_tracked_flow_is_named_by_the_page_of_the_tracking() -> None:
     )
 
 
-def test_every_flow_in_the_deployments_exists() -> None:
+def deployments(pool: str) -> dict[str, str]:
+    """Entrypoints of the deployments on a work pool, by name."""
     plan = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
-    entrypoints = [each["entrypoint"].removeprefix("flows.") for each in plan["deployments"]]
-    modules = {entry.module for entry in FLOWS}
-    own = [each for each in entrypoints if each.split(".")[0] not in STAGES]
-    assert {each.split(".")[0] for each in own} <= modules
-    assert all(each.split(".")[0] == each.split(".")[1] for each in own)
+    return {each["name"]: each["entrypoint"] for each in plan["deployments"] if each["work_pool"]["name"] == pool}
+
+
+def documented(pool: str) -> set[str]:
+    """The deployments on a work pool, from the table of the page on deployment."""
+    page = (REPOSITORY / "docs" / "deployment.md").read_text()
+    (row,) = re.findall(rf"^\| `{pool}`[^|]*\|([^|]*)\|", page, flags=re.MULTILINE)
+    return set(re.findall(r"`([a-z-]+)`", row))
+
+
+def test_the_deployments_on_the_cpu_are_those_of_the_registry() -> None:
+    modules = [entry.module for entry in FLOWS if entry.deployed]
+    expected = {module.replace("_", "-"): f"flows.{module}.{module}" for module in modules}
+    assert deployments("cpu") == expected
+    assert documented("cpu") == expected.keys()
+
+
+def test_the_deployments_on_the_gpu_are_those_of_the_stages() -> None:
+    flows = {name for name, flow in vars(import_module("flows.gpu_stages")).items() if isinstance(flow, Flow)}
+    expected = {name.replace("_", "-"): f"flows.gpu_stages.{name}" for name in flows}
+    assert deployments("gpu") == expected
+    assert documented("gpu") == expected.keys()
