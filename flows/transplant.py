@@ -99,4 +99,6 @@ def _combined(
             curves = load_ratios(stage(parameters, observe(parameters, calibration), method, recipe.sparsity))
     # A recipe of its own: what the search has said of another one does not hold for it.
     name = f"{metric} with {ratios} ratios"
-    return Recipe(name=name, sparsity=recipe.sparsity, metrics=metrics, sparsity_ratios=curves)
+    # The family says whether paths that this model does not have are those of another one.
+    origin = {key: value for key, value in recipe.origin.items() if key == "model_type"}
+    return Recipe(name=name, sparsity=recipe.sparsity, metrics=metrics, sparsity_ratios=curves, origin=origin)

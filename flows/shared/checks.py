@@ -40,6 +40,7 @@ from optishear.parameters.sparsity import SparsityParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import check_pattern
 from optishear.pruning.checkpoint import check_replaceable
+from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_ratios import layer_ratios
 from optishear.recipes.recipe import find_recipe
 from optishear.reconstruction.reconstruct import check_sequences
@@ -168,6 +169,7 @@ def _check_model(parameters: ModelParameters) -> None:
         warn_of_coverage(model)
         if isinstance(parameters, RecipeParameters) and isinstance(parameters, SparsityParameters):
             recipe = find_recipe(parameters.recipe, parameters.sparsity)
+            check_fits(recipe, layers, model.config.model_type)
             check_pattern(recipe.sparsity, layers)
             layer_ratios(recipe, layers)
         elif isinstance(parameters, SparsityParameters):

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.models.features import split_at_head
+from optishear.models.finite import is_finite, not_finite
 
 Divergence = Literal["kl", "frobenius"]
 
@@ -54,6 +55,9 @@ class ModelDivergence:
             batch_size: sequences per forward pass.
             measured: number of sequences for ``measure``, by default all; for the others, only ``backward`` is
                 available and no hidden states are stored.
+
+        Raises:
+            InputError: if the dense outputs are not finite.
         """
         self.tokens = tokens
         self._model = split_at_head(model)
@@ -68,12 +72,16 @@ class ModelDivergence:
         log_masses: list[Tensor] = []
         for batch in tokens.split(batch_size):
             dense = self._model.features(batch).flatten(0, -2)
+            if not is_finite(dense):
+                raise not_finite("The dense model's last hidden states are", model.dtype)
             if "frobenius" in divergences and (measured is None or len(features) * batch_size < measured):
                 features.append(dense)
             if "kl" in divergences:
                 for chunk in dense.split(TOKENS_PER_CHUNK):
                     log_probabilities = torch.log_softmax(self._model.logits(chunk).float(), dim=-1)
                     count = min(LIKELIEST_TOKENS, log_probabilities.shape[-1])
+                    if not is_finite(log_probabilities):
+                        raise not_finite("The dense model's outputs are", model.dtype)
                     values, indices = log_probabilities.topk(count, dim=-1)
                     likeliest.append(indices.to(torch.int32))
                     log_masses.append(values)

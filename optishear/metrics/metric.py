@@ -6,6 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from optishear.metrics.operations import Coefficient, Operation
 
+# Beyond it, powers of ordinary norms and sums pass float32's largest number.
+EXPONENT_LIMIT = 8
+Exponent = Annotated[float, Field(ge=-EXPONENT_LIMIT, le=EXPONENT_LIMIT, allow_inf_nan=False)]
+
 
 class MetaMetric(BaseModel):
     """A meta pruning metric, S = c_W(|W|) u_W(|W|) c_X(x^2) u_X(x) (arXiv 2502.10735, equation 2).
@@ -44,8 +48,8 @@ class PowerMetric(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     space: Literal["power"] = "power"
-    activation_exponent: float
-    sums_exponent: float = 0.0
+    activation_exponent: Exponent
+    sums_exponent: Exponent = 0.0
     column_share: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: a precision whose range is too small for a model, refused at the first pass."""
+"""Numbers that are not finite: damaged weights, and a precision whose range is too small for a model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,6 +49,32 @@ def not_finite(what: str, dtype: torch.dtype) -> InputError:
             f"{what} not finite in {words}, whose largest number is 65504; give dtype auto, bfloat16 or float32."
         )
     return InputError(f"{what} not finite in {words}; check the checkpoint's weights, some of which may be damaged.")
+
+
+@torch.no_grad()
+def check_weights(model: nn.Module) -> None:
+    """Refuse a model with a weight that is not finite.
+
+    One such weight makes all outputs of the model not finite; or, where no text reaches it, a part that no result of
+    a run shows.
+
+    Args:
+        model: whose parameters are read once.
+
+    Raises:
+        InputError: naming the parameter, and how many there are of such.
+    """
+    damaged = [(name, value) for name, value in model.named_parameters() if not is_finite(value)]
+    if damaged:
+        name, value = damaged[0]
+        count = int((~value.isfinite()).sum())
+        more = f" and some of {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        raise not_finite(f"{count} of the {value.numel()} numbers of the weight {name!r}{more} are", value.dtype)
+
+
+def is_finite(values: Tensor) -> bool:
+    """Whether all numbers of a tensor are finite, without a copy of it."""
+    return not values.numel() or all(bool(bound.isfinite()) for bound in values.aminmax())
 
 
 def check_outputs(model: PreTrainedModel, first_token: int) -> None:

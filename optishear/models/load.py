@@ -16,7 +16,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from optishear.errors import InputError, first_line
 from optishear.extras import require
 from optishear.formats.stored import open_checkpoint, stored_format
-from optishear.models.finite import check_float16, check_outputs
+from optishear.models.finite import check_float16, check_outputs, check_weights
 from optishear.models.folder import checkpoint_folder
 from optishear.models.gguf import convert_gguf
 from optishear.models.loading_report import check_loading
@@ -67,8 +67,8 @@ def load_model(
 
     Raises:
         InputError: if the model, the dtype or the device cannot be used, or the memory is too small; as much as
-            possible before the weights are read. A model that overflows in float16 is found by a pass over a few
-            tokens.
+            possible before the weights are read. Weights that are not finite are named; a model that overflows in
+            float16 is found by a pass over a few tokens.
     """
     check_dtype(dtype)
     target = resolve_device(device)
@@ -90,6 +90,7 @@ def load_model(
         warn_if_emulated(precision.dtype, target)
         loaded = _weights(source, config, precision.torch_dtype, options)
     remember_origin(loaded, lambda: checkpoint_folder(source), lambda wider: _weights(source, config, wider, options))
+    check_weights(loaded)
     loaded.requires_grad_(False).train(False).to(target)
     loaded.config.get_text_config().use_cache = False
     if precision.dtype == "float16":

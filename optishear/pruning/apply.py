@@ -11,8 +11,10 @@ from optishear.masks.select import check_group_divides, keep_mask
 from optishear.metrics.metric import GradientMetric, Metric
 from optishear.metrics.score import gradient_scores, scores
 from optishear.models.coverage import block_matrices
+from optishear.models.finite import check_weights
 from optishear.models.layers import PrunableLayer, prunable_layers
 from optishear.pattern import Pattern
+from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
 from optishear.recipes.recipe import Recipe
 from optishear.statistics.statistics import Statistics
@@ -40,12 +42,15 @@ def apply_recipe(
     """Set the weights to zero that the recipe prunes, in place.
 
     Raises:
-        InputError: before any weight is touched, if the pattern does not fit a layer's width or the statistics
-            are another model's.
+        InputError: before any weight is touched, if the recipe has paths that the model does not have, the pattern
+            does not fit a layer's width, the statistics are another model's, or a number in them or in the weights is
+            not finite.
     """
     layers = prunable_layers(model)
+    check_fits(recipe, layers, model.config.model_type)
     check_pattern(recipe.sparsity, layers)
     check_statistics(recipe, layers, statistics)
+    check_weights(model)
     counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
     for layer, count in zip(tqdm(layers, desc="prune", unit="layer", disable=not progress), counts, strict=True):
         weight = layer.module.weight

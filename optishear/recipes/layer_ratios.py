@@ -65,8 +65,8 @@ def pruned_per_row(ratios: list[float], layers: list[PrunableLayer], target: flo
 def layer_ratios(recipe: Recipe, layers: list[PrunableLayer]) -> list[float]:
     """The fraction to prune of each layer, mapped by relative depth if the model has another depth.
 
-    A layer whose path is not in the recipe, as in a model of another family, gets the mean over the recipe's paths
-    at its depth. All ratios are then shifted to the recipe's target.
+    A layer whose path is not in the recipe gets the ratios under ``all``; where there are none, as in a recipe of
+    another family, the mean over the recipe's paths at its depth. All ratios are then shifted to the recipe's target.
 
     Raises:
         InputError: if the recipe has layer ratios and an N:M pattern, which fixes them.
@@ -78,7 +78,10 @@ def layer_ratios(recipe: Recipe, layers: list[PrunableLayer]) -> list[float]:
         raise InputError(f"The recipe {recipe.name!r} has sparsity ratios, but the pattern {pattern} fixes them.")
     depth = max(layer.decoder_layer for layer in layers) + 1
     curves = {path: resample(values, depth) for path, values in recipe.sparsity_ratios.items()}
-    average = [sum(curve[index] for curve in curves.values()) / len(curves) for index in range(depth)]
+    # Those under "all" are for the layers without any of their own.
+    average = curves.get("all") or [
+        sum(curve[index] for curve in curves.values()) / len(curves) for index in range(depth)
+    ]
     ratios = [
         curves.get(expert_path(layer), curves.get(block_path(layer), average))[layer.decoder_layer] for layer in layers
     ]

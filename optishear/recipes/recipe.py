@@ -33,7 +33,8 @@ class Recipe(BaseModel):
             The experts of one parameter share a path; one of them has its own with its number behind it, such as
             ``mlp.experts.down_proj.3``.
         sparsity_ratios: fraction to prune, one number per decoder layer from first to last, under ``all`` or
-            under a layer's path inside its block (``self_attn.q_proj``). Empty: every layer at the target.
+            under a layer's path inside its block (``self_attn.q_proj``), which goes before ``all``. Empty: every
+            layer at the target.
         objectives: measured values of the search by name.
         origin: model, calibration, algorithm, trials, seed and version of the search.
     """
@@ -43,7 +44,7 @@ class Recipe(BaseModel):
     name: str
     sparsity: Pattern
     metrics: dict[str, Metric]
-    sparsity_ratios: dict[str, list[Ratio]] = {}
+    sparsity_ratios: dict[str, Annotated[list[Ratio], Field(min_length=1)]] = {}
     objectives: dict[str, float] = {}
     origin: dict[str, Any] = {}
 
@@ -52,6 +53,14 @@ class Recipe(BaseModel):
     def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
         if "all" not in value and not set(KINDS) <= set(value):
             raise ValueError(f"metrics need the key 'all' or the four kinds {', '.join(KINDS)}, not {sorted(value)}")
+        return value
+
+    @field_validator("sparsity_ratios")
+    @classmethod
+    def _one_depth(cls, value: dict[str, list[float]]) -> dict[str, list[float]]:
+        lengths = {path: len(curve) for path, curve in value.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"sparsity_ratios need as many numbers for each path, not {lengths}")
         return value
 
     @property

@@ -13,9 +13,11 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.masks.select import keep_mask
+from optishear.models.finite import check_weights
 from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks, prunable_layers
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, count_zeros, layer_scores
+from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
 from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.block_tuning import tune_block
@@ -76,14 +78,16 @@ def reconstruct(
         progress: show progress bars.
 
     Raises:
-        InputError: before any weight is touched, if the pattern does not fit a layer's width, the statistics are
-            another model's, or the sequences are too few; later, if a layer's inputs are not finite.
+        InputError: before any weight is touched, if the recipe or the pattern does not fit the model, the statistics
+            are another model's, or the sequences are too few; later, if a layer's inputs are not finite.
     """
     check_sequences(parameters, len(calibration.tokens))
     layers = prunable_layers(model)
+    check_fits(recipe, layers, model.config.model_type)
     check_pattern(recipe.sparsity, layers)
     if statistics is not None:
         check_statistics(recipe, layers, statistics)
+    check_weights(model)
     counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
     with _frozen(model):
         return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, layer_errors, progress)

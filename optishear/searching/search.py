@@ -120,6 +120,7 @@ def run_search(
             trials = [finalists.evaluated.get(trial.number, trial) for trial in trials]
         facts = {
             **(origin or {}),
+            "model_type": model.config.model_type,
             "algorithm": parameters.algorithm,
             "trials": len(run.trials),
             "seed": seed,

@@ -126,6 +126,7 @@ def search_universal(
             sentences += [] if confirmation is None else [f"{member.name}: {confirmation.sentence}"]
         facts = {
             **(origin or {}),
+            "model_type": ", ".join(dict.fromkeys(member.model.config.model_type for member in members)),
             "models": list(layers),
             "algorithm": parameters.algorithm,
             "trials": len(run.trials),

@@ -12,7 +12,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.models.features import backbone
-from optishear.models.finite import not_finite
+from optishear.models.finite import check_weights, not_finite
 from optishear.models.inputs import watching_inputs
 from optishear.models.layers import PrunableLayer, by_parameter, prunable_layers
 from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
@@ -36,8 +36,10 @@ def collect_statistics(
         progress: show a progress bar.
 
     Raises:
-        InputError: if the inputs of a layer or the last hidden states are not finite, after the first such batch.
+        InputError: if a weight is not finite; if the inputs of a layer or the last hidden states are not, after the
+            first such batch.
     """
+    check_weights(model)
     layers = prunable_layers(model)
     device = layers[0].module.weight.device
     sums: dict[str, Tensor] = {}

@@ -88,13 +88,18 @@ class Statistics:
         """The squared norms [in] of one layer.
 
         Raises:
-            InputError: if the statistics were taken on another model.
+            InputError: if the statistics were taken on another model, or are not finite.
         """
         values = self.squared_norms.get(layer)
         if values is None or len(values) != width:
             raise InputError(
                 f"The statistics do not fit the model: {layer} has {width} inputs, the statistics hold "
                 f"{'none' if values is None else len(values)} for it; take them again on this model."
+            )
+        if not bool(values.isfinite().all()):
+            raise InputError(
+                f"The statistics of the layer {layer!r} are not finite; take them again, on a model and in a dtype "
+                "whose outputs are finite."
             )
         return values
 

@@ -8,11 +8,17 @@ import torch
 from transformers import Gemma2Config, Gemma3TextConfig, GemmaConfig, LlamaConfig, PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
+from families.families import family_model
 from optishear.calibration.calibrate import calibrate
+from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.evaluation.perplexity import perplexity
-from optishear.models.finite import check_float16, first_not_finite
+from optishear.models.finite import check_float16, check_weights, first_not_finite
 from optishear.models.load import load_model
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.pruning.apply import apply_recipe
+from optishear.recipes.recipe import named_recipe
+from optishear.reconstruction.reconstruct import reconstruct
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.gradients import collect_gradients
 from tiny import random_calibration, tiny_model
@@ -72,7 +78,7 @@ def test_every_later_pass_refuses_it_too(overflowing: PreTrainedModel, tiny_toke
 
 def test_what_overflows_behind_the_last_layer_is_seen(tiny_llama: PreTrainedModel) -> None:
     with torch.no_grad():
-        tiny_llama.model.layers[1].mlp.down_proj.weight *= 1e6
+        tiny_llama.model.layers[1].mlp.down_proj.weight *= 5e4
     with refused("hidden states", *FIX):
         collect_statistics(tiny_llama.half(), random_calibration(), progress=False)
 
@@ -80,8 +86,65 @@ def test_what_overflows_behind_the_last_layer_is_seen(tiny_llama: PreTrainedMode
 def test_damaged_weights_are_no_question_of_the_precision(tiny_llama: PreTrainedModel) -> None:
     with torch.no_grad():
         tiny_llama.model.layers[1].mlp.up_proj.weight[0, 0] = torch.nan
-    with refused("model.layers.1.mlp.down_proj", "float32", "checkpoint"):
+    with refused("model.layers.1.mlp.up_proj.weight", 1, "float32", "checkpoint"):
         collect_statistics(tiny_llama, random_calibration(), progress=False)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.up_proj.weight", "model.norm.weight", "lm_head.weight"])
+def test_one_damaged_weight_of_a_checkpoint(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast, name: str, value: float
+) -> None:
+    model = tiny_model("mistral")
+    with torch.no_grad():
+        model.get_parameter(name).view(-1)[5] = value
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)
+
+    with refused(name, 1, "checkpoint"):
+        load_model(str(tmp_path), device="cpu")
+
+
+def test_a_damaged_expert(tmp_path: Path) -> None:
+    model = family_model("mixtral")
+    with torch.no_grad():
+        model.model.layers[1].mlp.experts.down_proj[2, 0, 0] = torch.nan
+    with refused("model.layers.1.mlp.experts.down_proj"):
+        check_weights(model)
+
+
+@pytest.mark.parametrize("where", ["weight", "statistics"])
+def test_nothing_is_pruned_by_numbers_that_are_not_finite(tiny_llama: PreTrainedModel, where: str) -> None:
+    statistics = collect_statistics(tiny_llama, random_calibration(), progress=False)
+    name = "model.layers.1.mlp.up_proj"
+    if where == "weight":
+        with torch.no_grad():
+            tiny_llama.get_parameter(f"{name}.weight")[0, 0] = torch.nan
+    else:
+        statistics.squared_norms[name][3] = torch.nan
+    query = tiny_llama.get_parameter("model.layers.0.self_attn.q_proj.weight")
+    before = query.clone()
+
+    with pytest.raises(InputError, match=name):
+        apply_recipe(tiny_llama, named_recipe("magnitude", "0.5"), statistics)
+    with pytest.raises(InputError, match=name):
+        reconstruct(
+            tiny_llama,
+            named_recipe("wanda", "0.5"),
+            statistics,
+            random_calibration(),
+            ReconstructionParameters(reconstruction="admm"),
+            progress=False,
+        )
+    assert torch.equal(query, before)
+
+
+def test_the_search_does_not_begin_with_outputs_that_are_not_finite() -> None:
+    model = tiny_model("mistral")
+    with torch.no_grad():
+        model.lm_head.weight *= 1e38
+    with refused("outputs", "float32"):
+        ModelDivergence(model, random_calibration().tokens, ("kl",))
 
 
 def test_the_first_module_is_named(tiny_llama: PreTrainedModel) -> None:

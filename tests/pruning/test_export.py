@@ -34,7 +34,7 @@ def prune_randomly(model: PreTrainedModel, share: float = 0.5) -> None:
         for layer in prunable_layers(model):
             weight = layer.module.weight
             weight.masked_fill_(torch.rand_like(weight, dtype=torch.float32) < share, 0)
-            weight[0, :3] = torch.tensor([-0.0, torch.nan, torch.inf])
+            weight[0, :3] = torch.tensor([-0.0, 3e38, 1e-40])
 
 
 def prune_groups(model: PreTrainedModel) -> None:

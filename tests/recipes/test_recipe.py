@@ -24,6 +24,7 @@ RECIPES = [
     ),
     Recipe(name="power", sparsity="0.5", metrics={"all": PowerMetric(activation_exponent=1 / 3)}),
 ]
+POWER = "name: x\nsparsity: '0.5'\nmetrics: {{all: {{space: power, activation_exponent: {}}}}}\n"
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
@@ -58,6 +59,14 @@ def test_a_layer_goes_by_its_path_then_by_its_kind_then_by_all() -> None:
         ("name: x\nsparsity: '0.5'\nmetrics: {attention_in: {space: meta}}\n", "four kinds"),
         ("name: x\nsparsity: '0.5'\nmetrics: {all: {space: meta, weight_operation: cube}}\n", "weight_operation"),
         ("name: x\nsparsity: '0.5'\nmetrics: {all: {space: meta}}\nsparsity_ratios: {all: [1.0]}\n", "sparsity_ratios"),
+        (POWER.format(".nan"), "activation_exponent"),
+        (POWER.format("1.0e+300"), "activation_exponent"),
+        (POWER.format("-.inf"), "activation_exponent"),
+        (POWER.format("1.0, sums_exponent: 9.0"), "sums_exponent"),
+        (POWER.format("1.0, column_share: .nan"), "column_share"),
+        (POWER.format("1.0") + "sparsity_ratios: {all: [.nan]}\n", "sparsity_ratios"),
+        (POWER.format("1.0") + "sparsity_ratios: {all: []}\n", "sparsity_ratios"),
+        (POWER.format("1.0") + "sparsity_ratios: {a: [0.5], b: [0.5, 0.5]}\n", "'b': 2"),
         ("just words", "dictionary"),
         ("a: [", "cannot be read"),
         ("!!python/object/apply:os.system ['true']", "cannot be read"),
