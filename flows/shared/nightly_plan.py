@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.parameters.nightly import NightlyParameters
 from flows.parameters.pipeline import PipelineParameters
 from optishear.errors import InputError
 from optishear.parameters.read import read_mapping, read_parameters
@@ -42,6 +43,15 @@ def read_plan(file: Path) -> list[PlannedRun]:
     if twice is not None:
         raise InputError(f"Two runs of {str(file)!r} write to {str(twice)!r}; give one of them its own output.")
     return planned
+
+
+def check_plan(parameters: NightlyParameters) -> None:
+    """Refuse a plan that cannot be read.
+
+    Raises:
+        InputError: one sentence on the first thing that is wrong.
+    """
+    read_plan(parameters.plan)
 
 
 def _planned(defaults: dict[str, Any], run: dict[str, Any], place: str) -> PlannedRun:

@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from flows.parameters.export import ExportParameters
+from flows.parameters.output import OutputParameters
+from optishear.errors import InputError
+from optishear.file_names import CHECKPOINT
 from optishear.files import copy_files, ensure_writable, write_aside
+from optishear.formats.stored import open_checkpoint, stored_format
+from optishear.parameters.sparsity import SparsityParameters
+from optishear.pruning.checkpoint import check_replaceable
+from tasks.store.model_sources import find_model
 
 
 @contextmanager
@@ -36,3 +44,29 @@ def place_files(output: Path, files: Mapping[str, Path]) -> None:
     for name, source in files.items():
         with write_aside(output / name) as aside:
             copy_files(source, aside)
+
+
+def check_checkpoint(parameters: OutputParameters, _: SparsityParameters) -> None:
+    """Refuse to replace a folder that is not a checkpoint by the pruned checkpoint.
+
+    Raises:
+        InputError: names the folder.
+    """
+    check_replaceable(parameters.output / CHECKPOINT)
+
+
+def check_export(parameters: ExportParameters) -> None:
+    """Refuse a missing checkpoint, and an export that would replace the checkpoint itself.
+
+    Raises:
+        InputError: names the checkpoint or the folder.
+    """
+    source, target = find_model(parameters.model), parameters.output / CHECKPOINT
+    if target.exists() and target.samefile(source.location):
+        raise InputError(
+            f"The checkpoint {parameters.model!r} would be replaced by its own export; name another output folder."
+        )
+    if source.gguf is None and source.revision is None:
+        open_checkpoint(source.location)
+    if stored_format(target) != "bitmask":
+        check_replaceable(target)

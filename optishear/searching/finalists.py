@@ -46,6 +46,19 @@ def fitting_sequences(parameters: SearchParameters, sequences: int) -> slice:
     return fitting
 
 
+def check_finalists(search: SearchParameters, reconstruction: ReconstructionParameters) -> None:
+    """Refuse reconstructed finalists where the run reconstructs nothing.
+
+    Raises:
+        InputError: names the parameter.
+    """
+    if search.reconstructed_finalists and not reconstruction.reconstructs:
+        raise InputError(
+            f"reconstructed_finalists is {search.reconstructed_finalists}, but nothing is reconstructed "
+            "afterwards; set reconstruction, or leave it out."
+        )
+
+
 class Finalists:
     """Evaluates candidates after reconstruction.
 

@@ -16,6 +16,12 @@ def part(parameters: Parameters, group: type[Group], **changes: Any) -> Group:
     return group(**{**{name: getattr(parameters, name) for name in names}, **changes})
 
 
+def models_of(parameters: Parameters) -> list[str]:
+    """The models that the parameters name, by their roles."""
+    values = [getattr(parameters, name) for name, role in roles_of(type(parameters)).items() if role is Role.MODEL]
+    return [model for value in values for model in ([value] if isinstance(value, str) else [m.source for m in value])]
+
+
 def with_absolute_paths(parameters: Group) -> Group:
     """The same parameters for a process with another working folder: each file or folder there is by its whole path."""
     changes: dict[str, Any] = {}

@@ -12,7 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.models.finite import check_float16
 from optishear.models.load import resolve_device
+from optishear.models.memory import check_memory, weight_count
 from optishear.models.precision import AUTO, Precision, announce, choose_precision, given_precision
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
@@ -60,6 +64,28 @@ def with_dtype(parameters: Group, *, on_gpu: bool) -> Group:
         # Here, since from now on the dtype is one that was given, without a reason.
         announce(precision)
     return parameters.model_copy(update={"dtype": precision.dtype})
+
+
+def check_device(parameters: ModelParameters) -> None:
+    """Refuse a device that this process does not have; on the pool the worker has the devices.
+
+    Raises:
+        InputError: names the device.
+    """
+    if not uses_deployments(parameters):
+        resolve_device(parameters.device)
+
+
+def check_precision(model: PreTrainedModel, parameters: ModelParameters) -> None:
+    """Refuse a dtype that the family cannot use, and weights that do not fit the memory of this machine.
+
+    Raises:
+        InputError: names the model.
+    """
+    check_float16(parameters.model, model.config, parameters.dtype)
+    if not uses_deployments(parameters):  # on the pool the worker has the memory
+        dtype = precision_of(parameters).dtype
+        check_memory(parameters.model, weight_count(model), dtype, resolve_device(parameters.device))
 
 
 def make_precision(parameters: ModelParameters) -> Artifact:

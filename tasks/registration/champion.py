@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from optishear.errors import InputError
+from optishear.parameters.evaluation import EvaluationParameters
 from optishear.report.measures import perplexities, task_measures
 from tasks.registration.parameters import RegistryParameters
 
@@ -158,3 +160,16 @@ def _task_drop(metrics: Mapping[str, Any]) -> float | None:
 def _failed_tasks(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     scores_of_both = [(metrics.get(model) or {}).get("tasks") or {} for model in ("dense", "pruned")]
     return tuple(dict.fromkeys(task for tasks in scores_of_both for task, scores in tasks.items() if "error" in scores))
+
+
+def check_limits(limits: RegistryParameters, evaluation: EvaluationParameters) -> None:
+    """Refuse a limit on task scores where no tasks are evaluated.
+
+    Raises:
+        InputError: names the limit.
+    """
+    if limits.champion_max_task_drop is not None and not (evaluation.tasks or evaluation.suite):
+        raise InputError(
+            f"champion_max_task_drop is {limits.champion_max_task_drop:g}, but no tasks are evaluated; "
+            "give tasks or a suite, or leave it out."
+        )

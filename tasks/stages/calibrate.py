@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
-from optishear.calibration.calibrate import calibrate
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.calibration.calibrate import calibrate, check_calibration, check_context
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.calibration.text import text_digest
 from optishear.file_names import CALIBRATION
+from optishear.parameters.calibration import CalibrationParameters
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import CalibrateStageParameters
@@ -17,6 +20,24 @@ from tasks.store.provenance import provenance
 def load_calibration(artifact: Artifact) -> CalibrationSet:
     """The token blocks of the stage's artifact."""
     return CalibrationSet.load(artifact.path(CALIBRATION))
+
+
+def check_calibration_text(parameters: CalibrationParameters) -> None:
+    """Refuse a calibration text that cannot be read.
+
+    Raises:
+        InputError: names the text and the reason.
+    """
+    check_calibration(parameters.calibration)
+
+
+def check_sequence_length(model: PreTrainedModel, parameters: CalibrationParameters) -> None:
+    """Refuse token blocks that are longer than the model's context.
+
+    Raises:
+        InputError: names the parameter and the context.
+    """
+    check_context(model, "sequence_length", parameters.sequence_length)
 
 
 def _inputs(parameters: CalibrateStageParameters) -> dict[str, str]:

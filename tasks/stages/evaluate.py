@@ -21,15 +21,17 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.calibration.calibrate import check_context
 from optishear.calibration.text import text_digest
 from optishear.errors import InputError
-from optishear.evaluation.evaluate import EvaluationResult, evaluate
+from optishear.evaluation.evaluate import NO_TEXT, EvaluationResult, evaluate
 from optishear.evaluation.examples import examples_table
 from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Load, Part, Result
 from optishear.evaluation.task_files import suites_of
 from optishear.file_names import STATISTICS
 from optishear.models.layers import prunable_layers
+from optishear.parameters.evaluation import EvaluationParameters
 from optishear.pruning.apply import apply_recipe
 from optishear.recipes.recipe import Recipe
 from optishear.report.measures import as_number
@@ -159,6 +161,16 @@ def fraction_of_zeros(model: nn.Module) -> float | None:
         return None
     zeros = sum(int((weight == 0).sum()) for weight in weights)
     return zeros / sum(weight.numel() for weight in weights)
+
+
+def check_window_length(model: PreTrainedModel, parameters: EvaluationParameters) -> None:
+    """Refuse windows that are longer than the model's context.
+
+    Raises:
+        InputError: names the parameter and the context.
+    """
+    if parameters.evaluation_text != NO_TEXT:
+        check_context(model, "window_length", parameters.window_length)
 
 
 def flat_scores(evaluation: Mapping[str, Any]) -> dict[str, float | None]:

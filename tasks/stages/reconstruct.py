@@ -6,10 +6,11 @@ from statistics import fmean
 from typing import Any
 
 from optishear.file_names import CALIBRATION, STATISTICS
+from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.description import in_words, mask_rule
-from optishear.reconstruction.reconstruct import ReconstructionSummary, reconstruct
+from optishear.reconstruction.reconstruct import ReconstructionSummary, check_sequences, reconstruct
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import load_calibration
@@ -18,6 +19,15 @@ from tasks.stages.prune import SUMMARY, save_pruned, sparsities
 from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest, model_digest
+
+
+def check_fitted_sequences(reconstruction: ReconstructionParameters, calibration: CalibrationParameters) -> None:
+    """Refuse fewer calibration sequences than the reconstruction needs.
+
+    Raises:
+        InputError: names the parameter.
+    """
+    check_sequences(reconstruction, calibration.sequences)
 
 
 def _inputs(

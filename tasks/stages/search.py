@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from optishear.calibration.calibrate import calibrate
+from optishear.calibration.calibrate import calibrate, check_calibration
 from optishear.calibration.text import text_digest
+from optishear.errors import InputError
 from optishear.file_names import CALIBRATION, FRONT, RECIPE, STATISTICS, TRIALS
 from optishear.home import journals_folder
 from optishear.parameters.roles import plain_fields
 from optishear.parameters.search import SearchParameters
 from optishear.recipes.recipe import Recipe
+from optishear.searching.finalists import fitting_sequences
 from optishear.searching.search import SearchResult, run_search
 from optishear.searching.trials import Trial
 from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
@@ -33,6 +35,30 @@ _JOURNAL_VERSION = 6
 def load_recipe(artifact: Artifact) -> Recipe:
     """The recipe that the search chose."""
     return Recipe.load(artifact.path(RECIPE))
+
+
+def check_search(parameters: SearchStageParameters) -> None:
+    """Refuse numbers of sequences that do not fit each other.
+
+    Raises:
+        InputError: names the parameter.
+    """
+    if parameters.search_sequences > parameters.sequences:
+        raise InputError(
+            f"The parameter search_sequences is {parameters.search_sequences}, but there are {parameters.sequences} "
+            "calibration sequences; lower it or raise sequences."
+        )
+    fitting_sequences(parameters, parameters.sequences)
+
+
+def check_search_texts(parameters: SearchParameters) -> None:
+    """Refuse further calibration texts that cannot be read.
+
+    Raises:
+        InputError: names the text and the reason.
+    """
+    for text in parameters.search_calibrations:
+        check_calibration(text.source)
 
 
 def search_inputs(parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> dict[str, str]:

@@ -1,42 +1,81 @@
-"""The checks of a command are made once."""
+"""The checks of a command are made once, each for the groups that it states."""
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from transformers.modeling_utils import PreTrainedModel
 
+from flows.parameters.cross_model import CrossModelParameters
 from flows.parameters.pipeline import PipelineParameters
+from flows.parameters.search import SearchFlowParameters
 from flows.parameters.sweep import SweepParameters, pipelines_of
+from flows.registry import FLOWS
 from flows.shared import checks
+from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.read import read_parameters
+from optishear.parameters.sparsity import SparsityParameters
+from tasks.registration.champion import check_limits
+from wording import refused
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def checked_sparsities(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The sparsities of the parameters that were checked."""
     sparsities: list[str] = []
 
-    def note(parameters: Any) -> None:
+    def note(parameters: SparsityParameters) -> None:
         sparsities.append(str(parameters.sparsity))
 
-    monkeypatch.setattr(checks, "CHECKS", (((ModelParameters,), note),))
+    monkeypatch.setattr(checks, "CHECKS", (note,))
     return sparsities
 
 
-def test_a_flow_of_the_command_line_is_not_checked_again(made: list[str]) -> None:
+def test_a_flow_of_the_command_line_is_not_checked_again(checked_sparsities: list[str]) -> None:
     parameters = read_parameters(PipelineParameters, {"sparsity": "0.5"})
     with checks.checked(parameters):
         checks.check(parameters)
         checks.check(parameters.model_copy(update={"sparsity": "0.6"}))
-    assert made == ["0.5", "0.6"]
+    assert checked_sparsities == ["0.5", "0.6"]
     checks.check(parameters)
-    assert made == ["0.5", "0.6", "0.5"]
+    assert checked_sparsities == ["0.5", "0.6", "0.5"]
 
 
-def test_a_sweep_checks_each_of_its_runs_once(made: list[str]) -> None:
+def test_a_sweep_checks_each_of_its_runs_once(checked_sparsities: list[str]) -> None:
     parameters = read_parameters(SweepParameters, {"sparsities": ["0.4", "2:4"]})
     with checks.checked(parameters):
         checks.check(parameters)
         for pipeline in pipelines_of(parameters).values():
             checks.check(pipeline)
-    assert made == ["0.4", "2:4"]
+    assert checked_sparsities == ["0.4", "2:4"]
+
+
+@pytest.mark.parametrize("check", [*checks.CHECKS, *checks.MODEL_CHECKS], ids=lambda check: check.__name__)
+def test_every_check_states_its_groups_and_some_flow_has_them(check: Callable[..., object]) -> None:
+    groups = checks.groups_of(check)
+    assert groups
+    assert all(issubclass(group, Parameters) for group in groups)
+    assert any(issubclass(entry.parameters, groups[0]) for entry in FLOWS)
+    assert any(all(issubclass(entry.parameters, group) for group in groups) for entry in FLOWS)
+
+
+def test_a_check_of_two_groups_applies_to_parameters_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CHECKS", (check_limits,))
+    with refused("champion_max_task_drop", "tasks"):
+        checks.check(read_parameters(PipelineParameters, {"champion_max_task_drop": 1}))
+    checks.check(read_parameters(PipelineParameters, {"champion_max_task_drop": 1, "suite": "paper"}))
+    checks.check(read_parameters(SearchFlowParameters, {}))
+
+
+def test_the_models_of_a_matrix_are_each_checked(monkeypatch: pytest.MonkeyPatch, model_folder: Path) -> None:
+    sources: list[str] = []
+
+    def note(model: PreTrainedModel, parameters: ModelParameters) -> None:
+        assert all(weight.is_meta for weight in model.parameters())
+        sources.append(parameters.model)
+
+    monkeypatch.setattr(checks, "MODEL_CHECKS", (note,))
+    values = {"model": str(model_folder), "other_models": [f"other={model_folder}"]}
+    checks.check_model(read_parameters(CrossModelParameters, values))
+    assert sources == [str(model_folder)] * 2
