@@ -47,22 +47,22 @@ def cross_model(parameters: CrossModelParameters) -> str:
                 name: parameters.model_copy(update={"model": model})
                 for name, model in models_by_name(parameters).items()
             }
-            found = (*models, *([UNIVERSAL] if parameters.universal else []))
+            sources = (*models, *([UNIVERSAL] if parameters.universal else []))
             cells: dict[Cell, Callable[[], Artifact]] = {
                 (row, column): partial(_cell, parameters, models, row, column)
                 for column in models
-                for row in (DENSE, WANDA, *found)
+                for row in (DENSE, WANDA, *sources)
             }
-            made = make_cells(cells, parameters.parallel_cells)
-            matrix = Matrix((*found, WANDA, DENSE), tuple(models), perplexities(made), made.failures)
-            tasks = task_scores(made)
+            outcome = make_cells(cells, parameters.parallel_cells)
+            matrix = Matrix((*sources, WANDA, DENSE), tuple(models), perplexities(outcome), outcome.failures)
+            tasks = task_scores(outcome)
             subject = subject_of(parameters, parameters.sparsity, f"{len(models)} models")
             evidence = crossed_evidence(subject, matrix, tuple(models), "model", tasks=tasks)
-            searched = [row for row in found if any(cell[0] == row for cell in made.made)]
-            recipes = {row: _found(parameters, models, row) for row in searched}
+            searched = [row for row in sources if any(cell[0] == row for cell in outcome.made)]
+            recipes = {row: _recipe_of(parameters, models, row) for row in searched}
             summary = publish_matrix(TABLE, parameters, output, run, evidence, recipes)
-            forget_failures(made.made.values())
-            made.raise_if_incomplete(tasks)
+            forget_failures(outcome.made.values())
+            outcome.raise_if_incomplete(tasks)
             return summary
 
 
@@ -75,11 +75,11 @@ def _cell(
     if row == DENSE:
         return evaluate_stage.labelled(f"evaluate dense {column}")(evaluated)
     _, statistics = _observe(column, there)
-    recipe = named_recipe("wanda", there.sparsity) if row == WANDA else _found(parameters, models, row)
+    recipe = named_recipe("wanda", there.sparsity) if row == WANDA else _recipe_of(parameters, models, row)
     return evaluate_stage.labelled(f"evaluate {row} recipe on {column}")(evaluated, recipe, statistics)
 
 
-def _found(parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters], row: str) -> Recipe:
+def _recipe_of(parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters], row: str) -> Recipe:
     """The recipe found on one model, or on all; cached."""
     if row == UNIVERSAL:
         return load_recipe(_search_universal(parameters, models))
@@ -95,10 +95,10 @@ def _observe(name: str, parameters: CrossModelParameters) -> tuple[Artifact, Art
 
 def _search_universal(parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters]) -> Artifact:
     members = {}
-    for name, each in models.items():
-        calibration, statistics = _observe(name, each)
+    for name, settings in models.items():
+        calibration, statistics = _observe(name, settings)
         members[name] = MemberArtifacts(
-            parameters=with_absolute_paths(part(each, SearchStageParameters)),
+            parameters=with_absolute_paths(part(settings, SearchStageParameters)),
             calibration=calibration.reference,
             statistics=statistics.reference,
         )

@@ -46,15 +46,15 @@ def cross_task(parameters: CrossTaskParameters) -> str:
             cells: dict[Cell, Callable[[], Artifact]] = {
                 (row, column): partial(_cell, texts, row, column) for column in texts for row in (DENSE, WANDA, *texts)
             }
-            made = make_cells(cells, parameters.parallel_cells)
-            values = {cell: load_perplexity(artifact) for cell, artifact in made.made.items()}
-            matrix = Matrix((*texts, WANDA, DENSE), tuple(texts), values, made.failures)
+            outcome = make_cells(cells, parameters.parallel_cells)
+            values = {cell: load_perplexity(artifact) for cell, artifact in outcome.made.items()}
+            matrix = Matrix((*texts, WANDA, DENSE), tuple(texts), values, outcome.failures)
             subject = subject_of(parameters, parameters.sparsity)
             evidence = crossed_evidence(subject, matrix, tuple(texts), "text", by_complexity=True)
-            searched = [row for row in texts if any(cell[0] == row for cell in made.made)]
-            recipes = {row: _found(texts, row) for row in searched}
+            searched = [row for row in texts if any(cell[0] == row for cell in outcome.made)]
+            recipes = {row: _recipe_of(texts, row) for row in searched}
             summary = publish_matrix(TABLE, parameters, output, run, evidence, recipes)
-            made.raise_if_incomplete()
+            outcome.raise_if_incomplete()
             return summary
 
 
@@ -66,7 +66,7 @@ def _cell(texts: Mapping[str, CrossTaskParameters], row: str, column: str) -> Ar
     source = column if row == WANDA else row
     here = texts[source]
     _, statistics = _observe(source, here)
-    recipe = named_recipe("wanda", here.sparsity) if row == WANDA else _found(texts, row)
+    recipe = named_recipe("wanda", here.sparsity) if row == WANDA else _recipe_of(texts, row)
     return evaluate_held_out_stage.labelled(f"evaluate {row} recipe on {column}")(here, held_out, recipe, statistics)
 
 
@@ -76,7 +76,7 @@ def _observe(name: str, parameters: CrossTaskParameters) -> tuple[Artifact, Arti
     return blocks, statistics_stage.labelled(f"statistics {name}")(parameters, blocks)
 
 
-def _found(texts: Mapping[str, CrossTaskParameters], row: str) -> Recipe:
+def _recipe_of(texts: Mapping[str, CrossTaskParameters], row: str) -> Recipe:
     """The recipe found on one text; cached."""
     here = texts[row]
     return load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))

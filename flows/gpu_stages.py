@@ -103,9 +103,9 @@ def evaluate_held_out(
     run: RunReference | None = None,
 ) -> Reference:
     """Perplexity on held-out token blocks; with a recipe, of the model pruned by it."""
-    observed = statistics.artifact() if statistics is not None else None
+    artifact = statistics.artifact() if statistics is not None else None
     with joined(run):
-        return evaluate_held_out_stage(parameters, blocks.artifact(), recipe, observed).reference
+        return evaluate_held_out_stage(parameters, blocks.artifact(), recipe, artifact).reference
 
 
 @flow(name="prune-stage")
@@ -141,8 +141,8 @@ def diagnose(
 ) -> Reference:
     """Look at the pruned model layer by layer."""
     with joined(run):
-        made = diagnose_stage(parameters, calibration.artifact(), statistics.artifact(), recipe, pruned.artifact())
-        return made.reference
+        diagnosis = diagnose_stage(parameters, calibration.artifact(), statistics.artifact(), recipe, pruned.artifact())
+        return diagnosis.reference
 
 
 @flow(name="evaluate-stage")
@@ -153,9 +153,9 @@ def evaluate(
     run: RunReference | None = None,
 ) -> Reference:
     """Evaluate a model; with a recipe, the model pruned by it."""
-    observed = statistics.artifact() if statistics is not None else None
+    artifact = statistics.artifact() if statistics is not None else None
     with joined(run):
-        return evaluate_stage(parameters, recipe, observed).reference
+        return evaluate_stage(parameters, recipe, artifact).reference
 
 
 @flow(name="footprint-stage")

@@ -29,16 +29,16 @@ def prune(parameters: PruneParameters) -> str:
         check(parameters)
         recipe = find_recipe(parameters.recipe, parameters.sparsity)
         blocks = calibrate_stage(parameters)
-        observed = observe(parameters, blocks, recipe)
+        statistics = observe(parameters, blocks, recipe)
         if parameters.reconstructs:
-            pruned = reconstruct_stage(parameters, recipe, blocks, observed)
+            pruned = reconstruct_stage(parameters, recipe, blocks, statistics)
         else:
-            pruned = prune_stage(parameters, recipe, observed)
+            pruned = prune_stage(parameters, recipe, statistics)
         place_files(
             output,
             {
                 CALIBRATION: blocks.path(CALIBRATION),
-                STATISTICS: observed.path(STATISTICS),
+                STATISTICS: statistics.path(STATISTICS),
                 CHECKPOINT: pruned.path(CHECKPOINT),
                 RECIPE: pruned.path(CHECKPOINT) / RECIPE,
             },

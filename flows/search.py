@@ -31,18 +31,18 @@ def search(parameters: SearchFlowParameters) -> str:
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("search", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
-            observed = statistics_stage(parameters, calibration)
-            found = search_stage(parameters, calibration, observed)
-            stages = {"calibrate": [calibration], "statistics": [observed], "search": [found]}
+            statistics = statistics_stage(parameters, calibration)
+            result = search_stage(parameters, calibration, statistics)
+            stages = {"calibrate": [calibration], "statistics": [statistics], "search": [result]}
             metrics = collect_metrics(parameters, stages, evaluations={}, footprints={})
             place_files(
                 output,
                 {
                     CALIBRATION: calibration.path(CALIBRATION),
-                    STATISTICS: observed.path(STATISTICS),
-                    TRIALS: found.path(TRIALS),
-                    FRONT: found.path(FRONT),
-                    RECIPE: found.path(RECIPE),
+                    STATISTICS: statistics.path(STATISTICS),
+                    TRIALS: result.path(TRIALS),
+                    FRONT: result.path(FRONT),
+                    RECIPE: result.path(RECIPE),
                 },
             )
             inputs = dataset_inputs(stages, parameters.calibration)

@@ -24,6 +24,6 @@ def statistics(parameters: StatisticsParameters) -> str:
     with output_folder(parameters.output) as output:
         check(parameters)
         blocks = calibrate_stage(parameters)
-        observed = statistics_stage(parameters, blocks)
-        place_files(output, {CALIBRATION: blocks.path(CALIBRATION), STATISTICS: observed.path(STATISTICS)})
+        artifact = statistics_stage(parameters, blocks)
+        place_files(output, {CALIBRATION: blocks.path(CALIBRATION), STATISTICS: artifact.path(STATISTICS)})
     return where(output, {"statistics": STATISTICS})

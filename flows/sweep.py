@@ -51,23 +51,23 @@ def sweep(parameters: SweepParameters) -> str:
         check(parameters)
         with tracked_run("sweep", parameters, precision_of(parameters)) as run:
             cells = [_cell(sparsity, one) for sparsity, one in pipelines_of(parameters).items()]
-            made = {cell.sparsity: cell.metrics for cell in cells if cell.metrics is not None}
+            by_sparsity = {cell.sparsity: cell.metrics for cell in cells if cell.metrics is not None}
             failed = {str(cell.sparsity): cell.failure for cell in cells if cell.metrics is None}
-            if not made:
+            if not by_sparsity:
                 raise IncompleteError(f"Every sparsity failed, the first because of: {next(iter(failed.values()))}.")
             values = without_places(parameters)
             metrics = {
                 "model": values["model"],
-                "sparsities": {str(sparsity): each for sparsity, each in made.items()},
+                "sparsities": {str(sparsity): value for sparsity, value in by_sparsity.items()},
                 "failures": failed,
                 "parameters": values,
             }
             write_json(output / METRICS, metrics)
-            shown = [
+            rows = [
                 replace(cell, metrics=without_cached(cell.metrics)) if cell.metrics is not None else cell
                 for cell in cells
             ]
-            report = sweep_report_stage(parameters, shown, command_line("sweep", parameters))
+            report = sweep_report_stage(parameters, rows, command_line("sweep", parameters))
             place_files(output, {name: report.path(name) for name in (SWEEP, SWEEP_FIGURE, SWEEP_PAGE)})
             table = sweep_markdown(cells)
             register(

@@ -53,13 +53,13 @@ def transplant(parameters: TransplantParameters) -> str:
                 for metric in columns
                 for ratios in rows
             }
-            made = make_cells(cells, parameters.parallel_cells)
-            matrix = Matrix(rows, columns, perplexities(made), made.failures)
-            tasks = task_scores(made)
+            outcome = make_cells(cells, parameters.parallel_cells)
+            matrix = Matrix(rows, columns, perplexities(outcome), outcome.failures)
+            tasks = task_scores(outcome)
             evidence = transplant_evidence(subject_of(parameters, recipe.sparsity), matrix, tasks)
             summary = publish_matrix("transplant", parameters, output, run, evidence)
-            forget_failures(made.made.values())
-            made.raise_if_incomplete(tasks)
+            forget_failures(outcome.made.values())
+            outcome.raise_if_incomplete(tasks)
             return summary
 
 

@@ -18,15 +18,15 @@ def cache() -> None:
 
 
 @cache.command("list")
-def list_kept() -> None:
+def list_entries() -> None:
     """List what is cached, the oldest first, with sizes."""
-    from tasks.store.cleaning import kept
+    from tasks.store.cleaning import stored_entries
 
-    everything = kept()
-    for each in everything:
-        written = datetime.fromtimestamp(each.modified).strftime("%Y-%m-%d %H:%M")
-        click.echo(f"{written}  {format_bytes(each.size):>9}  {each.kind:<10}  {each.path}")
-    click.echo(f"{len(everything)} kept, {format_bytes(sum(each.size for each in everything))}")
+    entries = stored_entries()
+    for entry in entries:
+        written = datetime.fromtimestamp(entry.modified).strftime("%Y-%m-%d %H:%M")
+        click.echo(f"{written}  {format_bytes(entry.size):>9}  {entry.kind:<10}  {entry.path}")
+    click.echo(f"{len(entries)} kept, {format_bytes(sum(entry.size for entry in entries))}")
 
 
 @cache.command()
@@ -40,7 +40,7 @@ def prune(older_than: str | None, keep: str | None, dry_run: bool) -> None:
     Example:
       optishear cache prune --older-than 30d --keep 50G
     """
-    from tasks.store.cleaning import kept, remove, superfluous
+    from tasks.store.cleaning import entries_to_remove, remove, stored_entries
 
     if older_than is None and keep is None:
         raise InputError("Nothing says what to remove; give --older-than AGE, --keep SIZE, or both.")
@@ -49,10 +49,10 @@ def prune(older_than: str | None, keep: str | None, dry_run: bool) -> None:
         size = None if keep is None else parse_bytes(keep)
     except ValueError as error:
         raise InputError(f"{error}.") from None
-    chosen = superfluous(kept(), seconds, size)
+    removed = entries_to_remove(stored_entries(), seconds, size)
     if not dry_run:
-        remove(chosen)
-    for each in chosen:
-        click.echo(str(each.path))
-    freed = format_bytes(sum(each.size for each in chosen))
-    click.echo(f"{len(chosen)} {'would be removed' if dry_run else 'removed'}, {freed}")
+        remove(removed)
+    for entry in removed:
+        click.echo(str(entry.path))
+    freed = format_bytes(sum(entry.size for entry in removed))
+    click.echo(f"{len(removed)} {'would be removed' if dry_run else 'removed'}, {freed}")

@@ -113,7 +113,7 @@ def _make_deployments() -> None:
 
     environment = {**os.environ, "OPTISHEAR_HOME": str(home_folder().absolute()), "PWD": str(Path.cwd())}
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(_PREFECT_FILE)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())[-500:]
-        raise InputError(f"prefect deploy failed: {said}")
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        output = " ".join((process.stderr or process.stdout).split())[-500:]
+        raise InputError(f"prefect deploy failed: {output}")

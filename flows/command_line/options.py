@@ -108,13 +108,13 @@ def config_option() -> click.Option:
 def given_values(context: click.Context, group: type[Parameters]) -> dict[str, Any]:
     """The values of the flags that were given; the others stay with the YAML file and the defaults."""
     source = click.core.ParameterSource
-    given = {
+    values = {
         name: value
         for name, value in context.params.items()
         if FORMER_NAMES.get(name, name) in group.model_fields
         and context.get_parameter_source(name) in (source.COMMANDLINE, source.ENVIRONMENT)
     }
-    return {name: _split(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    return {name: _split(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _split(values: Sequence[str]) -> list[str]:
@@ -128,18 +128,18 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     default = field.get_default(call_default_factory=True)
     if kind is bool:
         return click.Option(
-            [f"{flag}/--no-{flag[2:]}"], default=None, help=f"{help_text}{_shown('on' if default else 'off')}"
+            [f"{flag}/--no-{flag[2:]}"], default=None, help=f"{help_text}{_default_hint('on' if default else 'off')}"
         )
     if get_origin(kind) is list:
         item = _metavar(get_args(kind)[0])
         text = ",".join(map(str, default)) if default else ""
         more = " Repeat the flag or separate with commas."
-        return click.Option([flag], multiple=True, metavar=item, help=f"{help_text}{more}{_shown(text)}")
-    shown = "" if default in (None, PydanticUndefined) else str(default)
-    return click.Option([flag], metavar=_metavar(kind), help=f"{help_text}{_shown(shown)}")
+        return click.Option([flag], multiple=True, metavar=item, help=f"{help_text}{more}{_default_hint(text)}")
+    default_text = "" if default in (None, PydanticUndefined) else str(default)
+    return click.Option([flag], metavar=_metavar(kind), help=f"{help_text}{_default_hint(default_text)}")
 
 
-def _shown(default: str) -> str:
+def _default_hint(default: str) -> str:
     return f"  [default: {default}]" if default else ""
 
 

@@ -63,15 +63,15 @@ def _timetable(parameters: StatisticsParameters) -> Timetable | None:
         return None
     try:
         settings = part(parameters, SpeedStageParameters)
-        measured = load_speed(speed_stage(settings, sorted(_steps(parameters))))
-        expected = expected_times(parameters, measured.speed, measured.evaluation)
+        measurement = load_speed(speed_stage(settings, sorted(_steps(parameters))))
+        expected = expected_times(parameters, measurement.speed, measurement.evaluation)
     except InputError:
         raise
     except Exception as error:
         logger.warning("The time of the run cannot be estimated: %s", first_line(error))
         return None
     timetable = Timetable({label: 0.0 if label in cached else seconds for label, seconds in expected.items()})
-    logger.info("%s", announcement(timetable, measured.speed))
+    logger.info("%s", announcement(timetable, measurement.speed))
     return timetable
 
 

@@ -14,10 +14,10 @@ def models_by_name(parameters: CrossModelParameters) -> dict[str, str]:
     Raises:
         InputError: if there are fewer than two, or two of one name.
     """
-    named = [_name_and_model(each) for each in (NamedModel("", parameters.model), *parameters.other_models)]
+    named = [_name_and_model(model) for model in (NamedModel("", parameters.model), *parameters.other_models)]
     models = dict(named)
     if len(models) < len(named):
-        double = next(name for name in models if sum(name == each for each, _ in named) > 1)
+        double = next(name for name in models if sum(name == model for model, _ in named) > 1)
         raise InputError(f"Two models are named {double!r}; give one a name of its own: other_models NAME=MODEL.")
     if len(models) < 2:
         raise InputError("A matrix over models needs at least two; name the others in other_models.")
@@ -31,7 +31,7 @@ def texts_by_name(parameters: CrossTaskParameters) -> dict[str, str]:
         InputError: if there are fewer than two, or two of one name.
     """
     first = parameters.calibration
-    named = [(public_source(first), first), *((each.name, each.source) for each in parameters.other_calibrations)]
+    named = [(public_source(first), first), *((text.name, text.source) for text in parameters.other_calibrations)]
     texts = dict(named)
     if len(texts) < len(named):
         raise InputError(f"Two of the texts {', '.join(name for name, _ in named)} have one name; rename one.")

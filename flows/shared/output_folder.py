@@ -22,11 +22,11 @@ def output_folder(output: Path) -> Iterator[Path]:
     Raises:
         InputError: if the folder cannot be written.
     """
-    made = [folder for folder in (output, *output.parents) if not folder.exists()]
+    missing = [folder for folder in (output, *output.parents) if not folder.exists()]
     try:
         yield ensure_writable(output)
     except BaseException:
-        for folder in made:
+        for folder in missing:
             with suppress(OSError):  # not empty, or never made
                 folder.rmdir()
         raise

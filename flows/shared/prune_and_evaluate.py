@@ -163,9 +163,9 @@ def publish_results(
         ),
     )
     _show_in_prefect(f"{table}\n\n{registered.reason}", figures, run)
-    shown = {"report": REPORT, "model": CHECKPOINT, "recipe": RECIPE, "metrics": METRICS}
+    places = {"report": REPORT, "model": CHECKPOINT, "recipe": RECIPE, "metrics": METRICS}
     version = f"Registered as version {registered.version} of {registered.name}. {registered.reason}"
-    return f"{_headline(metrics)}\n\n{table}\n\n{version}\n\n{where(output, shown, run)}"
+    return f"{_headline(metrics)}\n\n{table}\n\n{version}\n\n{where(output, places, run)}"
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from tasks.store.artifacts import Artifact
 
 _SECONDS_BETWEEN_POLLS = 2.0
 # "Flow run encountered an exception: InputError: The file 'notes.txt' is empty."; a task leaves out the first colon.
-_TOLD = re.compile(r".*?\bexception:? (?P<kind>[\w.]+): (?P<reason>.*)", re.DOTALL)
+_FAILURE = re.compile(r".*?\bexception:? (?P<kind>[\w.]+): (?P<reason>.*)", re.DOTALL)
 logger = logging.getLogger("optishear.stages")
 
 
@@ -75,11 +75,11 @@ def _end_of(deployment: str, parameters: Mapping[str, Any], label: str, idempote
 def failure(state: State[Any] | None) -> tuple[str, str]:
     """Why a run did not complete: the exception's name, where there was one, and a sentence without its beginning."""
     message = (state.message if state else None) or ""
-    told = _TOLD.fullmatch(message)
-    if told is not None:
-        kind = told["kind"].rsplit(".", 1)[-1]
+    match = _FAILURE.fullmatch(message)
+    if match is not None:
+        kind = match["kind"].rsplit(".", 1)[-1]
         plain = kind in (InputError.__name__, UnfinishedRunError.__name__)
-        return kind, told["reason"] if plain else f"{kind}: {told['reason']}"
+        return kind, match["reason"] if plain else f"{kind}: {match['reason']}"
     name = state.name.lower() if state and state.name else "in an unknown state"
     return "", f"it ended {name}" + (f" ({message})" if message else "")
 
@@ -105,7 +105,7 @@ def deployment_arguments(
         elif isinstance(value, BaseModel):
             values[name] = value.model_dump(mode="json")
         elif isinstance(value, Mapping):
-            values[name] = {key: each.model_dump(mode="json") for key, each in value.items()}
+            values[name] = {key: member.model_dump(mode="json") for key, member in value.items()}
         elif isinstance(value, Pattern):
             values[name] = str(value)
         elif value is not None:

@@ -8,7 +8,7 @@ from optishear.parameters.model import ModelParameters
 from tasks.store.model_sources import find_model
 
 _Key = tuple[str, str, str, bool]
-_held: tuple[_Key, LoadedModel] | None = None
+_last: tuple[_Key, LoadedModel] | None = None
 
 
 @contextmanager
@@ -16,18 +16,18 @@ def shared_model(parameters: ModelParameters) -> Iterator[LoadedModel]:
     """Lend the model as it was loaded. Whoever changes its weights puts them back; after an error it is forgotten."""
     loaded = take_model(parameters)
     yield loaded
-    global _held
-    _held = (_key(parameters), loaded)
+    global _last
+    _last = (_key(parameters), loaded)
 
 
 def take_model(parameters: ModelParameters) -> LoadedModel:
     """Remove the model from the cache for a caller that changes its weights; the next caller loads it again."""
-    global _held
+    global _last
     key = _key(parameters)
-    held, _held = _held, None
-    if held is not None and held[0] == key:
-        return held[1]
-    del held
+    last, _last = _last, None
+    if last is not None and last[0] == key:
+        return last[1]
+    del last
     return load_model(
         parameters.model,
         dtype=parameters.dtype,
@@ -38,8 +38,8 @@ def take_model(parameters: ModelParameters) -> LoadedModel:
 
 def release_model() -> None:
     """Forget the model, and free its memory once nobody else holds it."""
-    global _held
-    _held = None
+    global _last
+    _last = None
 
 
 def _key(parameters: ModelParameters) -> _Key:

@@ -19,7 +19,11 @@ def part(parameters: Parameters, group: type[Group], **changes: Any) -> Group:
 def models_of(parameters: Parameters) -> list[str]:
     """The models that the parameters name, by their roles."""
     values = [getattr(parameters, name) for name, role in roles_of(type(parameters)).items() if role is Role.MODEL]
-    return [model for value in values for model in ([value] if isinstance(value, str) else [m.source for m in value])]
+    return [
+        model
+        for value in values
+        for model in ([value] if isinstance(value, str) else [named.source for named in value])
+    ]
 
 
 def with_absolute_paths(parameters: Group) -> Group:
@@ -28,7 +32,7 @@ def with_absolute_paths(parameters: Group) -> Group:
     for name, role in roles_of(type(parameters)).items():
         value = getattr(parameters, name)
         if isinstance(value, list):
-            changes[name] = [replace(each, source=_absolute(each.source)) for each in value]
+            changes[name] = [replace(source, source=_absolute(source.source)) for source in value]
         elif isinstance(value, Path):
             changes[name] = value.absolute()
         elif isinstance(value, str) and role is not Role.PLACE:

@@ -100,8 +100,8 @@ def make_precision(parameters: ModelParameters) -> Artifact:
 def _precision_of_pool(parameters: ModelParameters) -> Precision:
     request = _request(parameters)
     if find(request.stage, request.key) is None:
-        asked = deployment_arguments(parameters, ModelParameters, {})
-        finish_deployment(f"{NAME}-stage/{NAME}", asked, NAME, request.key)
+        arguments = deployment_arguments(parameters, ModelParameters, {})
+        finish_deployment(f"{NAME}-stage/{NAME}", arguments, NAME, request.key)
     answer = Reference(stage=request.stage, key=request.key).artifact()
     precision = Precision(**answer.read_json(PRECISION))
     announce(precision)

@@ -91,8 +91,8 @@ class Stage(Generic[Group, Inputs]):
         assert self.on_gpu is not None
         parameters = self._settled(parameters)
         request = self.request(parameters, *args, **kwargs)
-        given = signature(self.write).bind(None, parameters, *args, **kwargs).arguments
-        arguments = {name: value for name, value in given.items() if name not in ("outputs", "parameters")}
+        bound = signature(self.write).bind(None, parameters, *args, **kwargs).arguments
+        arguments = {name: value for name, value in bound.items() if name not in ("outputs", "parameters")}
         finish_deployment(
             f"{self.name}-stage/{self.name}",
             deployment_arguments(parameters, self.on_gpu, {**arguments, "run": running_reference()}),
@@ -105,15 +105,15 @@ class Stage(Generic[Group, Inputs]):
         """The artifact, through Prefect: its record of the key is refreshed where the store has lost the files."""
         parameters = self._settled(parameters)
         request = self.request(parameters, *args, **kwargs)
-        kept = store.find(request.stage, request.key)
+        stored = store.find(request.stage, request.key)
         name = self.label or self.name
         task = Task(
-            self.make_on_gpu if kept is None and self.on_gpu and uses_deployments(parameters) else self.make,
+            self.make_on_gpu if stored is None and self.on_gpu and uses_deployments(parameters) else self.make,
             name=self.name,
             task_run_name=name,
             version=str(self.version),
             cache_key_fn=lambda *_: request.key,
-            refresh_cache=kept is None,
+            refresh_cache=stored is None,
             persist_result=True,
             result_serializer="json",
             retries=RETRIES,
@@ -121,15 +121,15 @@ class Stage(Generic[Group, Inputs]):
             retry_condition_fn=retry_condition,
         )
         started = f"started{expectation(name)}"
-        logger.info("%s: %s", name, "nothing to compute, kept from an earlier run" if kept else started)
-        with timed_stage(name, cached=kept is not None), stage_run(name, request) as run:
+        logger.info("%s: %s", name, "nothing to compute, kept from an earlier run" if stored else started)
+        with timed_stage(name, cached=stored is not None), stage_run(name, request) as run:
             task(parameters, *args, **kwargs)
             artifact = store.find(request.stage, request.key)
             if artifact is None:
                 raise RuntimeError(
                     f"The artifact {request.key} was made and is gone again; is another process cleaning?"
                 )
-            artifact = artifact.model_copy(update={"cached": kept is not None})
+            artifact = artifact.model_copy(update={"cached": stored is not None})
             if run is not None:
                 run.finish(artifact, self.scores(artifact))
         if not artifact.cached:

@@ -76,9 +76,9 @@ class Timetable:
         """
         kind = label.partition(" ")[0]
         alike = [
-            each.seconds
-            for name, each in self.ended.items()
-            if name.partition(" ")[0] == kind and name != label and not each.cached
+            entry.seconds
+            for name, entry in self.ended.items()
+            if name.partition(" ")[0] == kind and name != label and not entry.cached
         ]
         if alike and self.expected.get(label) is not None:
             return alike[-1]
@@ -98,7 +98,7 @@ class Timetable:
 
     def progress(self) -> float:
         """Share of the expected time that is over, 0 to 1."""
-        took = sum(each.seconds or 0.0 for each in self.ended.values() if not each.cached)
+        took = sum(entry.seconds or 0.0 for entry in self.ended.values() if not entry.cached)
         if self.running is not None:
             expected = self.seconds_of(self.running[0]) or 0.0
             took += min(expected, time.monotonic() - self.running[1])
@@ -141,11 +141,11 @@ def keep_time(timetable: Timetable | None) -> Iterator[None]:
 def _summary(timetable: Timetable, seconds: float) -> str:
     """What the run and each of its stages took, beside what was expected."""
     lines = [f"Took {format_seconds(seconds)}"]
-    times = [each for each in timetable.times() if each.seconds is not None and not each.cached]
-    width = max((len(each.stage) for each in times), default=0)
-    for each in times:
-        expected = f" (expected {format_seconds(each.expected_seconds)})" if each.expected_seconds else ""
-        lines.append(f"  {each.stage:<{width}}  {format_seconds(each.seconds or 0.0)}{expected}")
+    times = [entry for entry in timetable.times() if entry.seconds is not None and not entry.cached]
+    width = max((len(entry.stage) for entry in times), default=0)
+    for entry in times:
+        expected = f" (expected {format_seconds(entry.expected_seconds)})" if entry.expected_seconds else ""
+        lines.append(f"  {entry.stage:<{width}}  {format_seconds(entry.seconds or 0.0)}{expected}")
     return "\n".join(lines)
 
 

@@ -56,7 +56,7 @@ class Registered(BaseModel):
     checkpoint: str
 
 
-def registered_name(given: str | None, model: str, sparsity: Pattern) -> str:
+def registered_name(name: str | None, model: str, sparsity: Pattern) -> str:
     """The registered model's name: one for each dense model and sparsity, so that each has a champion of its own.
 
     Args:
@@ -64,7 +64,7 @@ def registered_name(given: str | None, model: str, sparsity: Pattern) -> str:
         model: the dense model's public name, for where none is given.
         sparsity: the recipe's.
     """
-    base = given or re.sub(r"[^\w. -]", "-", model.removeprefix("package:").replace("/", "--"))
+    base = name or re.sub(r"[^\w. -]", "-", model.removeprefix("package:").replace("/", "--"))
     return f"{base}-{str(sparsity).replace(':', 'of')}"
 
 
@@ -100,7 +100,7 @@ def register_version(
         elif _is_placed_here(version, name, checkpoint):
             place_checkpoint(checkpoint, _place(version))
         decision = _decide_on_files(client, version, checkpoint, challenger, limits)
-        kept = {
+        decision_tags = {
             _PERPLEXITY: repr(challenger.perplexity),
             "dense_perplexity": repr(challenger.dense_perplexity),
             _SETTINGS: challenger.settings,
@@ -108,7 +108,7 @@ def register_version(
             _PROMOTION: decision.reason,
             _DIGEST: digest_of_checkpoint(checkpoint),
         }
-        for tag, value in {**tags, **kept}.items():
+        for tag, value in {**tags, **decision_tags}.items():
             client.set_model_version_tag(name, version.version, tag, value)
         client.update_model_version(name, version.version, description)
         if decision.promoted:
@@ -135,13 +135,15 @@ def registered_checkpoint(client: MlflowClient, name: str, version: str = CHAMPI
     """
     subject = f"version {version} of {name}" if version.isdigit() else f"{name}@{version}"
     try:
-        found = (client.get_model_version if version.isdigit() else client.get_model_version_by_alias)(name, version)
+        registered = (client.get_model_version if version.isdigit() else client.get_model_version_by_alias)(
+            name, version
+        )
     except MlflowException as error:
         raise InputError(f"There is no {subject} in the registry ({first_line(error)}).") from None
-    if _PLACE not in found.tags or _DIGEST not in found.tags:
+    if _PLACE not in registered.tags or _DIGEST not in registered.tags:
         raise InputError(f"The {subject} has no digest; repeat the run that registered it, or download it with MLflow.")
-    place = _place(found)
-    check_files(place, found.tags[_DIGEST], subject)
+    place = _place(registered)
+    check_files(place, registered.tags[_DIGEST], subject)
     return place
 
 
@@ -154,8 +156,8 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
 
 
 def _find_version(client: MlflowClient, name: str, key: str) -> ModelVersion | None:
-    found = client.search_model_versions(f"name = '{name}' AND tags.`{KEY_TAG}` = '{key}'", max_results=1)
-    return found[0] if found else None
+    versions = client.search_model_versions(f"name = '{name}' AND tags.`{KEY_TAG}` = '{key}'", max_results=1)
+    return versions[0] if versions else None
 
 
 def _place(version: ModelVersion) -> Path:
@@ -179,10 +181,10 @@ def _is_placed_here(version: ModelVersion, name: str, checkpoint: Artifact) -> b
 def _new_version(run: TrackedRun, name: str, checkpoint: Artifact) -> ModelVersion:
     """A logged model over the checkpoint's files, and a version over that."""
     client, experiment = run.client, run.tracking.experiment_id
-    begun = client.search_logged_models([experiment], filter_string=f"tags.`{KEY_TAG}` = '{checkpoint.key}'")
+    models = client.search_logged_models([experiment], filter_string=f"tags.`{KEY_TAG}` = '{checkpoint.key}'")
     logged = (
-        begun[0]
-        if begun
+        models[0]
+        if models
         else client.create_logged_model(
             experiment, name=CHECKPOINT, source_run_id=run.run_id, tags={KEY_TAG: checkpoint.key}
         )
@@ -263,9 +265,9 @@ def _tags(version: ModelVersion) -> dict[str, str]:
 
 
 def _words(limits: RegistryParameters) -> str:
-    given = {
+    limits_set = {
         name: value
         for name in ("champion_max_perplexity_increase", "champion_max_task_drop")
         if (value := getattr(limits, name)) is not None
     }
-    return ", ".join(f"{name} {value:g}" for name, value in given.items()) or "none"
+    return ", ".join(f"{name} {value:g}" for name, value in limits_set.items()) or "none"

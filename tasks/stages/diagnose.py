@@ -52,13 +52,13 @@ def _write(
 ) -> None:
     model = take_model(parameters).model
     layers = prunable_layers(model)
-    observed = load_statistics(statistics)
+    loaded = load_statistics(statistics)
     wanda = named_recipe("wanda", recipe.sparsity)
-    alignment, distributions = diagnose_scales(layers, {"wanda": wanda, "pruned": recipe}, observed)
+    alignment, distributions = diagnose_scales(layers, {"wanda": wanda, "pruned": recipe}, loaded)
     tokens = load_calibration(calibration).tokens
-    methods = {"wanda": masked_by(wanda, layers, observed)}
+    methods = {"wanda": masked_by(wanda, layers, loaded)}
     if pruned.stage == reconstruct_stage.name:
-        methods["masked"] = masked_by(recipe, layers, observed)
+        methods["masked"] = masked_by(recipe, layers, loaded)
     # What was written, rather than what the recipe means.
     methods["pruned"] = in_checkpoint(pruned.path(CHECKPOINT), model)
     of_layers, of_blocks = with_smaller_batches(

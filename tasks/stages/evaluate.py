@@ -81,7 +81,7 @@ def _inputs(
         # The documents may lie outside of the folder; what only a group has is in its files.
         inputs["task_files"] = folder_digest(parameters.include_path)
         identities = [identify_tasks(suite.tasks, parameters.include_path, suite.fewshot) for suite in suites]
-        inputs["documents"] = digest([dict(each) for each in identities])
+        inputs["documents"] = digest([dict(tasks) for tasks in identities])
         inputs["lm_eval"] = version("lm-eval")
     return inputs
 
@@ -111,12 +111,12 @@ def _model_of(
     parameters: EvaluateStageParameters, recipe: Recipe | None, statistics: Artifact | None
 ) -> Iterator[Load]:
     """The model, loaded and pruned when it is first needed."""
-    with ExitStack() as lent:
+    with ExitStack() as stack:
 
         @functools.cache
         def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             if recipe is None or statistics is None:
-                loaded = lent.enter_context(shared_model(parameters))
+                loaded = stack.enter_context(shared_model(parameters))
             else:
                 loaded = take_model(parameters)
                 apply_recipe(loaded.model, recipe, load_statistics(statistics), progress=True)
@@ -144,8 +144,8 @@ class _Kept:
         key = content_key("score", _SCORE_VERSION, parameters, inputs)
 
         def write(outputs: Path) -> None:
-            measured = part.measure()
-            write_json(outputs / _SCORE, measured.model_dump(mode="json"))
+            result = part.measure()
+            write_json(outputs / _SCORE, result.model_dump(mode="json"))
             logger.info("  %s: evaluated", part.name)
 
         artifact = make_once(Request("score", _SCORE_VERSION, key, parameters, inputs), write)

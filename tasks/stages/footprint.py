@@ -31,24 +31,24 @@ def _write(outputs: Path, parameters: ModelParameters) -> None:
     """By format; ``bitmask`` only where something of the model is packed."""
     checkpoint = open_checkpoint(checkpoint_folder(find_model(parameters.model)))
     sizes = {"dense": size_in(checkpoint, "dense"), "bitmask": size_in(checkpoint, "bitmask")}
-    found: dict[str, Any] = {}
+    footprint: dict[str, Any] = {}
     with shared_model(parameters) as loaded:
-        found["dense"] = measure_footprint(loaded.model, sizes["dense"]).model_dump()
+        footprint["dense"] = measure_footprint(loaded.model, sizes["dense"]).model_dump()
     del loaded
     if sizes["bitmask"] < sizes["dense"]:
         model = take_model(parameters).model
         with suppress(InputError):  # no layers that could be replaced, yet packed on disk
             use_sparse_layers(model)
-        found["bitmask"] = measure_footprint(model, sizes["bitmask"]).model_dump()
-    write_json(outputs / FOOTPRINT, found)
+        footprint["bitmask"] = measure_footprint(model, sizes["bitmask"]).model_dump()
+    write_json(outputs / FOOTPRINT, footprint)
 
 
 def flat_footprint(footprint: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Its numbers under names such as ``bitmask/disk_bytes``."""
     return {
         f"{format}/{name}": value
-        for format, found in footprint.items()
-        for name, value in found.items()
+        for format, values in footprint.items()
+        for name, value in values.items()
         if name != "device"
     }
 
@@ -59,6 +59,6 @@ footprint_stage = Stage(
     parameters=("dtype",),
     inputs=_inputs,
     write=_write,
-    scores=lambda found: flat_footprint(found.read_json(FOOTPRINT)),
+    scores=lambda artifact: flat_footprint(artifact.read_json(FOOTPRINT)),
     on_gpu=ModelParameters,
 )

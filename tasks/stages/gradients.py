@@ -18,8 +18,8 @@ from tasks.store.keys import model_digest
 
 def observe(parameters: ModelParameters, blocks: Artifact, recipe: Recipe | None = None) -> Artifact:
     """The statistics that a recipe needs: with gradients where one of its metrics asks for them."""
-    observed = statistics_stage(parameters, blocks)
-    return gradients_stage(parameters, blocks, observed) if recipe and recipe.needs_gradients else observed
+    statistics = statistics_stage(parameters, blocks)
+    return gradients_stage(parameters, blocks, statistics) if recipe and recipe.needs_gradients else statistics
 
 
 def _inputs(parameters: ModelParameters, calibration: Artifact, statistics: Artifact) -> dict[str, str]:

@@ -23,8 +23,8 @@ def hold_out(parameters: HoldOutStageParameters, name: str) -> Artifact:
         name: the name of the source, for the labels.
     """
     both = parameters.model_copy(update={"sequences": parameters.sequences + parameters.held_out_sequences})
-    drawn = calibrate_stage.labelled(f"calibrate {name}")(both)
-    return hold_out_stage.labelled(f"hold out {name}")(parameters, drawn)
+    calibration = calibrate_stage.labelled(f"calibrate {name}")(both)
+    return hold_out_stage.labelled(f"hold out {name}")(parameters, calibration)
 
 
 def load_held_out(artifact: Artifact) -> CalibrationSet:
@@ -32,12 +32,12 @@ def load_held_out(artifact: Artifact) -> CalibrationSet:
     return CalibrationSet.load(artifact.path(HELD_OUT))
 
 
-def _inputs(_parameters: HoldOutStageParameters, drawn: Artifact) -> dict[str, str]:
-    return {"blocks": drawn.digest(CALIBRATION)}
+def _inputs(_parameters: HoldOutStageParameters, calibration: Artifact) -> dict[str, str]:
+    return {"blocks": calibration.digest(CALIBRATION)}
 
 
-def _write(outputs: Path, parameters: HoldOutStageParameters, drawn: Artifact) -> None:
-    blocks = load_calibration(drawn)
+def _write(outputs: Path, parameters: HoldOutStageParameters, calibration: Artifact) -> None:
+    blocks = load_calibration(calibration)
     parts = {CALIBRATION: blocks.tokens[: parameters.sequences], HELD_OUT: blocks.tokens[parameters.sequences :]}
     for name, tokens in parts.items():
         CalibrationSet(tokens, blocks.source).save(outputs / name, provenance(parameters))

@@ -27,7 +27,7 @@ def _inputs(
     parameters: Parameters, name: str, evidence: Evidence, recipes: Mapping[str, Recipe], command: str
 ) -> dict[str, str]:
     maps = [
-        [each.name, each.title, each.across, each.question, each.caption, str(each.matrix)] for each in evidence.maps
+        [heat.name, heat.title, heat.across, heat.question, heat.caption, str(heat.matrix)] for heat in evidence.maps
     ]
     return {
         "name": name,
@@ -42,12 +42,12 @@ def _write(
 ) -> None:
     pq.write_table(evidence.table, outputs / f"{name}.parquet")
     captions = []
-    for each in evidence.maps:
-        figure = outputs / (f"{name}.png" if each.name == name else f"{name}-{each.name}.png")
-        drawing = heat_map(each.matrix, each.title, each.across)
+    for heat in evidence.maps:
+        figure = outputs / (f"{name}.png" if heat.name == name else f"{name}-{heat.name}.png")
+        drawing = heat_map(heat.matrix, heat.title, heat.across)
         figure.write_bytes(png(drawing))
         write_text(figure.with_suffix(".svg"), themed_svg(drawing))
-        captions.append({"file": f"{figure.stem}.svg", "title": each.question, "caption": each.caption})
+        captions.append({"file": f"{figure.stem}.svg", "title": heat.question, "caption": heat.caption})
     write_json(outputs / FIGURES, captions)
     write_page(outputs / f"{name}.html", evidence, command)
     for found_on, recipe in recipes.items():

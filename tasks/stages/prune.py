@@ -70,10 +70,10 @@ def save_pruned(
     folder = outputs / CHECKPOINT
     save_checkpoint(folder, loaded.model, loaded.tokenizer, recipe, card)
     # Measured on what was written rather than on what was meant.
-    measured = measured_sparsity(folder, loaded.model)
+    zeros = measured_sparsity(folder, loaded.model)
     numbers = {
-        "achieved_sparsity": measured.prunable,
-        "sparsity_of_all_matrices": measured.all_matrices,
+        "achieved_sparsity": zeros.prunable,
+        "sparsity_of_all_matrices": zeros.all_matrices,
         "coverage": {"prunable_share": coverage.prunable_share, **asdict(coverage)},
         "layers": summary.layers,
         "reconstruction_in_words": reconstruction,

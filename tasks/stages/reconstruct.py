@@ -45,37 +45,37 @@ def _write(
     outputs: Path, parameters: ReconstructStageParameters, recipe: Recipe, calibration: Artifact, statistics: Artifact
 ) -> None:
     loaded = take_model(parameters)
-    made = reconstruct(
+    summary = reconstruct(
         loaded.model, recipe, load_statistics(statistics), load_calibration(calibration), parameters, progress=True
     )
     save_pruned(
         outputs,
         loaded,
         recipe,
-        made.pruning,
-        reconstruction=in_words(parameters, made),
+        summary.pruning,
+        reconstruction=in_words(parameters, summary),
         mask_rule=mask_rule(parameters),
-        more=_summary(made),
+        more=_summary(summary),
     )
 
 
-def _summary(made: ReconstructionSummary) -> dict[str, Any]:
+def _summary(summary: ReconstructionSummary) -> dict[str, Any]:
     return {
         "reconstruction": {
-            "layer_errors": made.layer_errors,
-            "mean_layer_error": fmean(made.layer_errors.values()),
-            "converged_rows": fmean(made.converged.values()) if made.converged else None,
-            "block_errors": [list(each) for each in made.block_errors],
-            "distillation": asdict(made.distillation) if made.distillation else None,
+            "layer_errors": summary.layer_errors,
+            "mean_layer_error": fmean(summary.layer_errors.values()),
+            "converged_rows": fmean(summary.converged.values()) if summary.converged else None,
+            "block_errors": [list(errors) for errors in summary.block_errors],
+            "distillation": asdict(summary.distillation) if summary.distillation else None,
         }
     }
 
 
-def _scores(made: Artifact) -> dict[str, float | None]:
-    summary = made.read_json(SUMMARY)
+def _scores(artifact: Artifact) -> dict[str, float | None]:
+    summary = artifact.read_json(SUMMARY)
     distillation = summary["reconstruction"]["distillation"] or {}
     return {
-        **sparsities(made),
+        **sparsities(artifact),
         "mean_layer_error": summary["reconstruction"]["mean_layer_error"],
         "converged_rows": summary["reconstruction"]["converged_rows"],
         "held_out_kl_before_distillation": distillation.get("before"),

@@ -35,7 +35,7 @@ def _inputs(
     command: str,
     pruned: Artifact,
     diagnosed: Artifact,
-    found: Artifact | None = None,
+    search: Artifact | None = None,
 ) -> dict[str, str]:
     return {
         "metrics": digest(metrics),
@@ -43,7 +43,7 @@ def _inputs(
         "command": command,
         "pruned": pruned.key,
         "diagnosis": diagnosed.key,
-        "trials": found.digest(TRIALS) if found else "",
+        "trials": search.digest(TRIALS) if search else "",
     }
 
 
@@ -55,9 +55,9 @@ def _write(
     command: str,
     pruned: Artifact,
     diagnosed: Artifact,
-    found: Artifact | None = None,
+    search: Artifact | None = None,
 ) -> None:
-    trials = pq.read_table(found.path(TRIALS)) if found else pa.table({})
+    trials = pq.read_table(search.path(TRIALS)) if search else pa.table({})
     figures = run_figures(metrics, recipe, trials, load_diagnosis(diagnosed))
     write_report(outputs / REPORT, metrics, recipe, figures, command)
     pq.write_table(comparison_table(dict(metrics)), outputs / COMPARISON)

@@ -67,18 +67,18 @@ def search_inputs(parameters: SearchStageParameters, calibration: Artifact, stat
         "model": model_digest(parameters),
         "calibration": calibration.digest(CALIBRATION),
         "statistics": statistics.digest(STATISTICS),
-        **{f"search calibration {each.name}": text_digest(each.source) for each in parameters.search_calibrations},
+        **{f"search calibration {text.name}": text_digest(text.source) for text in parameters.search_calibrations},
     }
 
 
 def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> None:
     with shared_model(parameters) as loaded, search_metrics() as log_best:
         calibrations = {"": load_calibration(calibration)}
-        for each in parameters.search_calibrations:
-            calibrations[each.name] = calibrate(
+        for text in parameters.search_calibrations:
+            calibrations[text.name] = calibrate(
                 loaded.model,
                 loaded.tokenizer,
-                calibration=each.source,
+                calibration=text.source,
                 sequences=parameters.search_sequences,
                 sequence_length=parameters.sequence_length,
                 seed=parameters.seed,
@@ -138,6 +138,6 @@ search_stage = Stage(
     parameters=(*MATTER, "sparsity", "seed", "dtype"),
     inputs=search_inputs,
     write=_write,
-    scores=lambda found: load_recipe(found).objectives,
+    scores=lambda artifact: load_recipe(artifact).objectives,
     on_gpu=SearchStageParameters,
 )

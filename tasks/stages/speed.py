@@ -71,7 +71,7 @@ def _write(outputs: Path, parameters: SpeedStageParameters, steps: list[Step]) -
     started = time.perf_counter()
     with shared_model(parameters) as loaded:
         load_seconds = time.perf_counter() - started
-        wanted = MeasuredPass(
+        request = MeasuredPass(
             steps=frozenset(steps),
             sequence_length=parameters.sequence_length,
             window_length=parameters.window_length,
@@ -79,7 +79,7 @@ def _write(outputs: Path, parameters: SpeedStageParameters, steps: list[Step]) -
             pattern=parameters.sparsity,
             reconstruction=part(parameters, ReconstructionParameters),
         )
-        speed = measure_speed(loaded.model, loaded.tokenizer, wanted, load_seconds)
+        speed = measure_speed(loaded.model, loaded.tokenizer, request, load_seconds)
         work = EvaluationWork()
         if "window" in steps:
             context = longest_sequence(loaded.model) or _CONTEXT

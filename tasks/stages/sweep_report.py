@@ -19,8 +19,8 @@ SWEEP_PAGE = "sweep.html"
 
 
 def _inputs(parameters: ModelParameters, cells: list[SweepCell], command: str) -> dict[str, str]:
-    shown = [[str(cell.sparsity), cell.metrics, cell.failure] for cell in cells]
-    return {"model": parameters.model, "cells": digest(shown), "command": command}
+    rows = [[str(cell.sparsity), cell.metrics, cell.failure] for cell in cells]
+    return {"model": parameters.model, "cells": digest(rows), "command": command}
 
 
 def _write(outputs: Path, parameters: ModelParameters, cells: list[SweepCell], command: str) -> None:

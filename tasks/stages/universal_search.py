@@ -93,6 +93,6 @@ universal_search_stage = Stage(
     parameters=(*MATTER, "sparsity", "seed", "dtype"),
     inputs=_inputs,
     write=_write,
-    scores=lambda found: load_recipe(found).objectives,
+    scores=lambda artifact: load_recipe(artifact).objectives,
     on_gpu=SearchStageParameters,
 )

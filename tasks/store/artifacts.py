@@ -164,9 +164,9 @@ def make_once(request: Request, write: Callable[[Path], None]) -> Artifact:
     folder = artifacts_folder() / request.stage / request.key
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{request.key}.lock")):
-        found = find(request.stage, request.key)
-        if found is not None:
-            return found
+        stored = find(request.stage, request.key)
+        if stored is not None:
+            return stored
         with write_aside(folder) as aside:
             aside.mkdir()
             with measured() as cost:

@@ -11,7 +11,7 @@ from tasks.store.artifacts import artifacts_folder
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredEntry:
     """One thing that is kept.
 
     Attributes:
@@ -32,45 +32,47 @@ class Kept:
         return time.time() - self.modified
 
 
-def kept() -> list[Kept]:
+def stored_entries() -> list[StoredEntry]:
     """Everything that can be made again, the oldest first. What is being written now is left out."""
     stages = [folder for folder in _visible(artifacts_folder()) if folder.is_dir()]
-    found = [_describe(stage.name, path) for stage in stages for path in _visible(stage)]
-    found += [_describe("journal", path) for path in _visible(journals_folder())]
-    found += [_describe("model", path) for path in _visible(home_folder() / "models")]
-    return sorted(found, key=lambda each: (each.modified, str(each.path)))
+    entries = [_describe(stage.name, path) for stage in stages for path in _visible(stage)]
+    entries += [_describe("journal", path) for path in _visible(journals_folder())]
+    entries += [_describe("model", path) for path in _visible(home_folder() / "models")]
+    return sorted(entries, key=lambda entry: (entry.modified, str(entry.path)))
 
 
-def superfluous(everything: Iterable[Kept], older_than: float | None, keep_bytes: int | None) -> list[Kept]:
-    """What to remove: everything older, then the oldest until the rest is small enough.
+def entries_to_remove(
+    entries: Iterable[StoredEntry], older_than: float | None, keep_bytes: int | None
+) -> list[StoredEntry]:
+    """Entries to remove: all older ones, then the oldest until the rest is small enough.
 
     Args:
-        everything: the oldest first, as ``kept`` gives it.
+        entries: the oldest first, as ``stored_entries`` gives it.
         older_than: seconds; no limit where not given.
         keep_bytes: how much may stay; no limit where not given.
     """
-    left = list(everything)
-    removed = [each for each in left if older_than is not None and each.age > older_than]
-    left = [each for each in left if each not in removed]
-    size = sum(each.size for each in left)
-    for each in left:
+    remaining = list(entries)
+    removed = [entry for entry in remaining if older_than is not None and entry.age > older_than]
+    remaining = [entry for entry in remaining if entry not in removed]
+    size = sum(entry.size for entry in remaining)
+    for entry in remaining:
         if keep_bytes is None or size <= keep_bytes:
             break
-        removed.append(each)
-        size -= each.size
+        removed.append(entry)
+        size -= entry.size
     return removed
 
 
-def remove(things: Iterable[Kept]) -> None:
+def remove(entries: Iterable[StoredEntry]) -> None:
     """Remove them; a run that needs one makes it again."""
-    for each in things:
-        if each.path.is_dir():
+    for entry in entries:
+        if entry.path.is_dir():
             # Out of sight first, so that nobody finds half of it.
-            hidden = each.path.with_name(f".{each.path.name}.removed")
-            each.path.rename(hidden)
+            hidden = entry.path.with_name(f".{entry.path.name}.removed")
+            entry.path.rename(hidden)
             shutil.rmtree(hidden)
         else:
-            each.path.unlink(missing_ok=True)
+            entry.path.unlink(missing_ok=True)
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -78,6 +80,6 @@ def _visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
 
 
-def _describe(kind: str, path: Path) -> Kept:
+def _describe(kind: str, path: Path) -> StoredEntry:
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    return Kept(kind, path, sum(file.stat().st_size for file in files), path.stat().st_mtime)
+    return StoredEntry(kind, path, sum(file.stat().st_size for file in files), path.stat().st_mtime)

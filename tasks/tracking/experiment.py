@@ -41,9 +41,9 @@ class Tracking:
         return MlflowClient(tracking_uri=self.uri)
 
 
-def tracking_uri(given: str | None) -> str:
+def tracking_uri(parameter: str | None) -> str:
     """The parameter ``tracking_uri``, else ``MLFLOW_TRACKING_URI``, else SQLite in the home folder."""
-    uri = given or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = parameter or os.environ.get("MLFLOW_TRACKING_URI")
     return uri or f"sqlite:///{home_folder().absolute() / 'mlflow.db'}"
 
 
@@ -63,7 +63,8 @@ def _contents(name: str, role: Role, value: Any) -> dict[str, str]:
         return {name: _content(role, value)}
     singular = name.replace("_", " ").removesuffix("s")
     return {
-        f"{singular} {each.name or find_model(each.source).public_name}": _content(role, each.source) for each in value
+        f"{singular} {named.name or find_model(named.source).public_name}": _content(role, named.source)
+        for named in value
     }
 
 

@@ -59,9 +59,9 @@ def find_or_begin(tracking: Tracking, name: str, key: str, parent: str = "") -> 
     """
     tags = {KEY_TAG: key, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})}
     same = " AND ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
-    found = tracking.client.search_runs([tracking.experiment_id], filter_string=same, max_results=1)
-    if found:
-        run_id = found[0].info.run_id
+    runs = tracking.client.search_runs([tracking.experiment_id], filter_string=same, max_results=1)
+    if runs:
+        run_id = runs[0].info.run_id
         tracking.client.update_run(run_id, status="RUNNING")
     else:
         run_id = tracking.client.create_run(tracking.experiment_id, run_name=name, tags=tags).info.run_id

@@ -52,8 +52,8 @@ class TrackedRun:
         known: dict[str, set[int]] = {}
         new = []
         now = get_current_time_millis()
-        for given, step, value in points:
-            name = _metric_name(given)
+        for label, step, value in points:
+            name = _metric_name(label)
             if name not in known:
                 known[name] = self.steps(name)
             if step not in known[name]:

@@ -40,22 +40,22 @@ class _Log:
     def __init__(self, stage: StageRun) -> None:
         self._stage = stage
         self._best: dict[str, float] = {}
-        self._seen = 0
+        self._logged = 0
         self._waiting: list[Point] = []
         self._not_before = -math.inf
 
     def generation(self, trials: Sequence[Trial]) -> None:
         """Log the best values of the series that the new trials belong to."""
         touched = []
-        for trial in trials[self._seen :]:
+        for trial in trials[self._logged :]:
             for objective, value in trial.objectives.items():
                 if trial.phase == "reference" or not math.isfinite(value):
                     continue
                 series = f"best/{objective}/{trial.sequences}_sequences"
                 self._best[series] = min(value, self._best.get(series, value))
                 touched.append(series)
-        self._seen = len(trials)
-        self._waiting += [(series, self._seen, self._best[series]) for series in dict.fromkeys(touched)]
+        self._logged = len(trials)
+        self._waiting += [(series, self._logged, self._best[series]) for series in dict.fromkeys(touched)]
         if time.monotonic() >= self._not_before:
             self.send()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.command_line.main import main
-from tasks.store.cleaning import Kept, kept, remove, superfluous
+from tasks.store.cleaning import StoredEntry, entries_to_remove, remove, stored_entries
 
 NOW = 2_000_000_000.0
 
@@ -30,7 +30,7 @@ def full_home(home: Path) -> Path:
 
 
 def test_everything_whole_is_listed_oldest_first(full_home: Path) -> None:
-    assert [(each.kind, each.size) for each in kept()] == [
+    assert [(entry.kind, entry.size) for entry in stored_entries()] == [
         ("search", 100),
         ("journal", 50),
         ("model", 500),
@@ -39,7 +39,7 @@ def test_everything_whole_is_listed_oldest_first(full_home: Path) -> None:
 
 
 def test_nothing_is_kept_in_an_empty_home(home: Path) -> None:
-    assert kept() == []
+    assert stored_entries() == []
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_the_old_and_the_oldest_of_too_much_go(
 ) -> None:
     monkeypatch.setattr("tasks.store.cleaning.time.time", lambda: NOW)
     seconds = None if older_than is None else older_than * 86400
-    chosen = superfluous(kept(), seconds, keep)
-    assert [each.kind for each in chosen] == gone
-    left = [each for each in kept() if each not in chosen]
+    chosen = entries_to_remove(stored_entries(), seconds, keep)
+    assert [entry.kind for entry in chosen] == gone
+    left = [entry for entry in stored_entries() if entry not in chosen]
     remove(chosen)
-    assert kept() == left
+    assert stored_entries() == left
     assert (full_home / "artifacts/prune/.half.partial/model.safetensors").exists()
 
 
@@ -73,7 +73,7 @@ def test_commands(full_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 would be removed, 650 B" in capsys.readouterr().out
     main(["cache", "prune", "--keep", "1kB"])
     assert "3 removed, 650 B" in capsys.readouterr().out
-    assert [each.kind for each in kept()] == ["prune"]
+    assert [entry.kind for entry in stored_entries()] == ["prune"]
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_bad_input_is_one_sentence(
 
 def test_age_is_since_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.store.cleaning.time.time", lambda: NOW)
-    assert Kept("search", Path("x"), 1, NOW - 5).age == 5
+    assert StoredEntry("search", Path("x"), 1, NOW - 5).age == 5
