@@ -33,10 +33,10 @@ def data_folder() -> Path:
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """The options of every benchmark."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--model", default=MODEL, help="the dense model")
-    made.add_argument("--dtype", default="auto", help="working precision")
-    return made
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--model", default=MODEL, help="the dense model")
+    options.add_argument("--dtype", default="auto", help="working precision")
+    return options
 
 
 def model_and_tokenizer(arguments: argparse.Namespace) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

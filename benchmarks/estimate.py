@@ -66,13 +66,13 @@ def measure(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
         stdout=subprocess.DEVNULL,
     )
     metrics = json.loads((output / "metrics.json").read_text())
-    times = [each for each in metrics["times"] if "expected_seconds" in each and "seconds" in each]
-    expected, real = (sum(each[name] for each in times) for name in ("expected_seconds", "seconds"))
+    times = [time for time in metrics["times"] if "expected_seconds" in time and "seconds" in time]
+    expected, real = (sum(time[name] for time in times) for name in ("expected_seconds", "seconds"))
     return {
         "expected_seconds": round(expected, 1),
         "seconds": round(real, 1),
         "ratio": round(expected / real, 3),
-        "stages": {each["stage"]: [round(each["expected_seconds"], 1), round(each["seconds"], 1)] for each in times},
+        "stages": {time["stage"]: [round(time["expected_seconds"], 1), round(time["seconds"], 1)] for time in times},
         "precision": metrics["precision"],
     }
 

@@ -34,7 +34,9 @@ def check_packages(sections: Iterable[Section]) -> None:
     Raises:
         InputError: naming those that are not.
     """
-    needed = dict.fromkeys([MODEL.removeprefix("package:"), *(name for each in sections for name in each.packages)])
+    needed = dict.fromkeys(
+        [MODEL.removeprefix("package:"), *(name for section in sections for name in section.packages)]
+    )
     missing = [name.replace("_", "-") for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(

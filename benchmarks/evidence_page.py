@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evidence_data import kept
 from evidence_pictures import command_pictures, run_pictures
-from evidence_record import RUN, Record, load_record, load_said
+from evidence_record import RUN, Record, load_output, load_record
 
 from optishear.errors import InputError
 from optishear.files import write_aside, write_text
@@ -45,15 +45,15 @@ def write_evidence(docs: Path, titles: Mapping[str, str], work: Path, private: M
         InputError: if there is no section at all.
     """
     records = {name: load_record(work / name) for name in titles}
-    made = {name: record for name, record in records.items() if record is not None}
-    there = [name for name in titles if name in made or (docs / "evidence" / name / TEXT).exists()]
+    available = {name: record for name, record in records.items() if record is not None}
+    there = [name for name in titles if name in available or (docs / "evidence" / name / TEXT).exists()]
     if not there:
         raise InputError(f"There is nothing to write a page of: no section has results in {str(work)!r}.")
     with write_aside(docs / "evidence") as aside:
         aside.mkdir()
         for name in there:
-            if name in made:
-                _write_section(titles[name], made[name], work / name, aside / name, private)
+            if name in available:
+                _write_section(titles[name], available[name], work / name, aside / name, private)
             else:
                 shutil.copytree(docs / "evidence" / name, aside / name)
         parts = {name: (aside / name / TEXT).read_text(encoding="utf-8") for name in there}
@@ -68,15 +68,15 @@ def _write_section(title: str, record: Record, folder: Path, data: Path, private
     pruned = sorted(file.parent for file in folder.rglob("metrics.json") if file.with_name("recipe.yaml").exists())
     parts = [f"## {title}", *([_INCOMPLETE] if record.incomplete else [])]
     parts += [_verdict(results)[1] for results in pruned if results == folder]
-    parts += [load_said(folder), *command_pictures(folder, data)]
+    parts += [load_output(folder), *command_pictures(folder, data)]
     for results in pruned:
         if results == folder:
             parts += run_pictures(results, data, data)
         else:
             heading, sentences = _verdict(results)
             parts += [f"### {heading}", sentences, *run_pictures(results, data / results.name, data)]
-    made = f"{record.date}, {record.machine}; {record.software}; {duration(float(record.seconds))}."
-    parts += [made, f"```bash\n{shlex.join(record.command)}\n```"]
+    origin = f"{record.date}, {record.machine}; {record.software}; {duration(float(record.seconds))}."
+    parts += [origin, f"```bash\n{shlex.join(record.command)}\n```"]
     write_text(data / TEXT, _public("\n\n".join(filter(None, parts)), private) + "\n")
     for name, content in kept(folder).items():
         write_text(data / name, _public(content, private))

@@ -38,7 +38,7 @@ def command_pictures(folder: Path, data: Path) -> list[str]:
         paragraphs += _draw(drawing, "The algorithms, trial by trial", caption, data / "algorithms.svg", data)
     if (folder / "sweep.parquet").exists():
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        cells = [SweepCell(parse_pattern(sparsity), made) for sparsity, made in metrics["sparsities"].items()]
+        cells = [SweepCell(parse_pattern(sparsity), value) for sparsity, value in metrics["sparsities"].items()]
         caption = (
             "How the perplexity grows with the share of weights that are zero, for Wanda and for the searched recipes. "
             "Hollow points are N:M patterns; the dashed line is the dense model."
@@ -46,9 +46,9 @@ def command_pictures(folder: Path, data: Path) -> list[str]:
         drawing = perplexity_by_sparsity(cells)
         paragraphs += _draw(drawing, "Perplexity against sparsity", caption, data / "sweep.svg", data)
     if (folder / "figures.json").exists():
-        for each in json.loads((folder / "figures.json").read_text(encoding="utf-8")):
-            shutil.copyfile(folder / each["file"], data / each["file"])
-            paragraphs += _words(each["title"], each["caption"], each["file"])
+        for picture in json.loads((folder / "figures.json").read_text(encoding="utf-8")):
+            shutil.copyfile(folder / picture["file"], data / picture["file"])
+            paragraphs += _words(picture["title"], picture["caption"], picture["file"])
     return paragraphs
 
 

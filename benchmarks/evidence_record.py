@@ -8,7 +8,7 @@ from evidence_data import results_digest
 
 from optishear.files import write_text
 
-SAID = "said.md"
+OUTPUT = "said.md"
 RUN = "run.json"
 
 
@@ -43,18 +43,18 @@ def load_record(folder: Path) -> Record | None:
     return Record(**{"results": results_digest(folder), **content})
 
 
-def save_record(folder: Path, record: Record, said: str) -> None:
+def save_record(folder: Path, record: Record, output: str) -> None:
     """Write the record and the words; without words, those of an earlier run go."""
     # A record is of the words beside it at every moment.
     (folder / RUN).unlink(missing_ok=True)
-    if said:
-        write_text(folder / SAID, said + "\n")
+    if output:
+        write_text(folder / OUTPUT, output + "\n")
     else:
-        (folder / SAID).unlink(missing_ok=True)
+        (folder / OUTPUT).unlink(missing_ok=True)
     write_text(folder / RUN, json.dumps(asdict(record), indent=1) + "\n")
 
 
-def load_said(folder: Path) -> str:
+def load_output(folder: Path) -> str:
     """What the command said; empty where it said nothing."""
-    said = folder / SAID
-    return said.read_text(encoding="utf-8").strip() if said.exists() else ""
+    file = folder / OUTPUT
+    return file.read_text(encoding="utf-8").strip() if file.exists() else ""

@@ -38,7 +38,7 @@ def run_section(section: Section, work: Path, program: tuple[str, ...] = COMMAND
     earlier = load_record(folder)
     print(f"{section.name}: optishear {' '.join(flags)}", flush=True)
     started = time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.run(
         [*program, *flags, "--output", str(folder)],
         stdout=subprocess.PIPE,
         text=True,
@@ -46,8 +46,8 @@ def run_section(section: Section, work: Path, program: tuple[str, ...] = COMMAND
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     seconds = round(time.perf_counter() - started)
-    failed = done.returncode != 0
-    print(f"{section.name}: {f'failed ({done.returncode})' if failed else 'done'} in {seconds} s", flush=True)
+    failed = process.returncode != 0
+    print(f"{section.name}: {f'failed ({process.returncode})' if failed else 'done'} in {seconds} s", flush=True)
     record = Record(
         command=["optishear", *flags],
         date=datetime.now(UTC).date().isoformat(),
@@ -58,7 +58,7 @@ def run_section(section: Section, work: Path, program: tuple[str, ...] = COMMAND
         incomplete=failed,
     )
     if not _repeats(record, earlier) and record.results:
-        save_record(folder, record, lasting_words(done.stdout))
+        save_record(folder, record, lasting_words(process.stdout))
     return not failed
 
 

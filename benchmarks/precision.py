@@ -51,14 +51,16 @@ def main() -> None:
     for dtype in DTYPES:
         seconds(loaded[dtype].model, tokens)
     times: dict[str, list[float]] = {dtype: [] for dtype in DTYPES}
-    left = list(DTYPES)
-    while left:
-        left = [dtype for dtype in left if len(times[dtype]) < PASSES or sum(times[dtype]) < arguments.seconds]
-        for dtype in left:
+    remaining = list(DTYPES)
+    while remaining:
+        remaining = [
+            dtype for dtype in remaining if len(times[dtype]) < PASSES or sum(times[dtype]) < arguments.seconds
+        ]
+        for dtype in remaining:
             times[dtype].append(seconds(loaded[dtype].model, tokens))
-        left = left[1:] + left[:1]
-    least = {dtype: min(found) for dtype, found in times.items()}
-    rates = {dtype: round(arguments.tokens / each, 1) for dtype, each in least.items()}
+        remaining = remaining[1:] + remaining[:1]
+    least = {dtype: min(samples) for dtype, samples in times.items()}
+    rates = {dtype: round(arguments.tokens / time, 1) for dtype, time in least.items()}
     print(f"{processor.name} with {processor.instruction_set}: {loaded['auto'].precision}")
     print(", ".join(f"{dtype} {rate} tokens/s" for dtype, rate in rates.items()))
     result = {
@@ -70,7 +72,7 @@ def main() -> None:
         "tokens_per_second": rates,
         "clock": "time that passes" if device.type == "cuda" else "CPU time",
         "tokens": arguments.tokens,
-        "passes": {dtype: len(found) for dtype, found in times.items()},
+        "passes": {dtype: len(samples) for dtype, samples in times.items()},
         "threads": torch.get_num_threads(),
     }
     print(json.dumps(result))

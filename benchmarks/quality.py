@@ -111,10 +111,10 @@ def recipe_path(sparsity: str) -> Path:
 def search(model: PreTrainedModel, calibration: CalibrationSet, sparsity: str, budget: str) -> None:
     """Search the layer ratios of a sparsity on the calibration tokens, and store the recipe."""
     parameters = read_parameters(SearchParameters, {"budget": budget})
-    observed = collect_statistics(model, calibration)
-    found = run_search(model, {"": calibration}, observed, parameters, parse_pattern(sparsity), seed=0)
-    found.recipe.save(recipe_path(sparsity))
-    print(json.dumps({"recipe": recipe_path(sparsity).name, "objectives": found.recipe.objectives}))
+    statistics = collect_statistics(model, calibration)
+    result = run_search(model, {"": calibration}, statistics, parameters, parse_pattern(sparsity), seed=0)
+    result.recipe.save(recipe_path(sparsity))
+    print(json.dumps({"recipe": recipe_path(sparsity).name, "objectives": result.recipe.objectives}))
 
 
 def pruned(
@@ -126,15 +126,15 @@ def pruned(
 ) -> dict[str, Any]:
     """Prune and evaluate: perplexity, seconds, and what each part brought."""
     clock, cores = time.perf_counter(), time.process_time()
-    made = reconstruct(model, recipe, None, calibration, parameters, layer_errors=False, progress=True)
+    summary = reconstruct(model, recipe, None, calibration, parameters, layer_errors=False, progress=True)
     clock, cores = time.perf_counter() - clock, time.process_time() - cores
-    distillation = made.distillation
+    distillation = summary.distillation
     return {
         "perplexity": round(perplexity(model, windows, batch_size=4), 3),
         "seconds": round(clock, 1),
         "core_seconds": round(cores, 1),
-        "achieved_sparsity": round(made.pruning.achieved_sparsity, 5),
-        "converged_rows": round(float(np.mean(list(made.converged.values()))), 3) if made.converged else None,
+        "achieved_sparsity": round(summary.pruning.achieved_sparsity, 5),
+        "converged_rows": round(float(np.mean(list(summary.converged.values()))), 3) if summary.converged else None,
         "held_out_kl": [round(distillation.before, 4), round(distillation.after, 4)] if distillation else None,
     }
 

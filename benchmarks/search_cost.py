@@ -86,13 +86,13 @@ def main() -> None:
     forward()
     with measured() as plain:
         forward()
-    observed = collect_statistics(model, calibration)
+    activations = collect_statistics(model, calibration)
     pattern = parse_pattern("0.5")
     error = ModelDivergence(model, tokens, ("kl",))
     random = np.random.default_rng(0)
     metrics = list(distinct_meta_metrics().values())
     random.shuffle(metrics)  # type: ignore[arg-type]
-    with MaskedWeights(layers, observed, pattern, memory_budget=2.0 * prunable) as weights:
+    with MaskedWeights(layers, activations, pattern, memory_budget=2.0 * prunable) as weights:
         evaluator = CandidateEvaluator(layers, weights, {"": error}, Journal(), pattern)
         groups = list(range(len(layers)))
         space = Space(layers, pattern, (), "meta", {"all": metrics[0]}, groups, 0.02, 31, True)

@@ -54,10 +54,10 @@ def main() -> None:
     magnitude: dict[str, float] = {}
     for seed in arguments.seeds:
         calibration = c4_calibration(model, tokenizer, 32, 512, seed)
-        observed = collect_statistics(model, calibration)
+        activations = collect_statistics(model, calibration)
 
-        def evaluate(recipe: Recipe, observed=observed) -> float:  # type: ignore[no-untyped-def]
-            apply_recipe(model, recipe, observed)
+        def evaluate(recipe: Recipe, activations=activations) -> float:  # type: ignore[no-untyped-def]
+            apply_recipe(model, recipe, activations)
             perplexity = wikitext_perplexity(model)
             for layer, weight in zip(layers, dense_weights, strict=True):
                 layer.module.weight.data.copy_(weight)
@@ -66,9 +66,9 @@ def main() -> None:
         for sparsity in arguments.sparsities:
             budget = arguments.budget or BUDGETS.get(sparsity, BUDGET)
             name = f"{sparsity.replace(':', 'of')}-seed{seed}-{budget}"
-            kept = RESULTS / f"{name}.json"
-            if arguments.resume and kept.exists():
-                rows.append(json.loads(kept.read_text(encoding="utf-8")))
+            file = RESULTS / f"{name}.json"
+            if arguments.resume and file.exists():
+                rows.append(json.loads(file.read_text(encoding="utf-8")))
                 continue
             changed = dict(item.split("=", 1) for item in arguments.set)
             parameters = read_parameters(SearchParameters, {"budget": budget, **changed})
@@ -82,7 +82,9 @@ def main() -> None:
                     best = best_first([trial for trial in trials if trial.sequences == most])[0]
                     early.append(best.candidate.recipe("early", pattern))
 
-            result = run_search(model, {"": calibration}, observed, parameters, pattern, seed=seed, on_generation=watch)
+            result = run_search(
+                model, {"": calibration}, activations, parameters, pattern, seed=seed, on_generation=watch
+            )
             seconds = time.perf_counter() - started
             # Magnitude alone does not depend on the calibration, so it is evaluated once.
             if sparsity not in magnitude:
@@ -105,7 +107,7 @@ def main() -> None:
                 row["after_3m"] = round(evaluate(early[0]), 3)
             print(json.dumps(row), flush=True)
             rows.append(row)
-            write_text(kept, json.dumps(row, indent=1) + "\n")
+            write_text(file, json.dumps(row, indent=1) + "\n")
     ratios = {
         sparsity: round(statistics.median(row["ratio_to_wanda"] for row in rows if row["sparsity"] == sparsity), 4)
         for sparsity in arguments.sparsities

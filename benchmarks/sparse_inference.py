@@ -124,8 +124,8 @@ def real_model(dense: PreTrainedModel, sparsity: float, kernel: Kernel, rounds: 
     for _ in range(rounds):
         for name, model in arms.items():
             times[name] += decode(model, prompt, 9).seconds[1:]
-    found = {name: round(1e3 * statistics.median(values), 2) for name, values in times.items()}
-    return found | {"memory_ratio": round(memory_bytes(packed) / memory_bytes(bfloat16), 3)}
+    milliseconds = {name: round(1e3 * statistics.median(values), 2) for name, values in times.items()}
+    return milliseconds | {"memory_ratio": round(memory_bytes(packed) / memory_bytes(bfloat16), 3)}
 
 
 def main() -> None:
@@ -155,11 +155,11 @@ def main() -> None:
     speed_ups: dict[str, float] = {}
     memory: dict[str, float] = {}
     for sparsity in arguments.sparsities:
-        found = real_model(dense, sparsity, kernels[0], arguments.rounds)
-        better = min(found["dense bfloat16"], found["dense float32"])
-        speed_ups[str(sparsity)] = round(better / found["packed bfloat16"], 2)
-        memory[str(sparsity)] = found["memory_ratio"]
-        print(f"{arguments.model} at {sparsity:.0%}, milliseconds a token: {found}", flush=True)
+        milliseconds = real_model(dense, sparsity, kernels[0], arguments.rounds)
+        better = min(milliseconds["dense bfloat16"], milliseconds["dense float32"])
+        speed_ups[str(sparsity)] = round(better / milliseconds["packed bfloat16"], 2)
+        memory[str(sparsity)] = milliseconds["memory_ratio"]
+        print(f"{arguments.model} at {sparsity:.0%}, milliseconds a token: {milliseconds}", flush=True)
     print(
         json.dumps(
             {

@@ -27,13 +27,13 @@ def home_folder() -> Path:
     Raises:
         InputError: if ``OPTISHEAR_HOME`` begins with ``~`` and the name of no user.
     """
-    given = os.environ.get("OPTISHEAR_HOME")
-    if not given:
+    value = os.environ.get("OPTISHEAR_HOME")
+    if not value:
         return Path.home() / ".optishear"
     try:
-        return Path(expand_home(given))
+        return Path(expand_home(value))
     except ValueError as error:
-        raise InputError(f"OPTISHEAR_HOME cannot be {given!r}: {error}.") from None
+        raise InputError(f"OPTISHEAR_HOME cannot be {value!r}: {error}.") from None
 
 
 def journals_folder() -> Path:

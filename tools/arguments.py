@@ -89,26 +89,26 @@ def _field(name: str, field: FieldInfo) -> str:
     default = default_of(field)
     text = str(field.description)
     if default not in (None, []):
-        shown = ", ".join(default) if isinstance(default, list) else default
-        text = f"{text.rstrip('.')}. Default: {shown}."
+        default_text = ", ".join(default) if isinstance(default, list) else default
+        text = f"{text.rstrip('.')}. Default: {default_text}."
     lines = textwrap.wrap(f'"""{text}"""', _WIDTH, initial_indent="    ", subsequent_indent="    ")
     if len(lines) > 1:
         lines = textwrap.wrap(f'"""{text}', _WIDTH, initial_indent="    ", subsequent_indent="    ")
         lines.append('    """')
-    return "\n".join([f"    {name}: {written(field.annotation)}", *lines])
+    return "\n".join([f"    {name}: {type_text(field.annotation)}", *lines])
 
 
-def written(annotation: Any) -> str:
+def type_text(annotation: Any) -> str:
     """A field's type as it is written for a caller, without limits and roles."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return written(inner[0])
+        return type_text(inner[0])
     if origin in (Union, UnionType):
-        return " | ".join(written(each) for each in inner)
+        return " | ".join(type_text(each) for each in inner)
     if origin is Literal:
         return f"Literal[{', '.join(f'{chr(34)}{value}{chr(34)}' for value in inner)}]"
     if origin is list:
-        return f"Sequence[{written(inner[0])}]"
+        return f"Sequence[{type_text(inner[0])}]"
     if annotation is NoneType:
         return "None"
     if annotation in (Duration, NamedSource, Path):

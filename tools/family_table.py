@@ -64,8 +64,8 @@ def row(model_type: str) -> str:
         covered = coverage(model)
         stored = ", ".join(dict.fromkeys(_stored(layer) for layer in prunable_layers(model)))
         own_text = "yes" if _writes_text(model) else "no"
-    left = ", ".join(f"`{path}`" for path in covered.left_out) or "–"
-    return f"| `{model_type}` | {stored} | {covered.prunable_share:.1%} | {left} | {own_text} |"
+    left_out = ", ".join(f"`{path}`" for path in covered.left_out) or "–"
+    return f"| `{model_type}` | {stored} | {covered.prunable_share:.1%} | {left_out} | {own_text} |"
 
 
 def _stored(layer: PrunableLayer) -> str:

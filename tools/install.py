@@ -46,13 +46,13 @@ def pip_settings(listed: str) -> dict[str, str]:
     Args:
         listed: what ``pip config list`` prints, ``SECTION.NAME='VALUE'`` in each line.
     """
-    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    settings: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for line in listed.splitlines():
         key, _, value = line.partition("=")
         section, _, name = key.rpartition(".")
-        if section in found:
-            found[section][name] = ast.literal_eval(value)
-    return found["global"] | found["install"] | found[":env:"]
+        if section in settings:
+            settings[section][name] = ast.literal_eval(value)
+    return settings["global"] | settings["install"] | settings[":env:"]
 
 
 def uv_variables(settings: Mapping[str, str]) -> dict[str, str] | None:
@@ -81,8 +81,8 @@ def install_with_uv(arguments: list[str]) -> bool:
     command = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, "--quiet"]
     # Variables of uv that somebody has set are meant for it.
     environment = {**variables, **os.environ}
-    done = subprocess.run([*command, "--constraints", str(CONSTRAINTS), *arguments], env=environment, check=False)
-    return done.returncode == 0
+    process = subprocess.run([*command, "--constraints", str(CONSTRAINTS), *arguments], env=environment, check=False)
+    return process.returncode == 0
 
 
 def main(arguments: list[str]) -> int:

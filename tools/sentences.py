@@ -18,16 +18,16 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 def sentences(file: Path, of_wording: bool = False) -> Iterator[tuple[int, str]]:
     """Line and text of each sentence that a test file asserts; with ``of_wording`` in tests of the wording, too."""
-    found: dict[int, str] = {}
+    quotes: dict[int, str] = {}
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for top in tree.body:
         if of_wording or not (isinstance(top, ast.FunctionDef) and "wording" in top.name):
-            found |= _asserted(top)
-    yield from sorted(found.items())
+            quotes |= _asserted(top)
+    yield from sorted(quotes.items())
 
 
 def _asserted(tree: ast.AST) -> dict[int, str]:
-    found: dict[int, str] = {}
+    quotes: dict[int, str] = {}
     for node in ast.walk(tree):
         asserted = [node.test] if isinstance(node, ast.Assert) else []
         if isinstance(node, ast.Call):
@@ -36,8 +36,8 @@ def _asserted(tree: ast.AST) -> dict[int, str]:
             for part in ast.walk(expression):
                 text = _text(part)
                 if len(text) > 40 and len(re.findall(r"(?<!\S)\W*[A-Za-z]\w*", text)) >= 6:
-                    found.setdefault(part.lineno, text)
-    return found
+                    quotes.setdefault(part.lineno, text)
+    return quotes
 
 
 def _text(node: ast.AST) -> str:

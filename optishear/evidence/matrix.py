@@ -39,10 +39,10 @@ class Matrix:
             reference: a column's value to compare with; ``None`` if it was not measured.
             rows: selected rows; by default all.
         """
-        chosen = self.rows if rows is None else rows
+        names = self.rows if rows is None else rows
         values = {}
         failures = {}
-        for row in chosen:
+        for row in names:
             for column in self.columns:
                 divisor = reference(column)
                 if (row, column) in self.failures:
@@ -52,7 +52,7 @@ class Matrix:
                 else:
                     value = self.values[row, column]
                     values[row, column] = value / divisor if math.isfinite(divisor) else math.nan
-        return Matrix(chosen, self.columns, values, failures)
+        return Matrix(names, self.columns, values, failures)
 
     def of(self, row: str, column: str) -> float | None:
         """One value, or ``None`` if its cell failed."""

@@ -33,9 +33,9 @@ def pack(tensor: Tensor) -> Bitmask:
     """Pack a tensor of any shape and dtype."""
     flat = tensor.contiguous().view(-1)
     integers = flat.view(_INTEGERS[flat.dtype.itemsize])
-    kept = integers != 0
-    bits = np.packbits(kept.numpy(), bitorder="little")
-    return Bitmask(torch.from_numpy(bits), integers[kept].view(flat.dtype))
+    nonzero = integers != 0
+    bits = np.packbits(nonzero.numpy(), bitorder="little")
+    return Bitmask(torch.from_numpy(bits), integers[nonzero].view(flat.dtype))
 
 
 def unpack(packed: Bitmask, shape: Sequence[int]) -> Tensor:
@@ -49,15 +49,15 @@ def unpack(packed: Bitmask, shape: Sequence[int]) -> Tensor:
         raise InputError(
             f"A bitmask of {packed.bits.numel()} bytes is not that of {count} weights; write the checkpoint again."
         )
-    kept = torch.from_numpy(np.unpackbits(packed.bits.numpy(), count=count, bitorder="little").view(np.bool_))
-    if int(kept.sum()) != packed.values.numel():
+    mask = torch.from_numpy(np.unpackbits(packed.bits.numpy(), count=count, bitorder="little").view(np.bool_))
+    if int(mask.sum()) != packed.values.numel():
         raise InputError(
-            f"A bitmask keeps {int(kept.sum())} weights, but there are {packed.values.numel()} values; "
+            f"A bitmask keeps {int(mask.sum())} weights, but there are {packed.values.numel()} values; "
             "write the checkpoint again."
         )
     integer = _INTEGERS[packed.values.dtype.itemsize]
     dense = torch.zeros(count, dtype=integer)
-    dense.masked_scatter_(kept, packed.values.view(integer))
+    dense.masked_scatter_(mask, packed.values.view(integer))
     return dense.view(packed.values.dtype).view(*shape)
 
 
@@ -67,6 +67,6 @@ def is_smaller_packed(tensor: Tensor) -> bool:
     return packed_bytes(tensor.numel(), int(integers.count_nonzero()), tensor.dtype) < tensor.nbytes
 
 
-def packed_bytes(count: int, kept: int, dtype: torch.dtype) -> int:
-    """Bytes of a packed tensor of ``count`` elements, ``kept`` of them kept."""
-    return -(-count // 8) + kept * dtype.itemsize
+def packed_bytes(count: int, nonzero: int, dtype: torch.dtype) -> int:
+    """Bytes of a packed tensor of ``count`` elements, ``nonzero`` of them not zero."""
+    return -(-count // 8) + nonzero * dtype.itemsize

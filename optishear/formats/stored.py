@@ -119,13 +119,13 @@ def open_checkpoint(folder: str | Path) -> StoredCheckpoint:
         InputError: if the folder has no safetensors weights, or a file is missing or cannot be read.
     """
     folder = Path(folder)
-    found = stored_format(folder)
-    if found is None:
+    name = stored_format(folder)
+    if name is None:
         raise InputError(
             f"The folder {str(folder)!r} has no model.safetensors, no model.safetensors.index.json and no "
             "bitmask.safetensors; give a checkpoint's folder."
         )
-    return StoredCheckpoint(found, {file: _tensors(file) for file in _files(folder, found)})
+    return StoredCheckpoint(name, {file: _tensors(file) for file in _files(folder, name)})
 
 
 def numbered_names(name: Format, count: int) -> Iterator[str]:
@@ -154,23 +154,23 @@ def _numbered_files(folder: Path, name: Format) -> Sequence[Path]:
     """The files 1 to N of N; none where the folder has none."""
     counted = re.compile(rf"{STEMS[name]}-\d+-of-(\d+)\.safetensors")
     files = folder.glob(f"{STEMS[name]}-*.safetensors")
-    found = {file.name: int(match[1]) for file in files if (match := counted.fullmatch(file.name))}
-    if not found:
+    numbers = {file.name: int(match[1]) for file in files if (match := counted.fullmatch(file.name))}
+    if not numbers:
         return []
-    count = max(found.values())
-    missing = next((file for file in numbered_names(name, count) if file not in found), None)
+    count = max(numbers.values())
+    missing = next((file for file in numbered_names(name, count) if file not in numbers), None)
     if missing is not None:
         raise InputError(
             f"The packed checkpoint {str(folder)!r} has no {missing!r}, though other files count {count}; copy or "
             "write it again."
         )
-    wrong = found.keys() - set(numbered_names(name, count))
+    wrong = numbers.keys() - set(numbered_names(name, count))
     if wrong:
         raise InputError(
             f"The packed checkpoint {str(folder)!r} has {min(wrong)!r} beside its {count} files; remove what is not "
             "of this checkpoint."
         )
-    return [folder / file for file in sorted(found)]
+    return [folder / file for file in sorted(numbers)]
 
 
 def _tensors(file: Path) -> list[StoredTensor]:

@@ -54,11 +54,11 @@ def device_name(device: torch.device) -> str:
 
 def memory_bytes(model: nn.Module) -> int:
     """Bytes of a model's weights and buffers; tied ones count once."""
-    tensors = [inner for tensor in (*model.parameters(), *model.buffers()) for inner in _held(tensor)]
+    tensors = [inner for tensor in (*model.parameters(), *model.buffers()) for inner in _inner_tensors(tensor)]
     return sum({id(tensor): tensor.nbytes for tensor in tensors}.values())
 
 
-def _held(tensor: Tensor) -> list[Tensor]:
+def _inner_tensors(tensor: Tensor) -> list[Tensor]:
     """The tensors that hold a tensor's numbers: itself, unless it wraps others, as a semi-structured one does.
 
     The size of a wrapper is that of the dense tensor it represents. The wrapped tensors are listed by the protocol
@@ -67,4 +67,4 @@ def _held(tensor: Tensor) -> list[Tensor]:
     flatten = getattr(tensor, "__tensor_flatten__", None)
     if flatten is None:
         return [tensor]
-    return [inner for name in flatten()[0] for inner in _held(getattr(tensor, name))]
+    return [inner for name in flatten()[0] for inner in _inner_tensors(getattr(tensor, name))]

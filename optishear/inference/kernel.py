@@ -117,11 +117,13 @@ def _compile(source: bytes, command: list[str], link: list[str], library: Path) 
         return False
     with TemporaryDirectory() as folder:
         built = Path(folder) / library.name
-        done = subprocess.run(
+        process = subprocess.run(
             [*command, "-x", "c", "-", "-x", "none", *link, "-o", built], input=source, capture_output=True, check=False
         )
-        if done.returncode:
-            logger.warning("The sparse kernel does not compile: %s", done.stderr.decode(errors="replace").strip()[:500])
+        if process.returncode:
+            logger.warning(
+                "The sparse kernel does not compile: %s", process.stderr.decode(errors="replace").strip()[:500]
+            )
             return False
         with write_aside(library) as aside:
             shutil.copyfile(built, aside)

@@ -64,22 +64,22 @@ def search(
     """
     pattern = parse_pattern(sparsity)
     sizes, others = _split_sizes(parameters)
-    wanted = read_parameters(SearchParameters, others)
-    for each in wanted.search_calibrations:
-        check_calibration(each.source)
+    settings = read_parameters(SearchParameters, others)
+    for text in settings.search_calibrations:
+        check_calibration(text.source)
     blocks = _blocks(model, tokenizer, calibration, seed, sizes)
     calibrations = {"": blocks}
-    for each in wanted.search_calibrations:
-        calibrations[each.name] = calibrate(
+    for text in settings.search_calibrations:
+        calibrations[text.name] = calibrate(
             model,
             tokenizer,
-            calibration=each.source,
-            sequences=wanted.search_sequences,
+            calibration=text.source,
+            sequences=settings.search_sequences,
             sequence_length=blocks.tokens.shape[1],
             seed=seed,
         )
     statistics = statistics or collect_statistics(model, blocks, progress=progress)
-    return run_search(model, calibrations, statistics, wanted, pattern, seed=seed, progress=progress).recipe
+    return run_search(model, calibrations, statistics, settings, pattern, seed=seed, progress=progress).recipe
 
 
 @with_defaults(CalibrationParameters, ReconstructionParameters)
@@ -120,16 +120,17 @@ def prune(
     """
     recipe = find_recipe(recipe, sparsity) if isinstance(recipe, str) else recipe
     sizes, others = _split_sizes(parameters)
-    wanted = read_parameters(ReconstructionParameters, others)
-    if statistics is not None and not wanted.reconstructs and not (recipe.needs_gradients and not statistics.gradients):
+    settings = read_parameters(ReconstructionParameters, others)
+    complete = statistics is not None and (bool(statistics.gradients) or not recipe.needs_gradients)
+    if statistics is not None and complete and not settings.reconstructs:
         _refuse_sizes(sizes, "the statistics are given and nothing is reconstructed")
         return apply_recipe(model, recipe, statistics, progress=progress)
     blocks = _blocks(model, tokenizer, calibration, seed, sizes)
     statistics = statistics or collect_statistics(model, blocks, progress=progress)
     if recipe.needs_gradients and not statistics.gradients:
         statistics = replace(statistics, gradients=collect_gradients(model, blocks, progress))
-    if wanted.reconstructs:
-        return reconstruct(model, recipe, statistics, blocks, wanted, progress=progress).pruning
+    if settings.reconstructs:
+        return reconstruct(model, recipe, statistics, blocks, settings, progress=progress).pruning
     return apply_recipe(model, recipe, statistics, progress=progress)
 
 
@@ -155,9 +156,9 @@ def evaluate(
     Raises:
         InputError: if an argument is invalid, the text is too short, or a task is unknown.
     """
-    wanted = read_parameters(EvaluationParameters, dict(parameters))
-    check_evaluation(wanted)
-    return evaluate_model(lambda: (model, tokenizer), wanted, seed).evaluation
+    settings = read_parameters(EvaluationParameters, dict(parameters))
+    check_evaluation(settings)
+    return evaluate_model(lambda: (model, tokenizer), settings, seed).evaluation
 
 
 def _split_sizes(parameters: SearchArguments | PruneArguments) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -183,12 +184,12 @@ def _blocks(
         return calibration
     if tokenizer is None:
         raise InputError("The parameter tokenizer is needed to make a calibration set; give it, or a calibration set.")
-    wanted = read_parameters(CalibrationParameters, {"calibration": calibration, **sizes})
+    settings = read_parameters(CalibrationParameters, {"calibration": calibration, **sizes})
     return calibrate(
         model,
         tokenizer,
-        calibration=wanted.calibration,
-        sequences=wanted.sequences,
-        sequence_length=wanted.sequence_length,
+        calibration=settings.calibration,
+        sequences=settings.sequences,
+        sequence_length=settings.sequence_length,
         seed=seed,
     )

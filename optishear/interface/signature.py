@@ -30,13 +30,13 @@ def with_defaults(*groups: type[Parameters]) -> Callable[[Function], Function]:
         signature = inspect.signature(function)
         *own, rest = signature.parameters.values()
         [arguments] = get_args(rest.annotation)
-        shown = [
+        typed = [
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=default_of(fields[name]), annotation=annotation
             )
             for name, annotation in get_type_hints(arguments).items()
         ]
-        function.__signature__ = signature.replace(parameters=[*own, *shown])  # type: ignore[attr-defined]
+        function.__signature__ = signature.replace(parameters=[*own, *typed])  # type: ignore[attr-defined]
         return function
 
     return decorate

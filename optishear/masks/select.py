@@ -39,11 +39,11 @@ def row_mask(scores: Tensor, pruned_per_row: int) -> Tensor:
     if not 0 < pruned_per_row < scores.shape[1]:
         return torch.full_like(scores, pruned_per_row <= 0, dtype=torch.bool)
     mask = scores > _row_thresholds(scores, pruned_per_row)
-    kept = scores.shape[1] - pruned_per_row
+    kept_per_row = scores.shape[1] - pruned_per_row
     # A tie at the threshold prunes too many; such rows are rare, except for plain magnitude on quantized weights.
-    if _count(mask) == len(mask) * kept:
+    if _count(mask) == len(mask) * kept_per_row:
         return mask
-    tied = (mask.sum(dim=1) != kept).nonzero().squeeze(1)
+    tied = (mask.sum(dim=1) != kept_per_row).nonzero().squeeze(1)
     if len(tied):
         order = torch.argsort(scores[tied], dim=1, stable=True)
         repaired = torch.ones_like(mask[tied])
@@ -71,22 +71,24 @@ def _row_thresholds(scores: Tensor, pruned_per_row: int) -> Tensor:
         bits = values.view(np.int32)
         if bits.min() >= _BITS_OF_MINUS_INFINITY:
             values = bits
-    found = np.partition(values, pruned_per_row - 1, axis=1)[:, pruned_per_row - 1 : pruned_per_row]
-    return torch.from_numpy(np.ascontiguousarray(found).view(scores.numpy().dtype))
+    thresholds = np.partition(values, pruned_per_row - 1, axis=1)[:, pruned_per_row - 1 : pruned_per_row]
+    return torch.from_numpy(np.ascontiguousarray(thresholds).view(scores.numpy().dtype))
 
 
-def group_mask(scores: Tensor, kept: int, group: int) -> Tensor:
-    """Keep the ``kept`` highest scores of every ``group`` consecutive inputs; first columns of equals go first.
+def group_mask(scores: Tensor, kept_per_group: int, group: int) -> Tensor:
+    """Keep the ``kept_per_group`` highest scores of every ``group`` consecutive inputs.
+
+    Of equal scores the first columns are pruned.
 
     Raises:
         InputError: if the group does not divide the row length.
     """
-    check_group_divides(scores.shape[1], kept, group)
+    check_group_divides(scores.shape[1], kept_per_group, group)
     groups = scores.reshape(-1, group)
     if group > 8:
         order = torch.argsort(groups, dim=1, stable=True)
         mask = torch.ones_like(groups, dtype=torch.bool)
-        return mask.scatter_(1, order[:, : group - kept], False).reshape(scores.shape)
+        return mask.scatter_(1, order[:, : group - kept_per_group], False).reshape(scores.shape)
     # For small groups, counting for each weight how many go before it is many times faster than a sort.
     columns = groups.unbind(dim=1)
     mask = torch.empty_like(groups, dtype=torch.bool)
@@ -95,11 +97,11 @@ def group_mask(scores: Tensor, kept: int, group: int) -> Tensor:
         for other, compared in enumerate(columns):
             if other != position:
                 lower += (compared <= column) if other < position else (compared < column)
-        mask[:, position] = lower >= group - kept
+        mask[:, position] = lower >= group - kept_per_group
     return mask.reshape(scores.shape)
 
 
-def check_group_divides(width: int, kept: int, group: int, layer: str = "the layer") -> None:
+def check_group_divides(width: int, kept_per_group: int, group: int, layer: str = "the layer") -> None:
     """Refuse an N:M pattern that does not fit a layer's input width.
 
     Raises:
@@ -107,7 +109,7 @@ def check_group_divides(width: int, kept: int, group: int, layer: str = "the lay
     """
     if width % group:
         raise InputError(
-            f"The pattern {kept}:{group} does not divide the {width} inputs of {layer}; "
+            f"The pattern {kept_per_group}:{group} does not divide the {width} inputs of {layer}; "
             f"choose an M that divides {width}."
         )
 

@@ -89,9 +89,9 @@ def _targets(first: str, source: _Source) -> list[str]:
 def _sources(model: PreTrainedModel, stored: dict[str, StoredTensor]) -> dict[str, _Source]:
     """By the name of the first parameter that they make, as ``convert_and_load_state_dict_in_model`` groups them."""
     mapping = getattr(model, "_weight_conversions", None) or get_model_conversion_mapping(model)
-    renamings = [each for each in mapping if isinstance(each, WeightRenaming)]
-    converters = [each for each in mapping if isinstance(each, WeightConverter)]
-    by_pattern = {pattern: each for each in converters for pattern in each.source_patterns}
+    renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
+    converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
+    by_pattern = {pattern: entry for entry in converters for pattern in entry.source_patterns}
     empty = model.state_dict()
     sources: dict[str, _Source] = {}
     for key in sorted(stored, key=dot_natural_key):

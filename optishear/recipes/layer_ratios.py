@@ -117,7 +117,7 @@ def resample(values: list[float], depth: int) -> list[float]:
     resampled = []
     for index in range(depth):
         position = min(max((index + 0.5) / depth * len(values) - 0.5, 0.0), len(values) - 1.0)
-        left = int(position)
-        right = min(left + 1, len(values) - 1)
-        resampled.append(values[left] + (position - left) * (values[right] - values[left]))
+        lower = int(position)
+        upper = min(lower + 1, len(values) - 1)
+        resampled.append(values[lower] + (position - lower) * (values[upper] - values[lower]))
     return resampled

@@ -158,14 +158,14 @@ class Space:
                 activation_exponent=float(genes[0]), sums_exponent=float(genes[1]), column_share=float(genes[2])
             )
         choices = [int(gene) for gene in genes]
-        chosen = MetaMetric(
+        metric = MetaMetric(
             weight_coefficient=COEFFICIENTS[choices[0]],
             weight_operation=OPERATIONS[choices[1]],
             activation_coefficient=COEFFICIENTS[choices[2]],
             activation_operation=OPERATIONS[choices[3]],
         )
         # Of all metrics with the same masks, recipes show the simplest.
-        return DISTINCT[canonical_key(chosen)]
+        return DISTINCT[canonical_key(metric)]
 
     def _encode_metric(self, metric: AnyMetric) -> list[float] | None:
         if self.metric_space == "power":

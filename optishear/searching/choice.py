@@ -33,18 +33,18 @@ def choose(trials: list[Trial], pattern: Pattern) -> Choice:
     """
     feasible = meeting_target(trials, pattern)
     ratios = _worst_ratios(trials)
-    chosen = _best(feasible, ratios)
-    divergences = divergence_names(chosen)
-    ratio = f"{ratios[chosen.number]:.3f} times Wanda's"
+    best = _best(feasible, ratios)
+    divergences = divergence_names(best)
+    ratio = f"{ratios[best.number]:.3f} times Wanda's"
     measure = (
         f"smallest {divergences[0]} of all, {ratio}"
         if len(divergences) == 1
         else f"smallest worst ratio to Wanda over {', '.join(divergences)}: at most {ratio}"
     )
     return Choice(
-        trial=chosen,
+        trial=best,
         front=pareto_front(trials),
-        reason=f"Trial {chosen.number}, of {len(feasible)} on target in the last round, has the {measure}.",
+        reason=f"Trial {best.number}, of {len(feasible)} on target in the last round, has the {measure}.",
     )
 
 

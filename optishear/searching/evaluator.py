@@ -71,11 +71,11 @@ class CandidateEvaluator:
         for name, divergence in self._divergences.items():
             key = self._key(candidate, name)
             measurement = self._journal.get(key) or {}
-            done = len(measurement.get("seconds", []))
-            if done < sequences:
+            known = len(measurement.get("seconds", []))
+            if known < sequences:
                 started = time.perf_counter()
                 self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
-                distances = divergence.measure_sequences(done, sequences - done)
+                distances = divergence.measure_sequences(known, sequences - known)
                 measurement = self._append(key, measurement, distances, time.perf_counter() - started)
             counted = self._counted.get(key, 0)
             seconds += sum(measurement["seconds"][counted:sequences])

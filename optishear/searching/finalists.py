@@ -113,14 +113,14 @@ class Finalists:
         def worst_ratio(trial: Trial) -> float:
             return max(trial.measured[_PREFIX + name] / max(scale[_PREFIX + name], 1e-12) for name in names)
 
-        chosen = min(finalists, key=lambda trial: (worst_ratio(trial), trial.number))
-        values = ", ".join(f"{name} {chosen.measured[_PREFIX + name]:.4g}" for name in names)
+        winner = min(finalists, key=lambda trial: (worst_ratio(trial), trial.number))
+        values = ", ".join(f"{name} {winner.measured[_PREFIX + name]:.4g}" for name in names)
         compared = ", ".join(f"{scale[_PREFIX + name]:.4g}" for name in names)
         reason = (
-            f"Of the {len(finalists)} best trials of the last round, trial {chosen.number} is the best after "
+            f"Of the {len(finalists)} best trials of the last round, trial {winner.number} is the best after "
             f"reconstruction: {values}. Trial {finalists[0].number}, which is the best by its masks, has {compared}."
         )
-        return Choice(chosen, [self.evaluated.get(trial.number, trial) for trial in choice.front], reason)
+        return Choice(winner, [self.evaluated.get(trial.number, trial) for trial in choice.front], reason)
 
     def _measure(self, trial: Trial) -> dict[str, float]:
         """The divergences after reconstruction; their names have the prefix ``reconstructed_``."""
@@ -148,13 +148,13 @@ class Finalists:
         return measurement_key("finalist", str(self._pattern), candidate.key, sequences, fitting, solver, *sets)
 
 
-def _best_distinct(chosen: Trial, trials: list[Trial], names: list[str]) -> list[Trial]:
+def _best_distinct(first: Trial, trials: list[Trial], names: list[str]) -> list[Trial]:
     """The chosen trial, then the others by their worst ratio to it, without duplicate candidates."""
 
     def worst_ratio(trial: Trial) -> float:
-        return max(trial.objectives[name] / max(chosen.objectives[name], 1e-12) for name in names)
+        return max(trial.objectives[name] / max(first.objectives[name], 1e-12) for name in names)
 
-    ordered = sorted(trials, key=lambda trial: (trial.number != chosen.number, worst_ratio(trial), trial.number))
+    ordered = sorted(trials, key=lambda trial: (trial.number != first.number, worst_ratio(trial), trial.number))
     by_candidate: dict[str, Trial] = {}
     for trial in ordered:
         by_candidate.setdefault(trial.candidate.key, trial)

@@ -56,7 +56,7 @@ class SearchRun:
         self._gradient_sequences = gradient_sequences
         self._on_generation = on_generation
         self._progress = progress
-        self._seen: dict[str, Trial] = {}
+        self._trials_by_key: dict[str, Trial] = {}
         self._objectives: list[str] = []
 
     def run_phases(self) -> None:
@@ -93,12 +93,12 @@ class SearchRun:
         idle = 0
         with self._bar(plan, algorithm.expected) as bar:
             while idle < PATIENCE:
-                asked = algorithm.ask()
-                if not asked:
+                proposals = algorithm.ask()
+                if not proposals:
                     break
                 before = len(self.trials)
                 objectives = []
-                for genome in asked:
+                for genome in proposals:
                     if self._spent(plan, begin, first, min(len(start), MINIMUM_TRIALS)):
                         self._report_generation()
                         return self._promoted(genomes, first)
@@ -106,7 +106,7 @@ class SearchRun:
                     genomes[trial.number] = genome
                     objectives.append(list(trial.objectives.values()))
                     bar.update(len(self.trials) - first - bar.n)
-                algorithm.tell(asked, np.array(objectives))
+                algorithm.tell(proposals, np.array(objectives))
                 idle = idle + 1 if len(self.trials) == before else 0
                 self._report_generation()
         return self._promoted(genomes, first)
@@ -142,29 +142,29 @@ class SearchRun:
 
     def _evaluate(self, candidate: Candidate, plan: Round, name: str = "") -> Trial:
         """The trial of a candidate, which is evaluated once on the same tokens."""
-        seen_key = f"{plan.sequences} {candidate.key}"
-        if seen_key not in self._seen:
-            measured = self._evaluator.measure(candidate, plan.sequences)
-            seconds = measured.pop("seconds")
+        key = f"{plan.sequences} {candidate.key}"
+        if key not in self._trials_by_key:
+            values = self._evaluator.measure(candidate, plan.sequences)
+            seconds = values.pop("seconds")
             self._objectives = self._objectives or [
                 name
                 for divergence in self._parameters.divergences
-                for name in measured
+                for name in values
                 if name.split("/")[0] == divergence
             ]
-            self._seen[seen_key] = Trial(
+            self._trials_by_key[key] = Trial(
                 number=len(self.trials),
                 phase="reference" if name else plan.phase,
                 round=plan.index,
                 name=name,
                 candidate=candidate,
                 sequences=plan.sequences,
-                objectives={objective: measured[objective] for objective in self._objective_names()},
-                measured=measured,
+                objectives={objective: values[objective] for objective in self._objective_names()},
+                measured=values,
                 seconds=seconds,
             )
-            self.trials.append(self._seen[seen_key])
-        return self._seen[seen_key]
+            self.trials.append(self._trials_by_key[key])
+        return self._trials_by_key[key]
 
     def _objective_names(self) -> list[str]:
         free = self._parameters.sparsity_budget == "objective" and not self._pattern.is_structured

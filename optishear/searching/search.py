@@ -187,8 +187,8 @@ def search_result(
         name = trial.name or f"front-{index:02d}"
         recipe = trial.candidate.recipe(name, pattern)
         recipes.append(recipe.model_copy(update={"objectives": trial.measured, "origin": origin}))
-    chosen = choice.trial.candidate.recipe("searched", pattern).model_copy(
+    recipe = choice.trial.candidate.recipe("searched", pattern).model_copy(
         update={"objectives": choice.trial.measured, "origin": {**origin, "reason": choice.reason}}
     )
     table = trials_table(trials, choice.front, choice.trial)
-    return SearchResult(chosen, choice.reason, None, recipes, table, rank_cache_bytes)
+    return SearchResult(recipe, choice.reason, None, recipes, table, rank_cache_bytes)

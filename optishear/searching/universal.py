@@ -120,9 +120,9 @@ def search_universal(
         wanda = make_candidate(layers[leader], pattern, {"all": WANDA})
         sentences = []
         for member in members:
-            chosen = decode(choice.trial.candidate, layers[member.name], pattern)
+            candidate = decode(choice.trial.candidate, layers[member.name], pattern)
             reference = decode(wanda, layers[member.name], pattern)
-            confirmation = held_out[member.name].compare(weights[member.name], chosen, reference)
+            confirmation = held_out[member.name].compare(weights[member.name], candidate, reference)
             sentences += [] if confirmation is None else [f"{member.name}: {confirmation.sentence}"]
         facts = {
             **(origin or {}),
@@ -176,15 +176,15 @@ class UniversalEvaluator:
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
         """The divergences of each model (``kl/NAME``), the largest ``sparsity_distance``, and the total ``seconds``."""
-        measured: dict[str, float] = {}
+        measurements: dict[str, float] = {}
         seconds = 0.0
         distance = 0.0
         for name, evaluator in self._evaluators.items():
             values = evaluator.measure(self._decode(candidate, name), sequences)
             seconds += values.pop("seconds")
             distance = max(distance, values.pop("sparsity_distance"))
-            measured |= {f"{divergence}/{name}": value for divergence, value in values.items()}
-        return {**measured, "seconds": seconds, "sparsity_distance": distance}
+            measurements |= {f"{divergence}/{name}": value for divergence, value in values.items()}
+        return {**measurements, "seconds": seconds, "sparsity_distance": distance}
 
     def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
         """Relative cost of a higher ratio in each layer of the leader, summed over the models, and the seconds.

@@ -69,8 +69,8 @@ def collect_statistics(
         if layer.expert is None and layer.name in sums
     }
     norms |= _of_experts(layers, sums, tokens, calibration.tokens.shape[1])
-    seen = {layer.name: tokens[layer.name] for layer in layers if layer.expert is not None}
-    statistics = Statistics({layer.name: norms[layer.name] for layer in layers}, tokens=seen)
+    counts = {layer.name: tokens[layer.name] for layer in layers if layer.expert is not None}
+    statistics = Statistics({layer.name: norms[layer.name] for layer in layers}, tokens=counts)
     warn_of_few_tokens(statistics)
     return statistics
 

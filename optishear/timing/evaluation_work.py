@@ -79,7 +79,7 @@ def _requests(
         examples = len(task.eval_docs) if limit is None else min(limit, len(task.eval_docs))
         task.build_all_requests(limit=min(_SAMPLED, examples))
     sampled = max(1, min(_SAMPLED, examples))
-    seen: set[str] = set()
+    prompts: set[str] = set()
     for instance in task.instances:
         prompt = str(instance.args[0])
         if instance.request_type == "generate_until":
@@ -98,9 +98,9 @@ def _requests(
         continuation = str(instance.args[1]) if len(instance.args) > 1 else ""
         if _length(tokenizer, continuation) <= 1:
             # Continuations of one token share the forward pass of their prompt.
-            if prompt in seen:
+            if prompt in prompts:
                 continue
-            seen.add(prompt)
+            prompts.add(prompt)
         tokens = min(_length(tokenizer, prompt + continuation), longest)
         yield Requests(tokens=tokens, count=examples / sampled)
 

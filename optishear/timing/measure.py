@@ -67,7 +67,7 @@ class MeasuredPass:
 
 
 def measure_speed(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: MeasuredPass, load_seconds: float
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: MeasuredPass, load_seconds: float
 ) -> Speed:
     """Measure how fast a model is on its device; the model is left as it was.
 
@@ -77,37 +77,41 @@ def measure_speed(
     Args:
         model: dense, in memory.
         tokenizer: its tokenizer, for the size of the vocabulary in use.
-        wanted: what to measure.
+        request: what to measure.
         load_seconds: what loading the model took.
     """
     started = time.perf_counter()
     device = model.device
     random = torch.Generator().manual_seed(0)
-    longest = max(wanted.sequence_length, wanted.window_length, _SHORT_TOKENS)
+    longest = max(request.sequence_length, request.window_length, _SHORT_TOKENS)
     tokens = torch.randint(len(tokenizer), (1, longest), generator=random)
     with torch.no_grad():
         model(tokens[:, :_SHORT_TOKENS].to(device), use_cache=False)  # the first pass sets up the kernels
         short, _ = timed(device, lambda: model(tokens[:, :_SHORT_TOKENS].to(device), use_cache=False))
     affordable = max(_FEWEST_TOKENS, int(_SECONDS_PER_PASS * _SHORT_TOKENS / max(short, 1e-9)))
-    length = min(wanted.sequence_length, affordable)
+    length = min(request.sequence_length, affordable)
     sequence = CalibrationSet(tokens[:, :length], "")
     layers = prunable_layers(model)
-    measured: dict[str, float] = {}
+    seconds_by_step: dict[str, float] = {}
     with torch.no_grad():
-        measured["forward"], _ = timed(device, lambda: model.base_model(sequence.tokens.to(device), use_cache=False))
-    measured["attention"] = _measure_attention(model)
-    if wanted.steps & {"statistics", "search"}:
-        measured["statistics"], statistics = timed(device, lambda: collect_statistics(model, sequence, progress=False))
-        if "search" in wanted.steps:
-            measured |= _measure_search(model, layers, sequence.tokens, statistics, wanted.pattern)
-    if "window" in wanted.steps:
-        window = min(wanted.window_length, 2 * affordable)
+        seconds_by_step["forward"], _ = timed(
+            device, lambda: model.base_model(sequence.tokens.to(device), use_cache=False)
+        )
+    seconds_by_step["attention"] = _measure_attention(model)
+    if request.steps & {"statistics", "search"}:
+        seconds_by_step["statistics"], statistics = timed(
+            device, lambda: collect_statistics(model, sequence, progress=False)
+        )
+        if "search" in request.steps:
+            seconds_by_step |= _measure_search(model, layers, sequence.tokens, statistics, request.pattern)
+    if "window" in request.steps:
+        window = min(request.window_length, 2 * affordable)
         seconds, _ = timed(device, lambda: window_losses(model, tokens[:, :window], 1, progress=False))
-        measured["window"] = seconds * wanted.window_length / window
-    if "decode" in wanted.steps:
-        measured["decode_step"] = _measure_decoding(model, tokenizer, wanted)
-    if "reconstruction" in wanted.steps:
-        measured |= _measure_reconstruction(model, layers, sequence.tokens, wanted)
+        seconds_by_step["window"] = seconds * request.window_length / window
+    if "decode" in request.steps:
+        seconds_by_step["decode_step"] = _measure_decoding(model, tokenizer, request)
+    if "reconstruction" in request.steps:
+        seconds_by_step |= _measure_reconstruction(model, layers, sequence.tokens, request)
     processor = processor_of(device)
     return Speed(
         processor=f"{processor.name} with {processor.instruction_set}",
@@ -120,7 +124,7 @@ def measure_speed(
         blocks=len(decoder_blocks(model)[1]),
         weights=sum(layer.module.weight.numel() for layer in layers),
         seconds=time.perf_counter() - started,
-        **measured,
+        **seconds_by_step,
     )
 
 
@@ -129,24 +133,24 @@ def _measure_search(
 ) -> dict[str, float]:
     """A trial's parts: masks by a new metric and from kept ranks, the divergence, and its backward pass."""
     device = model.device
-    measured: dict[str, float] = {}
+    results: dict[str, float] = {}
     pair = torch.cat([tokens, tokens.flip(1)])  # one sequence alone takes longer than its share of a batch
     seconds, error = timed(device, lambda: ModelDivergence(model, pair, ("kl",), len(pair)))
-    measured["dense_divergence"] = seconds / len(pair)
+    results["dense_divergence"] = seconds / len(pair)
     with MaskedWeights(layers, statistics, pattern, free_memory(device) / 4) as weights:
         for metric in (WANDA, RIA):  # the first call makes what all metrics share
             candidate = make_candidate(layers, pattern, {"all": metric})
-            measured["new_masks"], _ = timed(device, partial(_apply, weights, candidate))
+            results["new_masks"], _ = timed(device, partial(_apply, weights, candidate))
         fewer = [max(0, count - 1) for count in candidate.pruned_per_row]
         if not pattern.is_structured:
             # The first time a layer keeps its metric, its ranks are computed; the second time they are there.
             weights.apply(candidate.layer_metrics, fewer)
-            measured["kept_masks"], _ = timed(device, lambda: _apply(weights, candidate))
+            results["kept_masks"], _ = timed(device, lambda: _apply(weights, candidate))
         seconds, _ = timed(device, error.measure_sequences)
-        measured["divergence"] = seconds / len(pair)
+        results["divergence"] = seconds / len(pair)
         for _ in range(2):  # the first backward pass allocates what the others use
-            measured["marginal_costs"], _ = timed(device, lambda: marginal_costs(weights, error, layers, 0, 1))
-    return measured
+            results["marginal_costs"], _ = timed(device, lambda: marginal_costs(weights, error, layers, 0, 1))
+    return results
 
 
 @torch.no_grad()
@@ -168,9 +172,9 @@ def _apply(weights: MaskedWeights, candidate: Candidate) -> None:
     weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
 
 
-def _measure_decoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: MeasuredPass) -> float:
+def _measure_decoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: MeasuredPass) -> float:
     """One token for each sequence, on a cache as long as the calibration's."""
-    rows, length = wanted.sequences, wanted.sequence_length
+    rows, length = request.sequences, request.sequence_length
     chances = torch.rand(rows, min(_DECODE_STEPS, length - 1), dtype=torch.float64)
     silent: tqdm[Any]
     with tqdm(disable=True) as silent:
@@ -181,7 +185,7 @@ def _measure_decoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 
 @torch.no_grad()
 def _measure_reconstruction(
-    model: PreTrainedModel, layers: list[PrunableLayer], tokens: Tensor, wanted: MeasuredPass
+    model: PreTrainedModel, layers: list[PrunableLayer], tokens: Tensor, request: MeasuredPass
 ) -> dict[str, float]:
     """The middle decoder block: second moments, the layers' new weights, and a forward pass."""
     device = model.device
@@ -191,16 +195,16 @@ def _measure_reconstruction(
     call = block_calls(model, blocks, tokens)[index]
     hidden = first_inputs(model, blocks, [tokens])[0]
     moments = SecondMoments(members)
-    measured: dict[str, float] = {}
-    measured["block"], _ = timed(device, lambda: call.run(blocks[index], hidden))
+    results: dict[str, float] = {}
+    results["block"], _ = timed(device, lambda: call.run(blocks[index], hidden))
     with moments.watching():
         seconds, _ = timed(device, lambda: call.run(blocks[index], hidden))
-    measured["moments"] = max(0.0, seconds - measured["block"])
-    pattern = wanted.pattern
+    results["moments"] = max(0.0, seconds - results["block"])
+    pattern = request.pattern
     masks = {layer.name: keep_mask(layer.module.weight.float().abs(), pattern) for layer in members}
-    measured["solve"] = 0.0
+    results["solve"] = 0.0
     for moment, of_moment in moments.groups():
         tasks = [LayerTask(layer, masks[layer.name], pattern, pattern.fraction) for layer in of_moment]
-        seconds, _ = timed(device, partial(solve_layers, tasks, moment, wanted.reconstruction))
-        measured["solve"] += seconds
-    return measured
+        seconds, _ = timed(device, partial(solve_layers, tasks, moment, request.reconstruction))
+        results["solve"] += seconds
+    return results

@@ -58,12 +58,12 @@ def _round_seconds(
     if trials is None:
         return math.inf
     assert speed.new_masks is not None
-    kept = speed.kept_masks if speed.kept_masks is not None else speed.new_masks
+    kept_masks = speed.kept_masks if speed.kept_masks is not None else speed.new_masks
     if plan.phase == "descent":
         assert speed.marginal_costs is not None
         costs = plan.sequences * speed.per_sequence(speed.marginal_costs, sequence_length)
         # On the first of the batches the pass for the costs gives the divergence too.
         evaluated = trials - -(-trials // batches) + 1
-        return trials * (costs + kept) + evaluated * plan.sequences * divergence
-    masks = kept if plan.phase == "ratios" else speed.new_masks
+        return trials * (costs + kept_masks) + evaluated * plan.sequences * divergence
+    masks = kept_masks if plan.phase == "ratios" else speed.new_masks
     return trials * (masks + plan.sequences * divergence)

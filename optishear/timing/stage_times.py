@@ -52,10 +52,14 @@ def reconstruct_seconds(
     total = speed.blocks * (fitted * (passes * block + moments) + speed.solve + tuning)
     if parameters.distillation_steps:
         forward = speed.per_sequence(speed.forward, sequence_length)
-        seen = parameters.distillation_steps * parameters.distillation_sequences
-        held = held_out(sequences)
-        passes_over = max(1, seen // max(1, sequences - held)) + 1
-        total += forward * (min(seen + held, sequences) + _FORWARD_AND_BACKWARD * seen + passes_over * held)
+        training_sequences = parameters.distillation_steps * parameters.distillation_sequences
+        held_out_sequences = held_out(sequences)
+        passes_over = max(1, training_sequences // max(1, sequences - held_out_sequences)) + 1
+        total += forward * (
+            min(training_sequences + held_out_sequences, sequences)
+            + _FORWARD_AND_BACKWARD * training_sequences
+            + passes_over * held_out_sequences
+        )
     return prune_seconds(speed) + total
 
 

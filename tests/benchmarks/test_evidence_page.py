@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.csv
 import pytest
 from evidence_page import write_evidence
-from evidence_record import RUN, SAID
+from evidence_record import OUTPUT, RUN
 
 from benchmarks.evidence_samples import HOME, TITLES, finish, make_compared, make_matrix, make_run, make_sweep
 from optishear.errors import InputError
@@ -161,7 +161,7 @@ def test_an_incomplete_section_says_so_and_shows_what_is_there(docs: Path, work:
     make_matrix(work / "transplant")
     finish(work / "transplant", "Of an earlier run.")
     finish(work / "transplant", "", incomplete=True)
-    assert not (work / "transplant" / SAID).exists()
+    assert not (work / "transplant" / OUTPUT).exists()
     write_evidence(docs, TITLES, work, PRIVATE)
     page = (docs / "evidence.md").read_text()
     assert page.count("**Incomplete:**") == 2

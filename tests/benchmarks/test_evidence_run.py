@@ -10,7 +10,7 @@ from typing import Any
 
 import evidence_run
 import pytest
-from evidence_record import RUN, Record, load_record, load_said, save_record
+from evidence_record import RUN, Record, load_output, load_record, save_record
 from evidence_run import lasting_words, run_section
 from evidence_sections import Section
 
@@ -54,7 +54,7 @@ def made_earlier(run: Callable[..., bool], tmp_path: Path) -> Record:
     record = load_record(folder)
     assert record is not None
     earlier = replace(record, date="2020-02-02", seconds=4321, software="commit 0ld")
-    save_record(folder, earlier, load_said(folder))
+    save_record(folder, earlier, load_output(folder))
     # What only the first run said and stored.
     metrics = json.loads((folder / "metrics.json").read_text())
     metrics["stages"]["search"]["cached"] = False
@@ -76,7 +76,7 @@ def test_a_run_is_recorded(run: Callable[..., bool], tmp_path: Path) -> None:
     assert record is not None
     assert record.command == ["optishear", "run", "22.9", "new", "0"]
     assert not record.incomplete
-    assert load_said(tmp_path / "fake") == TABLE
+    assert load_output(tmp_path / "fake") == TABLE
 
 
 def test_a_repetition_from_the_cache_keeps_the_record(
@@ -120,13 +120,13 @@ def test_a_failure_that_laid_out_results_is_incomplete_and_drops_the_old_words(
     record = load_record(tmp_path / "fake")
     assert record is not None
     assert record.incomplete
-    assert load_said(tmp_path / "fake") == ""
+    assert load_output(tmp_path / "fake") == ""
     # The same command again, which then makes what is missing.
     assert run("30.1")
     record = load_record(tmp_path / "fake")
     assert record is not None
     assert not record.incomplete
-    assert load_said(tmp_path / "fake") == TABLE
+    assert load_output(tmp_path / "fake") == TABLE
 
 
 def test_a_failure_before_any_result_changes_nothing(
@@ -134,7 +134,7 @@ def test_a_failure_before_any_result_changes_nothing(
 ) -> None:
     assert not run("", status=2)
     assert load_record(tmp_path / "fake") == made_earlier
-    assert load_said(tmp_path / "fake") == TABLE
+    assert load_output(tmp_path / "fake") == TABLE
 
 
 def test_a_failure_without_results_leaves_no_record(run: Callable[..., bool], tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ class StartSampling(Sampling):  # type: ignore[misc]
         self.start = start
 
     def _do(self, problem: GenomeProblem, n_samples: int, *args: Any, random_state: Any, **kwargs: Any) -> Population:
-        drawn = [problem.space.random(random_state) for _ in range(n_samples - len(self.start))]
-        return np.array([*self.start, *drawn])
+        genomes = [problem.space.random(random_state) for _ in range(n_samples - len(self.start))]
+        return np.array([*self.start, *genomes])
 
 
 class GenomeCrossover(Crossover):  # type: ignore[misc]
@@ -72,9 +72,9 @@ class GenomeMutation(Mutation):  # type: ignore[misc]
         children = X.copy()
         choices = ~space.is_real & ~space.is_level
         if choices.any():
-            drawn = np.array([space.random(random_state) for _ in range(len(X))])
+            genomes = np.array([space.random(random_state) for _ in range(len(X))])
             redraw = choices & (random_state.random(X.shape) < 1 / choices.sum())
-            children[redraw] = drawn[redraw]
+            children[redraw] = genomes[redraw]
         if space.is_real.any():
             moved = self.move._do(problem, children, *args, random_state=random_state, **kwargs)
             children[:, space.is_real] = moved[:, space.is_real]
