@@ -22,7 +22,7 @@ from flows.shared.matrix_results import perplexities, publish_matrix, subject_of
 from flows.shared.output_folder import output_folder
 from optishear.evidence.crossed import DENSE, UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
-from optishear.recipes.recipe import Recipe, named_recipe
+from optishear.recipes.recipe import Recipe, named_recipe, with_selection
 from tasks.engine.parameter_groups import part, with_absolute_paths
 from tasks.engine.precision import precision_of
 from tasks.stages.calibrate import calibrate_stage
@@ -75,7 +75,8 @@ def _cell(
     if row == DENSE:
         return evaluate_stage.labelled(f"evaluate dense {column}")(evaluated)
     _, statistics = _observe(column, there)
-    recipe = named_recipe("wanda", there.sparsity) if row == WANDA else _recipe_of(parameters, models, row)
+    wanda = with_selection(named_recipe("wanda", there.sparsity), there.include, there.exclude)
+    recipe = wanda if row == WANDA else _recipe_of(parameters, models, row)
     return evaluate_stage.labelled(f"evaluate {row} recipe on {column}")(evaluated, recipe, statistics)
 
 

@@ -21,7 +21,7 @@ from flows.shared.matrix_results import publish_matrix, subject_of
 from flows.shared.output_folder import output_folder
 from optishear.evidence.crossed import DENSE, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
-from optishear.recipes.recipe import Recipe, named_recipe
+from optishear.recipes.recipe import Recipe, named_recipe, with_selection
 from tasks.engine.precision import precision_of
 from tasks.stages.evaluate_held_out import evaluate_held_out_stage, load_perplexity
 from tasks.stages.held_out import hold_out
@@ -66,7 +66,8 @@ def _cell(texts: Mapping[str, CrossTaskParameters], row: str, column: str) -> Ar
     source = column if row == WANDA else row
     here = texts[source]
     _, statistics = _observe(source, here)
-    recipe = named_recipe("wanda", here.sparsity) if row == WANDA else _recipe_of(texts, row)
+    wanda = with_selection(named_recipe("wanda", here.sparsity), here.include, here.exclude)
+    recipe = wanda if row == WANDA else _recipe_of(texts, row)
     return evaluate_held_out_stage.labelled(f"evaluate {row} recipe on {column}")(here, held_out, recipe, statistics)
 
 

@@ -6,6 +6,7 @@ artifact in the store that both share.
 
 from prefect import flow
 
+from optishear.models.selection import Selection
 from optishear.parameters.model import ModelParameters
 from optishear.pattern import Pattern
 from optishear.ratios.allocate import RatioMethod
@@ -87,11 +88,12 @@ def ratios(
     statistics: Reference,
     method: RatioMethod,
     sparsity: Pattern,
+    selection: Selection,
     run: RunReference | None = None,
 ) -> Reference:
     """Layer ratios by a published method."""
     with joined(run):
-        return ratios_stage(parameters, statistics.artifact(), method, sparsity).reference
+        return ratios_stage(parameters, statistics.artifact(), method, sparsity, selection).reference
 
 
 @flow(name="evaluate-held-out-stage")

@@ -13,9 +13,9 @@ from prefect import flow
 from flows.parameters.prune import PruneParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder, place_files
+from flows.shared.recipes import recipe_of
 from flows.shared.summary import where, zeros_in_words
 from optishear.file_names import CALIBRATION, CHECKPOINT, RECIPE, STATISTICS
-from optishear.recipes.recipe import find_recipe
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.gradients import observe
 from tasks.stages.prune import SUMMARY, prune_stage
@@ -27,7 +27,7 @@ def prune(parameters: PruneParameters) -> str:
     """Write the pruned checkpoint ``model/``, its recipe, and what they came from; returns where."""
     with output_folder(parameters.output) as output:
         check(parameters)
-        recipe = find_recipe(parameters.recipe, parameters.sparsity)
+        recipe = recipe_of(parameters)
         blocks = calibrate_stage(parameters)
         statistics = observe(parameters, blocks, recipe)
         if parameters.reconstructs:

@@ -14,8 +14,8 @@ from flows.shared.checks import check
 from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import final_checkpoint, prune_and_evaluate, publish_results
+from flows.shared.recipes import recipe_of
 from optishear.file_names import RECIPE
-from optishear.recipes.recipe import find_recipe
 from optishear.report.reproduce import command_line
 from tasks.engine.precision import precision_of
 from tasks.stages.diagnose import diagnose_stage
@@ -29,7 +29,7 @@ def transfer(parameters: TransferParameters) -> str:
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("transfer", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
-            recipe = find_recipe(parameters.recipe, parameters.sparsity)
+            recipe = recipe_of(parameters)
             statistics = observe(parameters, calibration, recipe)
             checkpoints, evaluations = prune_and_evaluate(parameters, recipe, calibration, statistics)
             diagnosis = diagnose_stage(parameters, calibration, statistics, recipe, final_checkpoint(checkpoints))

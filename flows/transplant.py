@@ -18,11 +18,12 @@ from flows.shared.checks import check
 from flows.shared.matrix_cells import make_cells
 from flows.shared.matrix_results import perplexities, publish_matrix, subject_of, task_scores
 from flows.shared.output_folder import output_folder
+from flows.shared.recipes import recipe_of
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.evidence.transplant import SEARCHED, UNIFORM, transplant_evidence
 from optishear.file_names import CHECKPOINT
 from optishear.ratios.allocate import RATIO_METHODS
-from optishear.recipes.recipe import Recipe, find_recipe, named_recipe
+from optishear.recipes.recipe import Recipe, published_beside
 from tasks.engine.parameter_groups import part
 from tasks.engine.precision import precision_of
 from tasks.stages.calibrate import calibrate_stage
@@ -44,7 +45,7 @@ def transplant(parameters: TransplantParameters) -> str:
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("transplant", parameters, precision_of(parameters)) as run:
-            recipe = find_recipe(parameters.recipe, "0.5")
+            recipe = recipe_of(parameters)
             calibration = calibrate_stage(parameters)
             rows = tuple(dict.fromkeys([UNIFORM, *parameters.layer_ratios]))
             columns = tuple(dict.fromkeys(parameters.pruning_metrics))
@@ -88,7 +89,7 @@ def _combined(
             return recipe
         metrics = recipe.metrics
     else:
-        published = named_recipe("wanda" if metric == SPARSEGPT else metric, recipe.sparsity)
+        published = published_beside("wanda" if metric == SPARSEGPT else metric, recipe)
         if ratios == UNIFORM:
             return published
         metrics = published.metrics
@@ -96,9 +97,12 @@ def _combined(
     for method in RATIO_METHODS:
         if method == ratios:
             stage = ratios_stage.labelled(f"ratios {method}")
-            curves = load_ratios(stage(parameters, observe(parameters, calibration), method, recipe.sparsity))
+            curves = load_ratios(
+                stage(parameters, observe(parameters, calibration), method, recipe.sparsity, recipe.selection)
+            )
     # A recipe of its own: what the search has said of another one does not hold for it.
     name = f"{metric} with {ratios} ratios"
     # The family says whether paths that this model does not have are those of another one.
     origin = {key: value for key, value in recipe.origin.items() if key == "model_type"}
-    return Recipe(name=name, sparsity=recipe.sparsity, metrics=metrics, sparsity_ratios=curves, origin=origin)
+    changes = {"name": name, "metrics": metrics, "sparsity_ratios": curves, "objectives": {}, "origin": origin}
+    return recipe.model_copy(update=changes)

@@ -31,6 +31,15 @@ $ python tools/family_table.py
 Written: docs/families.md
 ```
 
+Try a command on one of them:
+
+```bash
+python tools/tiny_checkpoint.py mixtral tiny-mixtral
+optishear prune --model tiny-mixtral --sparsity 0.5 --sequences 8 --sequence-length 64 --output pruned
+```
+
+The model card in `pruned/model` states what was pruned and what was not.
+
 This page lists the model families of transformers that are tested, by model type. The command makes it from tiny random
 models of two to four decoder layers, and `tests/families` checks each row. For each family the tests compare statistics
 with a direct computation, and the claimed sparsity with the zeros that transformers alone reads back from the
@@ -46,6 +55,8 @@ checkpoint; for mixtures of experts and recurrent models also at 2:4.
 - **Mixtures of experts.** Each expert is a layer of its own. Its statistics come from the tokens that the router sends
   to it. An expert with fewer than 64 calibration tokens takes the statistics of all experts of its block; the log and
   the report name it. The experts of one matrix share metric and ratio, unless `ratio_scope` is `expert`.
+- **`--include` and `--exclude`** choose layers by patterns over their names or paths in the block, such as `mlp.*`;
+  the log shows the choice first, and the recipe keeps it.
 - **Routers and gates** are never pruned: modules with `gate`, `router`, `shared_expert_gate` or `altup` in their path.
 - **Layers that a model never calls** keep their weights, as Mamba's `dt_proj`.
 - **Shared weights** are one layer, as in Zamba2.

@@ -22,6 +22,7 @@ _HEADINGS = [
     "Output",
     "Recipe",
     "Sparsity",
+    "Layers",
     "Calibration",
     "Search",
     "Reconstruction",

@@ -4,12 +4,13 @@ from pydantic import Field, field_validator
 
 from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
+from optishear.parameters.layers import LayerParameters
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
 from tasks.engine.parameter_groups import part
 
 
-class SweepParameters(SearchParameters, PruneAndEvaluateParameters):
+class SweepParameters(SearchParameters, LayerParameters, PruneAndEvaluateParameters):
     """What the pipeline does, at several sparsities."""
 
     sparsities: list[Pattern] = Field(

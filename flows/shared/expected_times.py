@@ -8,10 +8,11 @@ from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
 from flows.parameters.search import SearchFlowParameters
 from flows.parameters.statistics import StatisticsParameters
 from flows.parameters.transfer import TransferParameters
+from flows.shared.recipes import recipe_of
 from optishear.calibration.calibrate import SELF
 from optishear.errors import InputError, first_line
 from optishear.file_names import CHECKPOINT
-from optishear.recipes.recipe import Recipe, find_recipe, named_recipe
+from optishear.recipes.recipe import Recipe, published_beside
 from optishear.timing.evaluation_work import EvaluationWork
 from optishear.timing.measure import Step
 from optishear.timing.search_time import search_seconds
@@ -148,7 +149,7 @@ def _cached(parameters: StatisticsParameters) -> set[str]:
             cached.add("search")
             recipe = load_recipe(search)
     elif isinstance(parameters, TransferParameters):
-        recipe = find_recipe(parameters.recipe, parameters.sparsity)
+        recipe = recipe_of(parameters)
     if isinstance(parameters, PruneAndEvaluateParameters) and recipe is not None:
         cached |= _cached_of_recipe(parameters, recipe, calibration, statistics)
     return cached
@@ -159,7 +160,7 @@ def _cached_of_recipe(
 ) -> set[str]:
     """The stages that prune and evaluate, and are in the store."""
     cached = set()
-    wanda = named_recipe("wanda", recipe.sparsity)
+    wanda = published_beside("wanda", recipe)
     if evaluate_stage.find(part(parameters, EvaluateStageParameters), wanda, statistics):
         cached.add("evaluate wanda")
     pruned = prune_stage.find(parameters, recipe, statistics)

@@ -24,7 +24,7 @@ from optishear.file_names import (
     STATISTICS,
     TRIALS,
 )
-from optishear.recipes.recipe import Recipe, named_recipe
+from optishear.recipes.recipe import Recipe, published_beside
 from tasks.engine.model_cache import release_model
 from tasks.engine.parameter_groups import part
 from tasks.engine.timetable import current_timetable
@@ -55,7 +55,7 @@ def prune_and_evaluate(
     """
     dense = part(parameters, EvaluateStageParameters)
     evaluations = {"dense": evaluate_stage.labelled("evaluate dense")(dense)}
-    wanda = named_recipe("wanda", recipe.sparsity)
+    wanda = published_beside("wanda", recipe)
     evaluations["wanda"] = evaluate_stage.labelled("evaluate wanda")(dense, wanda, statistics)
     stages = {"prune": prune_stage(parameters, recipe, statistics)}
     if parameters.reconstructs:

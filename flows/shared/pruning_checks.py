@@ -5,23 +5,28 @@ from transformers.modeling_utils import PreTrainedModel
 from flows.parameters.recipe import RecipeParameters
 from flows.parameters.statistics import StatisticsParameters
 from flows.parameters.transplant import TransplantParameters
+from flows.shared.recipes import recipe_of
 from optishear.errors import InputError
 from optishear.models.coverage import warn_of_coverage
 from optishear.models.layers import prunable_layers
+from optishear.models.select_layers import log_selection, select_layers
+from optishear.models.selection import ALL_LAYERS, Selection
+from optishear.parameters.layers import LayerParameters
 from optishear.parameters.sparsity import SparsityParameters
 from optishear.pruning.apply import check_pattern
 from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_ratios import layer_ratios
-from optishear.recipes.recipe import find_recipe
+from optishear.recipes.recipe import find_recipe, with_selection
 
 
 def check_recipe(parameters: RecipeParameters, sparsity: SparsityParameters) -> None:
-    """Refuse a sparsity beside a recipe file of another sparsity, which would be ignored silently.
+    """Refuse a sparsity or layers beside a recipe file of others, which would be ignored silently.
 
     Raises:
-        InputError: names the recipe and both sparsities.
+        InputError: names the recipe and both.
     """
     recipe = find_recipe(parameters.recipe, sparsity.sparsity)
+    with_selection(recipe, sparsity.include, sparsity.exclude)
     if "sparsity" in sparsity.model_fields_set and recipe.sparsity != sparsity.sparsity:
         raise InputError(
             f"The recipe {parameters.recipe!r} is for the sparsity {recipe.sparsity}, not {sparsity.sparsity}; "
@@ -35,7 +40,7 @@ def check_carried_ratios(parameters: TransplantParameters) -> None:
     Raises:
         InputError: names the recipe.
     """
-    recipe = find_recipe(parameters.recipe, "0.5")
+    recipe = recipe_of(parameters)
     if recipe.sparsity.is_structured:
         raise InputError(
             f"The recipe {parameters.recipe!r} is for {recipe.sparsity}, which fixes the sparsity of every layer; "
@@ -45,14 +50,23 @@ def check_carried_ratios(parameters: TransplantParameters) -> None:
         raise InputError(f"The recipe {parameters.recipe!r} has no sparsity ratios; give one that a search found.")
 
 
-def check_layers(model: PreTrainedModel, _: StatisticsParameters) -> None:
-    """Refuse a model without prunable layers, and warn of low coverage.
+def check_layers(model: PreTrainedModel, parameters: StatisticsParameters) -> None:
+    """Select the layers that are pruned, of a recipe or by the parameters, log them, and warn of low coverage.
 
     Raises:
-        InputError: if the model has none.
+        InputError: if the model has no prunable layers, or a pattern matches none of them.
     """
-    prunable_layers(model)
+    select_layers(model, _selection(parameters))
+    log_selection(model)
     warn_of_coverage(model)
+
+
+def _selection(parameters: StatisticsParameters) -> Selection:
+    if isinstance(parameters, RecipeParameters):
+        return recipe_of(parameters).selection
+    if isinstance(parameters, LayerParameters):
+        return Selection.of(parameters.include, parameters.exclude)
+    return ALL_LAYERS
 
 
 def check_pattern_of_model(model: PreTrainedModel, _: StatisticsParameters, parameters: SparsityParameters) -> None:

@@ -1,5 +1,6 @@
 """The library in a few calls, on a model that is already in memory."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -13,6 +14,8 @@ from optishear.evaluation.evaluate import Evaluation, check_evaluation
 from optishear.evaluation.evaluate import evaluate as evaluate_model
 from optishear.interface.arguments import EvaluateArguments, PruneArguments, SearchArguments
 from optishear.interface.signature import with_defaults
+from optishear.models.select_layers import select_layers
+from optishear.models.selection import Selection
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.read import read_parameters
@@ -20,7 +23,7 @@ from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern, parse_pattern
 from optishear.pruning.apply import PruningSummary, apply_recipe
-from optishear.recipes.recipe import Recipe, find_recipe
+from optishear.recipes.recipe import Recipe, find_recipe, with_selection
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.searching.search import run_search
 from optishear.statistics.collect import collect_statistics
@@ -39,6 +42,8 @@ def search(
     statistics: Statistics | None = None,
     seed: int = 0,
     progress: bool = True,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     **parameters: Unpack[SearchArguments],
 ) -> Recipe:
     """Search the best recipe for a model. The model is not changed.
@@ -57,12 +62,16 @@ def search(
         statistics: activation statistics of the dense model; collected if not given.
         seed: decides every random choice.
         progress: show progress bars.
+        include: patterns of the layers to prune, such as ``mlp.*``; all if empty.
+        exclude: patterns of the layers not to prune.
         **parameters: fields of ``CalibrationParameters`` and ``SearchParameters``, such as ``trials`` or ``budget``.
 
     Raises:
         InputError: if an argument is invalid, before anything expensive.
     """
     pattern = parse_pattern(sparsity)
+    selection = Selection.of(include, exclude)
+    select_layers(model, selection)
     sizes, others = _split_sizes(parameters)
     settings = read_parameters(SearchParameters, others)
     for text in settings.search_calibrations:
@@ -79,7 +88,9 @@ def search(
             seed=seed,
         )
     statistics = statistics or collect_statistics(model, blocks, progress=progress)
-    return run_search(model, calibrations, statistics, settings, pattern, seed=seed, progress=progress).recipe
+    return run_search(
+        model, calibrations, statistics, settings, pattern, seed=seed, progress=progress, selection=selection
+    ).recipe
 
 
 @with_defaults(CalibrationParameters, ReconstructionParameters)
@@ -92,6 +103,8 @@ def prune(
     calibration: str | CalibrationSet = "self",
     seed: int = 0,
     progress: bool = True,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     **parameters: Unpack[PruneArguments],
 ) -> PruningSummary:
     """Prune a model in place.
@@ -112,6 +125,8 @@ def prune(
         calibration: as for ``search``.
         seed: as for ``search``.
         progress: show progress bars.
+        include: as for ``search``; a recipe with patterns of its own has them already.
+        exclude: as for ``search``.
         **parameters: fields of ``CalibrationParameters`` and ``ReconstructionParameters``, such as ``sequences`` or
             ``reconstruction``; without the latter only the masks are applied.
 
@@ -119,6 +134,8 @@ def prune(
         InputError: if an argument is invalid, before any weight is changed.
     """
     recipe = find_recipe(recipe, sparsity) if isinstance(recipe, str) else recipe
+    recipe = with_selection(recipe, include, exclude)
+    select_layers(model, recipe.selection)
     sizes, others = _split_sizes(parameters)
     settings = read_parameters(ReconstructionParameters, others)
     complete = statistics is not None and (bool(statistics.gradients) or not recipe.needs_gradients)

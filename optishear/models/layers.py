@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from optishear.errors import InputError
 from optishear.models.experts import experts_of, is_experts
+from optishear.models.selection import selection_of
 from optishear.models.unused import never_called
 from optishear.models.weight_view import LinearView, WeightView
 
@@ -102,6 +103,16 @@ def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
 
 
 def prunable_layers(model: nn.Module) -> list[PrunableLayer]:
+    """The layers of ``all_prunable_layers`` that are pruned, by the model's selection (``select_layers``).
+
+    Raises:
+        InputError: if the model has no prunable layers.
+    """
+    selection = selection_of(model)
+    return [layer for layer in all_prunable_layers(model) if selection.takes(names_of(layer))]
+
+
+def all_prunable_layers(model: nn.Module) -> list[PrunableLayer]:
     """All linear maps inside the decoder blocks, block by block, in the order of their definition.
 
     These are the linear layers, of GPT-2's transposed kind too, and the maps of each expert, but not the routers and
@@ -167,6 +178,14 @@ def block_path(layer: PrunableLayer) -> str:
 def expert_path(layer: PrunableLayer) -> str:
     """As ``block_path``, but with the number of the expert, such as ``mlp.experts.down_proj.3``."""
     return layer.name.split(f".{layer.decoder_layer}.", 1)[1]
+
+
+def names_of(layer: PrunableLayer) -> tuple[str, ...]:
+    """What patterns are compared with: name in the model and path in the block, also without an expert's number."""
+    names = [layer.name, expert_path(layer)]
+    if layer.expert is not None:
+        names += [name.rpartition(".")[0] for name in names]
+    return tuple(names)
 
 
 def _linear(module: nn.Module) -> Linear | None:

@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from optishear.parameters.base import Parameters
+from optishear.parameters.layers import LayerParameters
 from optishear.pattern import Pattern
 
 
-class SparsityParameters(Parameters):
+class SparsityParameters(LayerParameters):
     """How much to prune, and in which pattern."""
 
     heading: ClassVar[str] = "Sparsity"

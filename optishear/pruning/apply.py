@@ -12,7 +12,8 @@ from optishear.metrics.metric import GradientMetric, Metric
 from optishear.metrics.score import gradient_scores, scores
 from optishear.models.coverage import block_matrices
 from optishear.models.finite import check_weights
-from optishear.models.layers import PrunableLayer, prunable_layers
+from optishear.models.layers import PrunableLayer
+from optishear.models.select_layers import select_layers
 from optishear.pattern import Pattern
 from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
@@ -46,7 +47,7 @@ def apply_recipe(
             does not fit a layer's width, the statistics are another model's, or a number in them or in the weights is
             not finite.
     """
-    layers = prunable_layers(model)
+    layers = select_layers(model, recipe.selection)
     check_fits(recipe, layers, model.config.model_type)
     check_pattern(recipe.sparsity, layers)
     check_statistics(recipe, layers, statistics)

@@ -117,6 +117,7 @@ def _pruned(
     lines = [
         f"- Layers: the {len(layers)} linear layers inside the decoder blocks; embeddings, norms and the output head "
         "are dense.",
+        *_chosen(recipe),
         f"- Pattern: {shape}.",
         f"- Achieved sparsity: {achieved_sparsity:.2%} of these layers' weights"
         + (f", from {min(layers.values()):.2%} to {max(layers.values()):.2%} by layer." if layers else "."),
@@ -124,6 +125,16 @@ def _pruned(
         *_metrics(recipe, rule),
     ]
     return "## What was pruned\n\n" + "\n".join(lines)
+
+
+def _chosen(recipe: Recipe) -> list[str]:
+    """The patterns that the layers were chosen by, if any."""
+    patterns = [
+        f"{words} {', '.join(f'`{pattern}`' for pattern in given)}"
+        for words, given in (("only those that match", recipe.include), ("none that match", recipe.exclude))
+        if given
+    ]
+    return [f"- Chosen layers: {', '.join(patterns)}."] if patterns else []
 
 
 def _metrics(recipe: Recipe, rule: str) -> list[str]:

@@ -1,16 +1,25 @@
 """The recipe: a pruning strategy as a small YAML file, readable, shareable, applicable to another model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from optishear.errors import InputError, first_line
 from optishear.files import write_text
 from optishear.metrics.metric import PUBLISHED, GradientMetric, Metric
 from optishear.models.layers import KINDS, PrunableLayer, block_path, expert_path
+from optishear.models.selection import Selection
 from optishear.pattern import Pattern, parse_pattern
 
 AnyMetric = TypeVar("AnyMetric", bound=Metric)
@@ -35,6 +44,8 @@ class Recipe(BaseModel):
         sparsity_ratios: fraction to prune, one number per decoder layer from first to last, under ``all`` or
             under a layer's path inside its block (``self_attn.q_proj``), which goes before ``all``. Empty: every
             layer at the target.
+        include: patterns of the layers that are pruned, as in ``optishear.models.selection``; empty for all.
+        exclude: patterns of the layers that are not.
         objectives: measured values of the search by name.
         origin: model, calibration, algorithm, trials, seed and version of the search.
     """
@@ -45,6 +56,8 @@ class Recipe(BaseModel):
     sparsity: Pattern
     metrics: dict[str, Metric]
     sparsity_ratios: dict[str, Annotated[list[Ratio], Field(min_length=1)]] = {}
+    include: list[str] = []
+    exclude: list[str] = []
     objectives: dict[str, float] = {}
     origin: dict[str, Any] = {}
 
@@ -62,6 +75,17 @@ class Recipe(BaseModel):
         if len(set(lengths.values())) > 1:
             raise ValueError(f"sparsity_ratios need as many numbers for each path, not {lengths}")
         return value
+
+    @model_serializer(mode="wrap")
+    def _without_empty_patterns(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Recipes for all layers are written as in earlier versions, and keep their digests."""
+        written: dict[str, Any] = handler(self)
+        return {key: value for key, value in written.items() if value or key not in ("include", "exclude")}
+
+    @property
+    def selection(self) -> Selection:
+        """Which layers are pruned."""
+        return Selection.of(self.include, self.exclude)
 
     @property
     def needs_gradients(self) -> bool:
@@ -104,6 +128,28 @@ def metric_of(metrics: Mapping[str, AnyMetric], layer: PrunableLayer) -> AnyMetr
         if key in metrics:
             return metrics[key]
     raise InputError(f"The recipe has no metric for {layer.name}; give it one under 'all'.")
+
+
+def with_selection(recipe: Recipe, include: Sequence[str], exclude: Sequence[str]) -> Recipe:
+    """The recipe for layers that are given apart from it.
+
+    Raises:
+        InputError: if the recipe has other patterns of its own.
+    """
+    given = Selection.of(include, exclude)
+    if not given or given == recipe.selection:
+        return recipe
+    if recipe.selection:
+        raise InputError(
+            f"The recipe {recipe.name!r} is for layers with include {recipe.include} and exclude {recipe.exclude}, not "
+            f"include {list(include)} and exclude {list(exclude)}; leave these out."
+        )
+    return recipe.model_copy(update={"include": list(include), "exclude": list(exclude)})
+
+
+def published_beside(name: str, recipe: Recipe) -> Recipe:
+    """The recipe of a published metric at the sparsity of another recipe, for the same layers."""
+    return with_selection(named_recipe(name, recipe.sparsity), recipe.include, recipe.exclude)
 
 
 def named_recipe(name: str, sparsity: Pattern | str | float) -> Recipe:

@@ -14,7 +14,8 @@ from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.masks.select import keep_mask
 from optishear.models.finite import check_weights
-from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks, prunable_layers
+from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks
+from optishear.models.select_layers import select_layers
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, count_zeros, layer_scores
 from optishear.recipes.fit import check_fits
@@ -82,7 +83,7 @@ def reconstruct(
             are another model's, or the sequences are too few; later, if a layer's inputs are not finite.
     """
     check_sequences(parameters, len(calibration.tokens))
-    layers = prunable_layers(model)
+    layers = select_layers(model, recipe.selection)
     check_fits(recipe, layers, model.config.model_type)
     check_pattern(recipe.sparsity, layers)
     if statistics is not None:

@@ -10,10 +10,12 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
+from optishear.models.selection import Selection
 from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
+from optishear.recipes.recipe import with_selection
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.search_space.candidate import Candidate
 from optishear.searching.choice import Choice, divergence_names, meeting_target
@@ -75,6 +77,7 @@ class Finalists:
         tokens: Tensor,
         journal: Journal,
         pattern: Pattern,
+        selection: Selection,
     ) -> None:
         """Store the inputs of a measurement.
 
@@ -86,6 +89,7 @@ class Finalists:
             tokens: [sequences, length] on which layers are fitted.
             journal: earlier measurements.
             pattern: the target.
+            selection: which layers are pruned.
         """
         self.evaluated: dict[int, Trial] = {}
         self._model = model
@@ -95,6 +99,7 @@ class Finalists:
         self._calibration = CalibrationSet(tokens, source="finalists")
         self._journal = journal
         self._pattern = pattern
+        self._selection = selection
 
     def choose(self, choice: Choice, trials: list[Trial], count: int) -> Choice:
         """Reconstruct the ``count`` best trials, and choose the best of them.
@@ -130,7 +135,9 @@ class Finalists:
         if measurement is None:
             started = time.perf_counter()
             self._weights.restore()
-            recipe = candidate.recipe("finalist", self._pattern)
+            recipe = with_selection(
+                candidate.recipe("finalist", self._pattern), self._selection.include, self._selection.exclude
+            )
             reconstruct(self._model, recipe, self._statistics, self._calibration, _SOLVER, layer_errors=False)
             measurement = {
                 _PREFIX + objective_name(kind, name): [value]

@@ -11,8 +11,10 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
-from optishear.models.layers import PrunableLayer, prunable_layers
+from optishear.models.layers import PrunableLayer
 from optishear.models.memory import free_memory
+from optishear.models.select_layers import select_layers
+from optishear.models.selection import ALL_LAYERS, Selection
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
@@ -64,6 +66,7 @@ def run_search(
     on_generation: Progress | None = None,
     progress: bool = True,
     batch_size: int = 4,
+    selection: Selection = ALL_LAYERS,
 ) -> SearchResult:
     """Search the best recipe for a model in memory; the dense weights are restored afterwards.
 
@@ -83,11 +86,12 @@ def run_search(
         on_generation: called with all trials so far after each generation.
         progress: show a progress bar.
         batch_size: sequences per forward pass.
+        selection: which layers are pruned.
 
     Raises:
         InputError: if the parameters contradict each other or do not fit the model.
     """
-    layers = prunable_layers(model)
+    layers = select_layers(model, selection)
     check_pattern(pattern, layers)
     check_sequences(parameters, calibrations)
     main = calibrations[""].tokens
@@ -115,7 +119,9 @@ def run_search(
         run.run_phases()
         trials, choice = run.trials, choose(run.last_round(), pattern)
         if parameters.reconstructed_finalists:
-            finalists = Finalists(model, weights, statistics, divergences, fitting_tokens, measurements, pattern)
+            finalists = Finalists(
+                model, weights, statistics, divergences, fitting_tokens, measurements, pattern, selection
+            )
             choice = finalists.choose(choice, run.last_round(), parameters.reconstructed_finalists)
             trials = [finalists.evaluated.get(trial.number, trial) for trial in trials]
         facts = {
@@ -138,7 +144,7 @@ def run_search(
             choice = replace(choice, reason=f"{choice.reason} {confirmation.sentence}")
             if applies:
                 choice = confirm(choice, confirmation, run.last_round(), pattern)
-        result = search_result(trials, choice, pattern, facts, weights.rank_cache_bytes)
+        result = search_result(trials, choice, pattern, facts, weights.rank_cache_bytes, selection)
         return replace(result, confirmation=confirmation)
 
 
@@ -180,15 +186,21 @@ def search_result(
     pattern: Pattern,
     origin: dict[str, object],
     rank_cache_bytes: int,
+    selection: Selection,
 ) -> SearchResult:
     """The result of a search, from its trials and the choice among them."""
     recipes = []
+    patterns = {"include": list(selection.include), "exclude": list(selection.exclude)}
     for index, trial in enumerate(choice.front):
         name = trial.name or f"front-{index:02d}"
         recipe = trial.candidate.recipe(name, pattern)
-        recipes.append(recipe.model_copy(update={"objectives": trial.measured, "origin": origin}))
+        recipes.append(recipe.model_copy(update={**patterns, "objectives": trial.measured, "origin": origin}))
     recipe = choice.trial.candidate.recipe("searched", pattern).model_copy(
-        update={"objectives": choice.trial.measured, "origin": {**origin, "reason": choice.reason}}
+        update={
+            **patterns,
+            "objectives": choice.trial.measured,
+            "origin": {**origin, "reason": choice.reason},
+        }
     )
     table = trials_table(trials, choice.front, choice.trial)
     return SearchResult(recipe, choice.reason, None, recipes, table, rank_cache_bytes)

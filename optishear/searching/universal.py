@@ -16,7 +16,9 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
-from optishear.models.layers import PrunableLayer, block_path, prunable_layers
+from optishear.models.layers import PrunableLayer, block_path
+from optishear.models.select_layers import select_layers
+from optishear.models.selection import ALL_LAYERS, Selection
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
@@ -65,6 +67,7 @@ def search_universal(
     origin: dict[str, object] | None = None,
     on_generation: Progress | None = None,
     progress: bool = True,
+    selection: Selection = ALL_LAYERS,
 ) -> SearchResult:
     """Search one recipe for several models in memory; their dense weights are restored afterwards.
 
@@ -80,6 +83,7 @@ def search_universal(
         origin: provenance to store in the recipe.
         on_generation: called with all trials so far after each generation.
         progress: show a progress bar.
+        selection: which layers are pruned, of each model.
 
     Raises:
         InputError: if the parameters contradict each other or do not fit one of the models.
@@ -87,7 +91,7 @@ def search_universal(
     check_universal(parameters)
     if parameters.budget is not None:
         parameters = parameters.model_copy(update={"budget": parameters.budget.times(len(members))})
-    layers = {member.name: prunable_layers(member.model) for member in members}
+    layers = {member.name: select_layers(member.model, selection) for member in members}
     for member in members:
         check_pattern(pattern, layers[member.name])
     check_sequences(parameters, {member.name: member.calibration for member in members})
@@ -135,7 +139,7 @@ def search_universal(
         }
         rank_cache_bytes = sum(masked.rank_cache_bytes for masked in weights.values())
         choice = replace(choice, reason=" ".join([choice.reason, *sentences]))
-        return search_result(run.trials, choice, pattern, facts, rank_cache_bytes)
+        return search_result(run.trials, choice, pattern, facts, rank_cache_bytes, selection)
 
 
 def check_universal(parameters: SearchParameters) -> None:

@@ -14,7 +14,7 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.models.features import backbone
 from optishear.models.finite import check_weights, not_finite
 from optishear.models.inputs import watching_inputs
-from optishear.models.layers import PrunableLayer, by_parameter, prunable_layers
+from optishear.models.layers import PrunableLayer, all_prunable_layers, by_parameter
 from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def collect_statistics(
             first such batch.
     """
     check_weights(model)
-    layers = prunable_layers(model)
+    layers = all_prunable_layers(model)
     device = layers[0].module.weight.device
     sums: dict[str, Tensor] = {}
     tokens: Counter[str] = Counter()

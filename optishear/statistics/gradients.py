@@ -10,7 +10,7 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.models.features import split_at_head
 from optishear.models.finite import not_finite
-from optishear.models.layers import PrunableLayer, by_parameter, prunable_layers
+from optishear.models.layers import PrunableLayer, all_prunable_layers, by_parameter
 
 
 def collect_gradients(model: PreTrainedModel, calibration: CalibrationSet, progress: bool = True) -> dict[str, Tensor]:
@@ -31,7 +31,7 @@ def collect_gradients(model: PreTrainedModel, calibration: CalibrationSet, progr
     Raises:
         InputError: if a layer's gradients are not finite.
     """
-    layers = prunable_layers(model)
+    layers = all_prunable_layers(model)
     split = split_at_head(model)
     sums = {layer.name: torch.zeros(layer.module.weight.shape) for layer in layers}
     grouped = by_parameter(layers)

@@ -9,9 +9,9 @@ from optishear.diagnosis.layer_errors import layer_errors
 from optishear.diagnosis.pruned_weights import in_checkpoint, masked_by
 from optishear.diagnosis.scales import diagnose_scales
 from optishear.file_names import CALIBRATION, CHECKPOINT, DIAGNOSIS, STATISTICS
-from optishear.models.layers import prunable_layers
+from optishear.models.select_layers import select_layers
 from optishear.parameters.model import ModelParameters
-from optishear.recipes.recipe import Recipe, named_recipe
+from optishear.recipes.recipe import Recipe, published_beside
 from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
@@ -51,9 +51,9 @@ def _write(
     pruned: Artifact,
 ) -> None:
     model = take_model(parameters).model
-    layers = prunable_layers(model)
+    layers = select_layers(model, recipe.selection)
     loaded = load_statistics(statistics)
-    wanda = named_recipe("wanda", recipe.sparsity)
+    wanda = published_beside("wanda", recipe)
     alignment, distributions = diagnose_scales(layers, {"wanda": wanda, "pruned": recipe}, loaded)
     tokens = load_calibration(calibration).tokens
     methods = {"wanda": masked_by(wanda, layers, loaded)}

@@ -30,7 +30,7 @@ from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Load, Part, Result
 from optishear.evaluation.task_files import suites_of
 from optishear.file_names import STATISTICS
-from optishear.models.layers import prunable_layers
+from optishear.models.layers import all_prunable_layers
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.pruning.apply import apply_recipe
 from optishear.recipes.recipe import Recipe
@@ -156,7 +156,7 @@ class _Kept:
 def fraction_of_zeros(model: nn.Module) -> float | None:
     """The fraction of zeros over the weights of the prunable layers; ``None`` where a model has no such layers."""
     try:
-        weights = [layer.module.weight for layer in prunable_layers(model)]
+        weights = [layer.module.weight for layer in all_prunable_layers(model)]
     except InputError:  # it can still be evaluated
         return None
     zeros = sum(int((weight == 0).sum()) for weight in weights)

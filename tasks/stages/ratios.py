@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from optishear.file_names import STATISTICS
-from optishear.models.layers import prunable_layers
+from optishear.models.select_layers import select_layers
+from optishear.models.selection import Selection
 from optishear.parameters.model import ModelParameters
 from optishear.pattern import Pattern
 from optishear.ratios.allocate import RatioMethod, allocate
@@ -12,7 +13,7 @@ from tasks.engine.stage import Stage
 from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.json_file import write_json
-from tasks.store.keys import model_digest
+from tasks.store.keys import digest, model_digest
 
 RATIOS = "ratios.json"
 
@@ -24,9 +25,11 @@ def load_ratios(artifact: Artifact) -> dict[str, list[float]]:
 
 
 def _inputs(
-    parameters: ModelParameters, statistics: Artifact, method: RatioMethod, sparsity: Pattern
+    parameters: ModelParameters, statistics: Artifact, method: RatioMethod, sparsity: Pattern, selection: Selection
 ) -> dict[str, str]:
+    inputs = {"layers": digest(selection.model_dump())} if selection else {}
     return {
+        **inputs,
         "model": model_digest(parameters),
         "statistics": statistics.digest(STATISTICS),
         "method": method,
@@ -35,10 +38,15 @@ def _inputs(
 
 
 def _write(
-    outputs: Path, parameters: ModelParameters, statistics: Artifact, method: RatioMethod, sparsity: Pattern
+    outputs: Path,
+    parameters: ModelParameters,
+    statistics: Artifact,
+    method: RatioMethod,
+    sparsity: Pattern,
+    selection: Selection,
 ) -> None:
     with shared_model(parameters) as loaded:
-        layers = prunable_layers(loaded.model)
+        layers = select_layers(loaded.model, selection)
         ratios = allocate(method, layers, load_statistics(statistics), sparsity.fraction)
     write_json(outputs / RATIOS, ratios)
 

@@ -9,6 +9,7 @@ from optishear.calibration.text import text_digest
 from optishear.errors import InputError
 from optishear.file_names import CALIBRATION, FRONT, RECIPE, STATISTICS, TRIALS
 from optishear.home import journals_folder
+from optishear.models.selection import Selection
 from optishear.parameters.roles import plain_fields
 from optishear.parameters.search import SearchParameters
 from optishear.recipes.recipe import Recipe
@@ -63,10 +64,13 @@ def check_search_texts(parameters: SearchParameters) -> None:
 
 def search_inputs(parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
     """Digests of what a search reads."""
+    selection = Selection.of(parameters.include, parameters.exclude)
     return {
         "model": model_digest(parameters),
         "calibration": calibration.digest(CALIBRATION),
         "statistics": statistics.digest(STATISTICS),
+        # A candidate's measurement says nothing of one with other layers.
+        **({"layers": digest(selection.model_dump())} if selection else {}),
         **{f"search calibration {text.name}": text_digest(text.source) for text in parameters.search_calibrations},
     }
 
@@ -107,6 +111,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifa
                 },
                 on_generation=tell,
                 batch_size=batch_size,
+                selection=Selection.of(parameters.include, parameters.exclude),
             ),
         )
     write_result(outputs, result)

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from optishear.file_names import CALIBRATION, STATISTICS
+from optishear.models.selection import Selection
 from optishear.searching.trials import Trial
 from optishear.searching.universal import Member, search_universal
 from tasks.engine.model_cache import take_model
@@ -82,6 +83,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[st
             seed=parameters.seed,
             origin=origin,
             on_generation=tell,
+            selection=Selection.of(parameters.include, parameters.exclude),
         )
     write_result(outputs, result)
 
@@ -90,7 +92,7 @@ universal_search_stage = Stage(
     name="universal-search",
     # Of the search's and of its own, neither of which ever falls, so that the sum is new whenever one of them is.
     version=VERSION + _UNIVERSAL_VERSION,
-    parameters=(*MATTER, "sparsity", "seed", "dtype"),
+    parameters=(*MATTER, "sparsity", "include", "exclude", "seed", "dtype"),
     inputs=_inputs,
     write=_write,
     scores=lambda artifact: load_recipe(artifact).objectives,

@@ -1,0 +1,19 @@
+"""The recipe that a flow's parameters ask for."""
+
+from typing import Any
+
+from optishear.parameters.layers import LayerParameters
+from optishear.pattern import parse_pattern
+from optishear.recipes.recipe import Recipe, find_recipe, with_selection
+
+
+def recipe_of(parameters: Any) -> Recipe:
+    """The recipe of ``RecipeParameters``, for the layers and at the sparsity of the parameters where they have them.
+
+    Raises:
+        InputError: if there is no such recipe, or it is for other layers.
+    """
+    recipe = find_recipe(parameters.recipe, getattr(parameters, "sparsity", parse_pattern("0.5")))
+    if isinstance(parameters, LayerParameters):
+        return with_selection(recipe, parameters.include, parameters.exclude)
+    return recipe
