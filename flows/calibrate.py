@@ -19,7 +19,7 @@ from tasks.stages.calibrate import calibrate_stage
 
 @flow(name="calibrate")
 def calibrate(parameters: CalibrateParameters) -> str:
-    """Write ``calibration.parquet``; returns where."""
+    """Write ``calibration.parquet``; returns its place."""
     with output_folder(parameters.output) as output:
         check(parameters)
         blocks = calibrate_stage(parameters)

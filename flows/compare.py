@@ -35,10 +35,10 @@ FILES = (ALGORITHMS, ALGORITHMS_FIGURE, ALGORITHMS_PAGE)
 
 @flow(name="compare")
 def compare(parameters: CompareParameters) -> str:
-    """Write ``algorithms.html``, ``algorithms.parquet`` and ``algorithms.png``; returns what came out and where it is.
+    """Write ``algorithms.html``, ``algorithms.parquet`` and ``algorithms.png``; returns the summary.
 
-    All searches share calibration and statistics, which are made with the flow's own seed; each search is a cached
-    task, so that one more seed costs one more search.
+    All searches share calibration and statistics, which use the flow's own seed. Each search is a cached task, so an
+    additional seed costs one search.
     """
     with output_folder(parameters.output) as output:
         check(parameters)

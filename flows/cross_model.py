@@ -39,7 +39,7 @@ TABLE = "cross-model"
 
 @flow(name="cross-model")
 def cross_model(parameters: CrossModelParameters) -> str:
-    """Write ``cross-model.parquet``, its heat maps and page, and the recipes; returns what came out and where it is."""
+    """Write ``cross-model.parquet``, its heat maps and page, and the recipes; returns the summary."""
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("cross-model", parameters, precision_of(parameters)) as run:
@@ -81,7 +81,7 @@ def _cell(
 
 
 def _recipe_of(parameters: CrossModelParameters, models: Mapping[str, CrossModelParameters], row: str) -> Recipe:
-    """The recipe found on one model, or on all; cached."""
+    """The recipe searched on one model, or on all; cached."""
     if row == UNIVERSAL:
         return load_recipe(_search_universal(parameters, models))
     here = models[row]
@@ -89,7 +89,7 @@ def _recipe_of(parameters: CrossModelParameters, models: Mapping[str, CrossModel
 
 
 def _observe(name: str, parameters: CrossModelParameters) -> tuple[Artifact, Artifact]:
-    """Calibration and statistics of one model; cached, so that every cell may ask for them."""
+    """Calibration and statistics of one model; cached, so that every cell can call this."""
     calibration = calibrate_stage.labelled(f"calibrate {name}")(parameters)
     return calibration, statistics_stage.labelled(f"statistics {name}")(parameters, calibration)
 

@@ -35,7 +35,7 @@ TABLE = "cross-task"
 
 @flow(name="cross-task")
 def cross_task(parameters: CrossTaskParameters) -> str:
-    """Write ``cross-task.parquet``, its heat maps and page, and the recipes; returns what came out and where it is."""
+    """Write ``cross-task.parquet``, its heat maps and page, and the recipes; returns the summary."""
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("cross-task", parameters, precision_of(parameters)) as run:
@@ -59,7 +59,7 @@ def cross_task(parameters: CrossTaskParameters) -> str:
 
 
 def _cell(texts: Mapping[str, CrossTaskParameters], row: str, column: str) -> Artifact:
-    """The perplexity on one text of the model: dense, or pruned by another one's recipe, or by Wanda on this one."""
+    """The perplexity on one text of the model: dense, pruned by another text's recipe, or by Wanda on this text."""
     held_out = hold_out(texts[column], column)
     if row == DENSE:
         return evaluate_held_out_stage.labelled(f"evaluate dense on {column}")(texts[column], held_out)
@@ -72,12 +72,12 @@ def _cell(texts: Mapping[str, CrossTaskParameters], row: str, column: str) -> Ar
 
 
 def _observe(name: str, parameters: CrossTaskParameters) -> tuple[Artifact, Artifact]:
-    """The blocks of one text and what the dense model does on them; cached."""
+    """The blocks of one text and the dense model's statistics on them; cached."""
     blocks = hold_out(parameters, name)
     return blocks, statistics_stage.labelled(f"statistics {name}")(parameters, blocks)
 
 
 def _recipe_of(texts: Mapping[str, CrossTaskParameters], row: str) -> Recipe:
-    """The recipe found on one text; cached."""
+    """The recipe searched on one text; cached."""
     here = texts[row]
     return load_recipe(search_stage.labelled(f"search on {row}")(here, *_observe(row, here)))

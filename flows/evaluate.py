@@ -26,7 +26,7 @@ from tasks.tracking.flow_runs import tracked_run
 
 @flow(name="evaluate")
 def evaluate(parameters: EvaluateParameters) -> str:
-    """Write ``metrics.json``; returns the scores and where they are."""
+    """Write ``metrics.json``; returns the scores and their place."""
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("evaluate", parameters, precision_of(parameters)) as run:

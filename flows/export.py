@@ -22,7 +22,7 @@ from tasks.stages.export import export_stage
 
 @flow(name="export")
 def export(parameters: ExportParameters) -> str:
-    """Write the checkpoint ``model/``; returns how large it is and where."""
+    """Write the checkpoint ``model/``; returns its size and place."""
     with output_folder(parameters.output) as output:
         check(parameters)
         exported = export_stage(parameters)

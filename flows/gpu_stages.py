@@ -1,7 +1,7 @@
-"""The stages that need a GPU, each as a flow with a deployment of its own on the work pool ``gpu``.
+"""The stages that need a GPU, each as a flow with its own deployment on the work pool ``gpu``.
 
-A parent flow hands over parameters, references and its MLflow run (``tasks.engine.stage``), and finds the
-artifact in the store that both share.
+A parent flow passes parameters, references and its MLflow run (``tasks.engine.stage``), and reads the artifact from the
+shared store.
 """
 
 from prefect import flow
@@ -50,7 +50,7 @@ def speed(parameters: SpeedStageParameters, steps: list[Step], run: RunReference
 
 @flow(name="statistics-stage")
 def statistics(parameters: ModelParameters, calibration: Reference, run: RunReference | None = None) -> Reference:
-    """Observe the dense model on token blocks."""
+    """Collect the activation statistics of the dense model on token blocks."""
     with joined(run):
         return statistics_stage(parameters, calibration.artifact()).reference
 
@@ -127,7 +127,7 @@ def reconstruct(
     statistics: Reference,
     run: RunReference | None = None,
 ) -> Reference:
-    """Apply a recipe, make the kept weights better, and save the checkpoint."""
+    """Apply a recipe, reconstruct the kept weights, and save the checkpoint."""
     with joined(run):
         return reconstruct_stage(parameters, recipe, calibration.artifact(), statistics.artifact()).reference
 
@@ -141,7 +141,7 @@ def diagnose(
     pruned: Reference,
     run: RunReference | None = None,
 ) -> Reference:
-    """Look at the pruned model layer by layer."""
+    """Compare the pruned model with the dense one layer by layer."""
     with joined(run):
         diagnosis = diagnose_stage(parameters, calibration.artifact(), statistics.artifact(), recipe, pruned.artifact())
         return diagnosis.reference
@@ -162,6 +162,6 @@ def evaluate(
 
 @flow(name="footprint-stage")
 def footprint(parameters: ModelParameters, run: RunReference | None = None) -> Reference:
-    """Measure what a model takes on disk and in memory, and how fast it decodes."""
+    """Measure a model's bytes on disk and in memory, and its decoding speed."""
     with joined(run):
         return footprint_stage(parameters).reference

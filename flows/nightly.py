@@ -26,10 +26,10 @@ from tasks.store.keys import digest
 
 @flow(name="nightly")
 def nightly(parameters: NightlyParameters) -> str:
-    """Run all pipelines of the plan; returns what was made, or fails with what was not, and why.
+    """Run all pipelines of the plan; returns the results, or fails with the reasons of the failed runs.
 
-    With a work pool each is a run of the pipeline's deployment, all at once as far as the workers go; else one
-    follows the other in this process. A retry runs again what had failed.
+    With a work pool each is a run of the pipeline's deployment, as many at a time as there are workers; else they run
+    one after the other in this process. A retry repeats the failed runs.
 
     Raises:
         UnfinishedRunError: when all have ended, if some did not complete.

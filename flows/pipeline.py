@@ -26,7 +26,7 @@ from tasks.tracking.flow_runs import tracked_run
 
 @flow(name="pipeline")
 def pipeline(parameters: PipelineParameters) -> str:
-    """Search, prune, evaluate, report and register; returns the summary for a person."""
+    """Search, prune, evaluate, report and register; returns the summary."""
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("pipeline", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:

@@ -24,7 +24,7 @@ from tasks.stages.reconstruct import reconstruct_stage
 
 @flow(name="prune")
 def prune(parameters: PruneParameters) -> str:
-    """Write the pruned checkpoint ``model/``, its recipe, and what they came from; returns where."""
+    """Write the pruned checkpoint ``model/``, its recipe, calibration and statistics; returns their places."""
     with output_folder(parameters.output) as output:
         check(parameters)
         recipe = recipe_of(parameters)

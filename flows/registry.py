@@ -1,4 +1,4 @@
-"""All flows that a user runs: one entry here makes a command, its flags and its page in the docs.
+"""All flows with a command: one entry here gives the command, its flags and its page in the docs.
 
 The order is that of ``optishear --help``. A flow is a module of this folder with a function of the same name; the
 module's docstring is the command's help. It is read without importing the module, which would import Prefect.
@@ -32,7 +32,7 @@ class FlowEntry:
     Attributes:
         command: the command that runs it.
         module: name of the module in ``flows``, and of the flow's function in it.
-        parameters: what it takes.
+        parameters: the flow's parameters.
         deployed: whether ``prefect.yaml`` has a deployment of it, named after the flow.
     """
 

@@ -20,7 +20,7 @@ from tasks.stages.statistics import statistics_stage
 
 @flow(name="statistics")
 def statistics(parameters: StatisticsParameters) -> str:
-    """Write ``statistics.parquet`` and what it was observed on; returns where."""
+    """Write ``statistics.parquet`` and its calibration; returns their places."""
     with output_folder(parameters.output) as output:
         check(parameters)
         blocks = calibrate_stage(parameters)

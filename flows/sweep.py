@@ -90,7 +90,7 @@ def sweep(parameters: SweepParameters) -> str:
 
 
 def _cell(sparsity: Pattern, parameters: PipelineParameters) -> SweepCell:
-    """What ``run`` makes at one sparsity, or why it could not."""
+    """The metrics of ``run`` at one sparsity, or the reason of its failure."""
     try:
         pipeline(parameters)
     except Exception as error:  # whatever it is, the other sparsities are worth having

@@ -41,7 +41,7 @@ SPARSEGPT = "sparsegpt"
 
 @flow(name="transplant")
 def transplant(parameters: TransplantParameters) -> str:
-    """Write ``transplant.parquet``, its heat map and page; returns what came out and where it is."""
+    """Write ``transplant.parquet``, its heat map and page; returns the summary."""
     with output_folder(parameters.output) as output:
         check(parameters)
         with tracked_run("transplant", parameters, precision_of(parameters)) as run:
@@ -100,9 +100,9 @@ def _combined(
             curves = load_ratios(
                 stage(parameters, observe(parameters, calibration), method, recipe.sparsity, recipe.selection)
             )
-    # A recipe of its own: what the search has said of another one does not hold for it.
+    # A new recipe, without the objectives that the search measured for the original one.
     name = f"{metric} with {ratios} ratios"
-    # The family says whether paths that this model does not have are those of another one.
+    # The family is kept: it shows whether unknown paths are those of another family.
     origin = {key: value for key, value in recipe.origin.items() if key == "model_type"}
     changes = {"name": name, "metrics": metrics, "sparsity_ratios": curves, "objectives": {}, "origin": origin}
     return recipe.model_copy(update=changes)

@@ -1,1 +1,1 @@
-"""The command line ``optishear``, made from the parameters of the flows."""
+"""The command line ``optishear``, with flags from the parameters of the flows."""

@@ -11,7 +11,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 
 @dataclass(frozen=True)
 class _Watch:
-    """What has to follow an event of a run, in how many seconds."""
+    """The events that must follow an event of a run, and within how many seconds."""
 
     awaited: str
     after: tuple[str, ...]
@@ -31,11 +31,10 @@ _WATCHES = (
 
 
 def watch_runs() -> None:
-    """Have the server mark runs as crashed that give no sign of life.
+    """Let the server mark runs without heartbeats as crashed.
 
-    A killed process says nothing, and its worker may be killed with it: before the process began, before its first
-    heartbeat, or later. One that lives and was only slow does no harm when it is taken for dead: the artifact's lock
-    lets only one of two make it.
+    A killed process sends nothing, and its worker may be killed with it: before the process began, before its first
+    heartbeat, or later. A process that was only slow does no harm: the artifact's lock admits one of two.
     """
     with get_client(sync_client=True) as client:
         for watch in map(_automation, _WATCHES):
@@ -49,7 +48,7 @@ def watch_runs() -> None:
 def _automation(watch: _Watch) -> AutomationCore:
     return AutomationCore(
         name=f"optishear: a run with no {watch.awaited} has crashed",
-        description="A killed worker cannot tell what became of its runs.",
+        description="A killed worker cannot report the state of its runs.",
         trigger=EventTrigger(
             after=set(watch.after),
             expect={*watch.expected, *(f"prefect.flow-run.{end}" for end in _ENDS)},

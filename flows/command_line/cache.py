@@ -1,4 +1,4 @@
-"""The command ``optishear cache``: list and clear what is kept between runs. It is no flow, since it makes nothing."""
+"""The command ``optishear cache``: list and remove cached items. It is not a flow, since it computes nothing."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""The command ``optishear champion``: where the files of a registered version are. It is no flow; it makes nothing."""
+"""The command ``optishear champion``: the files of a registered version. It is not a flow; it computes nothing."""
 
 import click
 

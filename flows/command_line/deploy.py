@@ -12,7 +12,7 @@ from optishear.errors import InputError
 
 _PREFECT_FILE = Path("prefect.yaml")
 _PLAN = Path("configurations/nightly.yaml")
-# A server makes its database first.
+# A new server creates its database first.
 _SECONDS_TO_START = 60.0
 
 
@@ -61,7 +61,7 @@ def _visible_gpus() -> int:
 
 
 def _server() -> str:
-    """The address of the server, which is there, or comes within a minute, having just been started.
+    """The address of the server; waits up to a minute for a server that was just started.
 
     Raises:
         InputError: if none is set, or it does not answer.
@@ -104,10 +104,10 @@ def _make_pools(gpus: int) -> None:
 
 
 def _make_deployments() -> None:
-    """By Prefect's own command, from ``prefect.yaml``.
+    """Create the deployments of ``prefect.yaml`` by Prefect's own command.
 
     Raises:
-        InputError: if it fails, with what it says.
+        InputError: if it fails, with its output.
     """
     from optishear.home import home_folder
 

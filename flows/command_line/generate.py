@@ -1,4 +1,4 @@
-"""The command ``optishear generate``. It is no flow, since it keeps nothing."""
+"""The command ``optishear generate``. It is not a flow, since it stores nothing."""
 
 from pathlib import Path
 from typing import Any

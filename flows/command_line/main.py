@@ -1,4 +1,4 @@
-"""The command line ``optishear``: one command per flow, its flags made from the flow's parameters."""
+"""The command line ``optishear``: one command per flow, with flags from the flow's parameters."""
 
 import sys
 from collections.abc import Callable

@@ -69,7 +69,7 @@ class GroupCommand(click.Command):
 
 
 def _heading(group: type[Parameters], name: str) -> str:
-    """The heading of the group that defines a field. One that makes up a command of several groups has none."""
+    """The heading of the group that defines a field. A class that only combines groups has none."""
     for base in group.__mro__:
         if name in inspect.get_annotations(base) and "heading" in vars(base):
             return str(vars(base)["heading"])
@@ -107,7 +107,7 @@ def config_option() -> click.Option:
 
 
 def given_values(context: click.Context, group: type[Parameters]) -> dict[str, Any]:
-    """The values of the flags that were given; the others stay with the YAML file and the defaults."""
+    """The values of the given flags; the others come from the YAML file and the defaults."""
     source = click.core.ParameterSource
     values = {
         name: value

@@ -18,11 +18,11 @@ _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
-    # What the stages say is shown on the run's page too.
+    # The log lines of the stages are also shown on the run's page.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "optishear",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # A stage goes on without MLflow: it must not wait minutes for a server that is away, as MLflow's own limits would.
+    # A stage continues without MLflow: it must not wait minutes for an unreachable server, as with MLflow's own limits.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
@@ -38,7 +38,7 @@ def set_defaults() -> None:
         os.environ.setdefault(name, value)
     if not _has_own_prefect():
         os.environ["PREFECT_HOME"] = str(embedded_prefect_home())
-    # Results are references into the artifact store, so they lie beside it, for whatever server and worker.
+    # Results are references into the artifact store, so they are stored beside it, for every server and worker.
     os.environ.setdefault("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(home_folder().absolute() / "results"))
 
 
@@ -68,7 +68,7 @@ def make_home() -> None:
 
 
 class _WithoutInputErrors(logging.Filter):
-    """Drops the tracebacks of bad input, which the command line tells in one sentence."""
+    """Drops the tracebacks of bad input, which the command line reports in one sentence."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to keep the record."""
@@ -76,7 +76,7 @@ class _WithoutInputErrors(logging.Filter):
 
 
 class _Console(logging.StreamHandler):  # type: ignore[type-arg]
-    """Our lines on standard error, each on a line of its own beside the progress bars."""
+    """Log lines on standard error, each on its own line beside the progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record between the bars, which are drawn again below it."""
@@ -90,7 +90,7 @@ _WITHOUT_INPUT_ERRORS = _WithoutInputErrors()
 
 
 def quiet_console() -> None:
-    """Show what the stages say on standard error, and keep the tracebacks of bad input away from it."""
+    """Show the log lines of the stages on standard error, without tracebacks of bad input."""
     from prefect.logging.configuration import setup_logging
 
     setup_logging()
@@ -98,7 +98,7 @@ def quiet_console() -> None:
     stages.setLevel(logging.INFO)
     stages.handlers = [handler for handler in stages.handlers if not isinstance(handler, _Console)]
     stages.addHandler(_Console())
-    # Prefect's console handler sits on the root logger and would say everything a second time.
+    # Prefect's console handler on the root logger would print every line twice.
     stages.propagate = False
     for handler in logging.getLogger().handlers:
         handler.addFilter(_WITHOUT_INPUT_ERRORS)

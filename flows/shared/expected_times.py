@@ -40,7 +40,7 @@ from tasks.stages.speed import load_speed, speed_stage
 from tasks.stages.statistics import statistics_stage
 from tasks.store.artifacts import Artifact
 
-# Drawing the figures and writing the page.
+# Figures and page.
 _REPORT_SECONDS = 3.0
 logger = logging.getLogger("optishear.stages")
 
@@ -51,7 +51,7 @@ def timed_run(parameters: StatisticsParameters) -> Iterator[Artifact]:
 
     A text is read before anything is measured, since one that is too short is refused then. Text that the model
     generates takes long, and comes after the announcement. A run goes on without an estimate where the model cannot be
-    measured; what is wrong with it is its stages' to say.
+    measured; its stages then report the reason.
     """
     calibration = calibrate_stage(parameters) if parameters.calibration != SELF else None
     with keep_time(_timetable(parameters)):
@@ -77,7 +77,7 @@ def _timetable(parameters: StatisticsParameters) -> Timetable | None:
 
 
 def announcement(timetable: Timetable, speed: Speed) -> str:
-    """The expected time in all and of each stage, and where it comes from."""
+    """The total expected time, that of each stage, and the measurement behind them."""
     lines = [
         f"Expected time: about {format_seconds(timetable.left())}, from a pass measured on {speed.processor} "
         f"({speed.dtype}, {speed.threads} threads)"
@@ -94,7 +94,7 @@ def expected_times(
 ) -> dict[str, float | None]:
     """Expected seconds of each stage by its label, in the order in which they run.
 
-    A stage is not estimated (``None``) where another machine than the measured one computes it.
+    A stage is not estimated (``None``) if another machine than the measured one computes it.
     """
     sequences, length = parameters.sequences, parameters.sequence_length
     expected: dict[str, float | None] = {}
@@ -120,7 +120,7 @@ def expected_times(
 
 
 def _expensive(parameters: StatisticsParameters) -> set[str]:
-    """The stages whose time is worth a measurement."""
+    """The stages that justify a measurement."""
     stages = {"calibrate", "statistics"}
     if isinstance(parameters, SearchFlowParameters):
         stages.add("search")
@@ -182,9 +182,9 @@ def _cached_of_recipe(
 
 
 def _steps(parameters: StatisticsParameters) -> set[Step]:
-    """What has to be measured for the stages of a run.
+    """The steps to measure for the stages of a run.
 
-    Whatever is in the store: a run that is repeated or retried then asks for the same measurement.
+    They do not depend on the store, so that a repeated run requests the same measurement.
     """
     steps: set[Step] = {"statistics"}
     if parameters.calibration == SELF and not uses_deployments(parameters):

@@ -1,4 +1,4 @@
-"""Cells of a matrix: each is made of cached tasks, so that a lost one loses no other and is made again alone."""
+"""Cells of a matrix: each consists of cached tasks, so a failed cell affects no other and is repeated alone."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -15,21 +15,21 @@ logger = logging.getLogger("optishear.stages")
 
 @dataclass(frozen=True)
 class Cells:
-    """What became of the cells.
+    """The outcome of the cells.
 
     Attributes:
-        made: the artifact of each cell that was made.
-        failures: the reason for each other one.
+        made: the artifact of each cell that was computed.
+        failures: the reason for each failed cell.
     """
 
     made: dict[Cell, Artifact] = field(default_factory=dict)
     failures: dict[Cell, str] = field(default_factory=dict)
 
     def raise_if_incomplete(self, scores: Scores = NO_SCORES) -> None:
-        """End the flow as failed where cells or their scores are missing; for after the others have been laid out.
+        """End the flow as failed if cells or their scores are missing; call it after the others are laid out.
 
         Args:
-            scores: of the cells that were made.
+            scores: of the computed cells.
 
         Raises:
             IncompleteError: naming the first.
@@ -45,19 +45,19 @@ class Cells:
 
 
 def make_cells(cells: Mapping[Cell, Callable[[], Artifact]], parallel: int = 1) -> Cells:
-    """Make each cell; one that fails is noted and the others are made all the same.
+    """Compute each cell; a failed one is recorded and the others continue.
 
     Args:
-        cells: what makes each cell. What several need, such as a search, is a cached stage inside of them.
-        parallel: how many at a time, in threads of this process. Stages that are placed on workers run there side by
-            side; those of this process run one after the other.
+        cells: a function that computes each cell. Work that several share, such as a search, is a cached stage in them.
+        parallel: number of cells at a time, in threads of this process. Stages on workers run in parallel; those of
+            this process run one after the other.
     """
     outcome = Cells()
     if parallel == 1 or len(cells) == 1:
         results = [_try(cell, make) for cell, make in cells.items()]
     else:
         with ThreadPoolExecutor(parallel, thread_name_prefix="cells") as threads:
-            # Prefect knows the flow that a task belongs to by the context.
+            # Prefect finds the flow of a task by the context.
             futures = [threads.submit(copy_context().run, _try, cell, make) for cell, make in cells.items()]
             results = [future.result() for future in futures]
     for cell, result in zip(cells, results, strict=True):

@@ -1,4 +1,4 @@
-"""The models and the texts of a matrix, by the names that they have in it."""
+"""The models and the texts of a matrix, by name."""
 
 from flows.parameters.cross_model import CrossModelParameters
 from flows.parameters.cross_task import CrossTaskParameters

@@ -1,4 +1,4 @@
-"""What the flows over a matrix share: reading its cells, and laying out, registering and showing what they say."""
+"""Shared by the flows over a matrix: read the cells; lay out, register and show the results."""
 
 import math
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ def task_scores(cells: Cells) -> Scores:
 
 
 def subject_of(parameters: ModelParameters, sparsity: Pattern, models: str = "") -> str:
-    """What the matrix is about, for headings: the model, or ``models`` in place of it, and the sparsity."""
+    """The subject of the matrix, for headings: the model, or ``models`` instead, and the sparsity."""
     name = models or find_model(parameters.model).public_name.removeprefix("package:")
     return f"{name}, {sparsity_words(sparsity)}"
 
@@ -67,11 +67,11 @@ def publish_matrix(
         parameters: of the flow.
         output: folder for the results.
         run: the MLflow run.
-        evidence: what the matrix says.
+        evidence: the evaluated matrix.
         recipes: recipes of its rows by the row's name, which are written to ``recipes/``.
 
     Returns:
-        The summary for a person.
+        The printed summary.
     """
     report = matrix_report_stage(parameters, name, evidence, recipes or {}, command_line(name, parameters))
     names = sorted({Path(file).parts[0] for file in report.outputs} - {RECORD})

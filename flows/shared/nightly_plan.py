@@ -1,4 +1,4 @@
-"""The plan of a night: which pipelines to run, from a YAML file."""
+"""The plan of a night: the pipelines to run, from a YAML file."""
 
 import re
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from optishear.parameters.read import read_mapping, read_parameters
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One pipeline of the night: what to call it, and its parameters."""
+    """One pipeline of the night: its name and its parameters."""
 
     name: str
     parameters: PipelineParameters
 
 
 def read_plan(file: Path) -> list[PlannedRun]:
-    """Read a plan and check all of it, without looking at any model.
+    """Read a plan and check all of it, except the models.
 
-    Its key ``runs`` is a list of mappings of the pipeline's parameters; ``defaults`` holds for all of them. A run
-    whose own mapping names no ``output`` has a folder within the defaults', named after its model and sparsity.
+    Its key ``runs`` is a list of mappings of the pipeline's parameters; ``defaults`` applies to all of them. A run
+    without its own ``output`` gets a folder within that of the defaults, named after its model and sparsity.
 
     Raises:
         InputError: one sentence on the first thing that is wrong, naming the run.

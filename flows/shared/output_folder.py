@@ -1,4 +1,4 @@
-"""How results are laid out in the output folder."""
+"""The output folder: create it, check it, and lay out results in it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +17,7 @@ from tasks.store.model_sources import find_model
 
 @contextmanager
 def output_folder(output: Path) -> Iterator[Path]:
-    """Make the folder and check that it can be written; where the body fails, what was made for nothing goes again.
+    """Make the folder and check that it can be written; if the body fails, new empty folders are removed.
 
     Raises:
         InputError: if the folder cannot be written.
@@ -33,7 +33,7 @@ def output_folder(output: Path) -> Iterator[Path]:
 
 
 def place_files(output: Path, files: Mapping[str, Path]) -> None:
-    """Put artifacts' files and folders into the output folder, each whole or not at all.
+    """Put artifacts' files and folders into the output folder, each completely or not at all.
 
     They are copies, free to be edited. On file systems with reflinks these take no space of their own.
 

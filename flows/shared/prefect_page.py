@@ -1,4 +1,4 @@
-"""What a flow shows on its page in Prefect: a table and figures, each under a key of its own."""
+"""The results on a flow's page in Prefect: a table and figures, each under its own key."""
 
 import base64
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact
 def show_results(name: str, text: str, description: str, figures: Iterable[Path]) -> None:
     """Put a text and figures on the run's page.
 
-    Prefect keeps one artifact of a key, whatever its type is, so that the text's key is none that a figure has.
+    Prefect keeps one artifact per key, regardless of its type, so the text's key differs from those of the figures.
 
     Args:
         name: of the results; the text's key is ``NAME-table``.

@@ -62,7 +62,7 @@ def prune_and_evaluate(
         masked = part(parameters, EvaluateStageParameters, model=str(stages["prune"].path(CHECKPOINT)), tasks=[])
         evaluations["masked"] = evaluate_stage.labelled("evaluate masked")(masked)
         stages["reconstruct"] = reconstruct_stage(parameters, recipe, calibration, statistics)
-    # What is evaluated is the checkpoint that was written, as anybody would load it.
+    # The written checkpoint is evaluated, as a user would load it.
     pruned = part(parameters, EvaluateStageParameters, model=str(final_checkpoint(stages).path(CHECKPOINT)))
     evaluations["pruned"] = evaluate_stage.labelled("evaluate pruned")(pruned)
     release_model()
@@ -75,7 +75,7 @@ def final_checkpoint(stages: Mapping[str, Artifact]) -> Artifact:
 
 
 def measure_footprints(parameters: PruneAndEvaluateParameters, checkpoint: Artifact) -> dict[str, Artifact]:
-    """What the models ``dense`` and ``pruned`` take on disk and in memory; nothing where it is not asked for."""
+    """The footprints of the models ``dense`` and ``pruned``; empty if ``footprint`` is off."""
     if not parameters.footprint:
         return {}
     models = {"dense": parameters.model, "pruned": str(checkpoint.path(CHECKPOINT))}
@@ -96,19 +96,19 @@ def publish_results(
     evaluations: Mapping[str, Artifact],
     command: str,
 ) -> str:
-    """Measure what the models take; report, register and write the results.
+    """Measure the footprints; report, register and write the results.
 
     Args:
         parameters: of the flow.
         output: folder for the results.
         run: the MLflow run.
-        recipe: what the model was pruned by.
+        recipe: the recipe that was applied.
         stages: the artifact of each stage before the evaluation, by the stage's name.
         evaluations: the evaluations of ``dense``, ``wanda`` and ``pruned``.
-        command: the command line that does the run again.
+        command: the command line that repeats the run.
 
     Returns:
-        The summary for a person.
+        The printed summary.
     """
     artifacts = {**{name: [artifact] for name, artifact in stages.items()}, "evaluate": list(evaluations.values())}
     checkpoint = final_checkpoint(stages)

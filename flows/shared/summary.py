@@ -1,4 +1,4 @@
-"""What a person reads when a flow has ended."""
+"""The printed summary of a flow."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from tasks.tracking.mlflow_run import TrackedRun
 
 
 def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = None) -> str:
-    """Where the results are, and how to open the pages about the run.
+    """The places of the results, and how to open the pages of the run.
 
     Args:
         output: the results' folder.
@@ -28,11 +28,11 @@ def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = Non
 
 
 def zeros_in_words(summary: Mapping[str, Any], model: str = "") -> str:
-    """How many weights are zero, and of how many, as the subject of a sentence.
+    """The share of zeros and its base, as the subject of a sentence.
 
     Args:
         summary: with ``achieved_sparsity``, ``sparsity_of_all_matrices`` and ``coverage``.
-        model: its name, where it is to be said.
+        model: the model's name; empty to leave it out.
     """
     of_model = f" of {model}" if model else ""
     achieved, share = summary["achieved_sparsity"], summary["coverage"]["prunable_share"]
@@ -46,10 +46,10 @@ def zeros_in_words(summary: Mapping[str, Any], model: str = "") -> str:
 
 
 def mlflow_page(run: TrackedRun) -> str | None:
-    """The address of the run's page; ``None`` where its database has no server.
+    """The address of the run's page; ``None`` for a database without a server.
 
-    ``OPTISHEAR_MLFLOW_UI_URL`` says it where people reach the server by another address than workers do, as
-    ``PREFECT_UI_URL`` does for Prefect's.
+    ``OPTISHEAR_MLFLOW_UI_URL`` is the server's address for users, if workers use another one, as ``PREFECT_UI_URL`` is
+    for Prefect's.
     """
     uri = run.tracking.uri
     if not uri.startswith("http"):

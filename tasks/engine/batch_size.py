@@ -16,11 +16,11 @@ def with_smaller_batches(batch_size: int, work: Callable[[int], Made]) -> Made:
     """Do the work; if memory runs out, free it and repeat the work with half the batch, down to one sequence.
 
     A batch's size changes the rounding of sums and nothing else, so a smaller one does not change an artifact's key: an
-    evaluation has the key of the size that was asked for, and tells with which it was made.
+    evaluation has the key of the given size, and records the size that it used.
 
     Args:
         batch_size: sequences per forward pass to begin with.
-        work: takes the batch size; what it left behind when it failed must be garbage.
+        work: takes the batch size; after a failure it must hold no memory.
 
     Raises:
         torch.OutOfMemoryError: if one sequence is too much.

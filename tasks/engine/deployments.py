@@ -1,4 +1,4 @@
-"""A stage as a run of its own deployment: what is handed over, and how its end is told."""
+"""A stage as a run of its own deployment: its arguments, and the outcome of the run."""
 
 import logging
 import re
@@ -39,7 +39,7 @@ def finish_deployment(deployment: str, parameters: Mapping[str, Any], label: str
         deployment: as ``FLOW/DEPLOYMENT``.
         parameters: of its flow, as JSON values.
         label: the run's name.
-        key: what it is to make.
+        key: the key of the artifact to compute.
 
     Raises:
         InputError: if it failed because of bad input.
@@ -91,7 +91,7 @@ def deployment_arguments(
     patterns.
 
     Args:
-        parameters: of the flow; those of ``group`` are handed over.
+        parameters: of the flow; those of ``group`` are passed on.
         group: what the deployment takes.
         arguments: the further arguments, by name; those that are ``None`` are left out.
     """

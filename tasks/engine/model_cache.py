@@ -13,7 +13,7 @@ _last: tuple[_Key, LoadedModel] | None = None
 
 @contextmanager
 def shared_model(parameters: ModelParameters) -> Iterator[LoadedModel]:
-    """Lend the model as it was loaded. Whoever changes its weights puts them back; after an error it is forgotten."""
+    """Lend the model as it was loaded. A caller that changes its weights restores them; an error clears the cache."""
     loaded = take_model(parameters)
     yield loaded
     global _last

@@ -24,10 +24,10 @@ def uses_deployments(parameters: Parameters) -> bool:
 
 
 def check_placement(parameters: PlacementParameters) -> None:
-    """Whether the pool is there that is asked for.
+    """Refuse the placement ``deployments`` without the work pool ``gpu``.
 
     Raises:
-        InputError: if it is not.
+        InputError: if the pool does not exist, with the command that creates it.
     """
     if parameters.placement == "deployments" and not has_gpu_pool():
         server = PREFECT_API_URL.value()
@@ -50,11 +50,11 @@ def has_gpu_pool() -> bool:
 
 
 def measured_on(parameters: ModelParameters, stage: str) -> str:
-    """The device, since another one's bytes and speed say nothing about this one's: ``cpu``, or the name of the GPU.
+    """The device of a measurement, as part of its key: ``cpu``, or the name of the GPU.
 
-    For a stage on the pool it is the pool and the parameter, and the GPUs behind these are taken for alike. The key is
-    made twice, by the flow and by the worker, and must be the same, but the flow does not see the worker's GPU. The
-    worker's parameters say that it is where it should be, so what tells it is that it runs the stage's own flow.
+    For a stage on the pool it is the pool and the parameter ``device``; the GPUs of a pool are assumed to be alike. The
+    flow and the worker must compute the same key, but the flow does not see the worker's GPU. A worker runs the stage's
+    own flow, by which it is recognized.
     """
     if parameters.device.partition(":")[0] == "cpu":
         return "cpu"

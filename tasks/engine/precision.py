@@ -1,11 +1,10 @@
-"""In which dtype a stage computes, settled before its key is made, so that the key says what is computed.
+"""The dtype in which a stage computes, chosen before its key is computed, since it is part of the key.
 
-``dtype: auto`` depends on the processor, and the one that computes is the one that counts. A stage in this process asks
-this process's device. A stage on the work pool runs on a worker whose device is not seen from here: the pool is asked
-once, by a run of the deployment ``precision``, and its answer is an artifact, so that it holds for all runs. The flow
-then hands a plain dtype over with every stage: its key is the same on both sides, and the stages of one run do not mix
-precisions, whichever worker takes them. Workers of one pool are taken for alike; one whose device emulates the dtype
-says so in its log, and computes in it all the same, because the key says so.
+``dtype: auto`` depends on the device that computes. For a stage in this process that is this process's device. For a
+stage on the work pool it is a worker's device, which the flow does not see. So the deployment ``precision`` runs once
+and stores the pool's dtype as an artifact for all later runs. The flow passes this dtype to each stage: the key is the
+same on both sides, and all stages of a run have one precision. The workers of a pool are assumed to be alike. A worker
+that emulates the dtype logs a warning.
 """
 
 from dataclasses import asdict
@@ -33,7 +32,7 @@ Group = TypeVar("Group", bound=Parameters)
 
 
 def precision_of(parameters: ModelParameters) -> Precision:
-    """In which dtype the stages of a run compute, and why; those that need a GPU, where they run on the pool.
+    """The dtype of the stages of a run, and the reason; if GPU stages run on the pool, the dtype of these.
 
     Raises:
         InputError: if the device is not there.
@@ -50,7 +49,7 @@ def with_dtype(parameters: Group, *, on_gpu: bool) -> Group:
 
     Args:
         parameters: of the stage.
-        on_gpu: whether the stage runs on the pool where stages do that need a GPU.
+        on_gpu: whether the stage needs a GPU, and so may run on the pool.
 
     Raises:
         InputError: if the device is not there.
@@ -61,7 +60,7 @@ def with_dtype(parameters: Group, *, on_gpu: bool) -> Group:
         precision = _precision_of_pool(parameters)
     else:
         precision = choose_precision(AUTO, resolve_device(parameters.device))
-        # Here, since from now on the dtype is one that was given, without a reason.
+        # Announced here, since the parameters returned have a plain dtype without a reason.
         announce(precision)
     return parameters.model_copy(update={"dtype": precision.dtype})
 
@@ -89,7 +88,7 @@ def check_precision(model: PreTrainedModel, parameters: ModelParameters) -> None
 
 
 def make_precision(parameters: ModelParameters) -> Artifact:
-    """What ``auto`` is on this worker's device, kept as the answer of the pool."""
+    """The dtype of ``auto`` on this worker's device, stored for the whole pool."""
 
     def write(outputs: Path) -> None:
         write_json(outputs / PRECISION, asdict(choose_precision(AUTO, resolve_device(parameters.device))))

@@ -1,4 +1,4 @@
-"""Which failures another try can mend."""
+"""Failures that a retry can fix."""
 
 from typing import Any
 

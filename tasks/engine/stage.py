@@ -1,4 +1,4 @@
-"""A stage: a function that writes files, made into a cached Prefect task."""
+"""A stage: a function that writes files, run as a cached Prefect task."""
 
 import logging
 import threading
@@ -32,15 +32,15 @@ _one_at_a_time = threading.RLock()
 
 @dataclass(frozen=True)
 class Stage(Generic[Group, Inputs]):
-    """A stage of the pipeline. Calling it inside a flow runs its Prefect task, unless its artifact is there.
+    """A stage of the pipeline. Calling it inside a flow runs its Prefect task, unless the store has its artifact.
 
     Attributes:
         name: the stage's name, part of the key.
         version: raised whenever the stage gives another result for the same input; part of the key.
-        parameters: names of the parameters that matter to what it makes; the only ones in the key.
+        parameters: names of the parameters that change its result; only these are in the key.
         inputs: digests of what it reads, from the same arguments; part of the key.
         write: writes the artifact's files to the folder that it is given first.
-        label: what to call a run of it, where one flow has several.
+        label: name of a run of it, where one flow has several.
         scores: numbers of an artifact that its MLflow run shows.
         on_gpu: for a stage that needs a GPU, the parameters that its deployment takes; it is named after the stage.
     """
@@ -59,7 +59,7 @@ class Stage(Generic[Group, Inputs]):
         return replace(self, label=label)
 
     def request(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Request:
-        """What a call would make, and its key; nothing is computed."""
+        """The request of a call, with its key; nothing is computed."""
         parameters = self._settled(parameters)
         matter = chosen(parameters, self.parameters)
         inputs = self.inputs(parameters, *args, **kwargs)
@@ -67,12 +67,12 @@ class Stage(Generic[Group, Inputs]):
         return Request(self.name, self.version, key, matter, inputs)
 
     def find(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact | None:
-        """The artifact, where it is in the store."""
+        """The artifact; ``None`` if it is not in the store."""
         request = self.request(parameters, *args, **kwargs)
         return store.find(request.stage, request.key)
 
     def make(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
-        """The artifact, found or made, without Prefect."""
+        """The artifact, from the store or computed, without Prefect."""
         parameters = self._settled(parameters)
 
         def write(outputs: Path) -> None:
@@ -87,7 +87,7 @@ class Stage(Generic[Group, Inputs]):
         return store.make_once(self.request(parameters, *args, **kwargs), write)
 
     def make_on_gpu(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
-        """The artifact, made by the stage's deployment, which finds it where another run has made it meanwhile."""
+        """The artifact, computed by the stage's deployment unless another run has stored it meanwhile."""
         assert self.on_gpu is not None
         parameters = self._settled(parameters)
         request = self.request(parameters, *args, **kwargs)
@@ -102,7 +102,7 @@ class Stage(Generic[Group, Inputs]):
         return Reference(stage=request.stage, key=request.key).artifact()
 
     def __call__(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
-        """The artifact, through Prefect: its record of the key is refreshed where the store has lost the files."""
+        """The artifact, through Prefect; computed again if the store has lost the files of a known key."""
         parameters = self._settled(parameters)
         request = self.request(parameters, *args, **kwargs)
         stored = store.find(request.stage, request.key)
@@ -137,5 +137,5 @@ class Stage(Generic[Group, Inputs]):
         return artifact
 
     def _settled(self, parameters: Group) -> Group:
-        """The parameters with a plain dtype where it matters, since the key says what is computed."""
+        """The parameters with a plain dtype, if the dtype is part of the key."""
         return with_dtype(parameters, on_gpu=self.on_gpu is not None) if "dtype" in self.parameters else parameters

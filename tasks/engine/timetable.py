@@ -24,7 +24,7 @@ logger = logging.getLogger("optishear.stages")
 
 
 class StageTime(BaseModel):
-    """What a stage was expected to take, and what it took.
+    """The expected and the measured time of a stage.
 
     Attributes:
         stage: its label: ``search``, ``evaluate wanda``.
@@ -97,7 +97,7 @@ class Timetable:
         return total
 
     def progress(self) -> float:
-        """Share of the expected time that is over, 0 to 1."""
+        """Share of the expected time that has passed, 0 to 1."""
         took = sum(entry.seconds or 0.0 for entry in self.ended.values() if not entry.cached)
         if self.running is not None:
             expected = self.seconds_of(self.running[0]) or 0.0

@@ -59,7 +59,7 @@ def _write(
     methods = {"wanda": masked_by(wanda, layers, loaded)}
     if pruned.stage == reconstruct_stage.name:
         methods["masked"] = masked_by(recipe, layers, loaded)
-    # What was written, rather than what the recipe means.
+    # The written weights, not those that the recipe would give.
     methods["pruned"] = in_checkpoint(pruned.path(CHECKPOINT), model)
     of_layers, of_blocks = with_smaller_batches(
         SEQUENCES_PER_PASS, lambda size: layer_errors(model, tokens, methods, batch_size=size)

@@ -78,7 +78,7 @@ def _inputs(
         inputs["suites"] = digest(
             [parameters.suite and Path(parameters.suite).stem, *(suite.model_dump() for suite in suites)]
         )
-        # The documents may lie outside of the folder; what only a group has is in its files.
+        # The documents may be outside of the folder; settings of a group are only in its files.
         inputs["task_files"] = folder_digest(parameters.include_path)
         identities = [identify_tasks(suite.tasks, parameters.include_path, suite.fewshot) for suite in suites]
         inputs["documents"] = digest([dict(tasks) for tasks in identities])
@@ -127,7 +127,7 @@ def _model_of(
 
 @dataclass(frozen=True)
 class _Kept:
-    """Gives a part of an evaluation from the store, where it is there.
+    """Returns a part of an evaluation from the store if it has it, else measures and stores it.
 
     Attributes:
         model: digests of what makes up the evaluated model.
@@ -184,7 +184,7 @@ def flat_scores(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def forget_failures(evaluations: Iterable[Artifact]) -> None:
-    """Let evaluations in which a task failed be made again at the next run; once their results are laid out.
+    """Remove evaluations with failed tasks, so that the next run repeats them. Call it after laying out the results.
 
     The scores that did not fail stay.
     """

@@ -1,4 +1,4 @@
-"""The stage beside the evaluation: what a checkpoint takes on disk and in memory and how fast it decodes."""
+"""The stage beside the evaluation: bytes of a checkpoint on disk and in memory, and decoding speed."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -28,7 +28,7 @@ def _inputs(parameters: ModelParameters) -> dict[str, str]:
 
 
 def _write(outputs: Path, parameters: ModelParameters) -> None:
-    """By format; ``bitmask`` only where something of the model is packed."""
+    """By format; ``bitmask`` only if some layers of the model are packed."""
     checkpoint = open_checkpoint(checkpoint_folder(find_model(parameters.model)))
     sizes = {"dense": size_in(checkpoint, "dense"), "bitmask": size_in(checkpoint, "bitmask")}
     footprint: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What each stage reads, where that is more than the model.
+"""The parameters of each stage that reads more than the model.
 
 A flow's parameters are made of those of its stages.
 """

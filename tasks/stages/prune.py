@@ -50,10 +50,10 @@ def save_pruned(
     Args:
         outputs: folder of the stage's files.
         loaded: the model, pruned.
-        recipe: what it was pruned by.
+        recipe: the recipe that was applied.
         summary: its zeros.
         reconstruction: what was done to the weights beside the masks, in words.
-        mask_rule: which weights went, where the recipe's own masks were not kept.
+        mask_rule: the rule of the masks, if they are not those of the recipe.
         more: further content of the summary.
     """
     coverage = warn_of_coverage(loaded.model)
@@ -69,7 +69,7 @@ def save_pruned(
     )
     folder = outputs / CHECKPOINT
     save_checkpoint(folder, loaded.model, loaded.tokenizer, recipe, card)
-    # Measured on what was written rather than on what was meant.
+    # Measured in the written files, not in the model in memory.
     zeros = measured_sparsity(folder, loaded.model)
     numbers = {
         "achieved_sparsity": zeros.prunable,

@@ -1,4 +1,4 @@
-"""Stage 4b: make the kept weights better, and save the checkpoint in place of the masked one, ``model/``."""
+"""Stage 4b: reconstruct the kept weights, and save the checkpoint in place of the masked one, ``model/``."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage 7: what a person reads, ``report.html``, the comparison, the figures and the checkpoint's card."""
+"""Stage 7: ``report.html``, the comparison, the figures and the checkpoint's card."""
 
 from collections.abc import Mapping
 from pathlib import Path

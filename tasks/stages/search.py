@@ -28,7 +28,7 @@ from tasks.store.keys import digest, model_digest
 from tasks.store.provenance import provenance, public_source
 from tasks.tracking.search_metrics import search_metrics
 
-# Of the recipe that comes of the same inputs, and of what a measurement means in the journal.
+# Versions of the recipe for the same inputs, and of the measurements in the journal.
 VERSION = 6
 _JOURNAL_VERSION = 6
 
@@ -93,7 +93,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifa
             show(trials)
             log_best(trials)
 
-        # With less memory it goes on where the journal ends.
+        # With a smaller batch it resumes from the journal.
         result = with_smaller_batches(
             SEQUENCES_PER_PASS,
             lambda batch_size: run_search(
@@ -118,7 +118,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifa
 
 
 def write_result(outputs: Path, result: SearchResult) -> None:
-    """Write what a search found to a folder."""
+    """Write the result of a search to a folder."""
     pq.write_table(result.trials, outputs / TRIALS)
     result.recipe.save(outputs / RECIPE)
     (outputs / FRONT).mkdir()
@@ -129,12 +129,12 @@ def write_result(outputs: Path, result: SearchResult) -> None:
 def journal_of(inputs: dict[str, str], dtype: str) -> Path:
     """The journal of all searches on the same inputs.
 
-    It outlives a kill, and what one search measured serves the next, at another sparsity or with another budget.
+    It survives a kill, and the next search reuses its measurements, at another sparsity or with another budget.
     """
     return journals_folder() / f"{digest({**inputs, 'dtype': dtype, 'version': _JOURNAL_VERSION})}.jsonl"
 
 
-# Further calibration sets are among the inputs by their content, and a bound of the memory changes nothing.
+# Further calibration sets are inputs by their content, and the memory budget does not change the result.
 MATTER = tuple(sorted(plain_fields(SearchParameters)))
 
 search_stage = Stage(

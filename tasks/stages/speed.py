@@ -1,4 +1,5 @@
-"""The stage before all others: how fast the model is here and what its evaluation computes, ``speed.json``."""
+"""The stage before all others: the speed of the model on this device, and the work of its evaluation,
+``speed.json``."""
 
 import time
 from pathlib import Path
@@ -35,7 +36,7 @@ _CONTEXT = 2048
 
 
 class MeasuredSpeed(BaseModel):
-    """The content of ``speed.json``: the measured times, and what one model's evaluation computes."""
+    """The content of ``speed.json``: the measured times, and the work of one model's evaluation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

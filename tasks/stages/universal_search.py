@@ -26,12 +26,12 @@ _UNIVERSAL_VERSION = 1
 
 
 class MemberArtifacts(BaseModel):
-    """What was made of one of the models before.
+    """The parameters, calibration and statistics of one of the models.
 
     Attributes:
         parameters: of a search on this model alone.
         calibration: its token blocks.
-        statistics: what it was observed to do on them.
+        statistics: its activation statistics on them.
     """
 
     parameters: SearchStageParameters
@@ -56,7 +56,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[st
             model=take_model(member.parameters.model_copy(update={"dtype": parameters.dtype})).model,
             calibration=load_calibration(member.calibration.artifact()),
             statistics=load_statistics(member.statistics.artifact()),
-            # What a model's own search has measured need not be measured again.
+            # Measurements of the model's own search are reused.
             journal=journal_of(
                 search_inputs(member.parameters, member.calibration.artifact(), member.statistics.artifact()),
                 parameters.dtype,
@@ -90,7 +90,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[st
 
 universal_search_stage = Stage(
     name="universal-search",
-    # Of the search's and of its own, neither of which ever falls, so that the sum is new whenever one of them is.
+    # The sum of two versions that never fall, so that it changes when one of them does.
     version=VERSION + _UNIVERSAL_VERSION,
     parameters=(*MATTER, "sparsity", "include", "exclude", "seed", "dtype"),
     inputs=_inputs,

@@ -1,7 +1,7 @@
-"""The artifact store: what a stage made lies in a folder named by the content of what it was made from.
+"""The artifact store: the files of a stage, in a folder named by the content of the stage's inputs.
 
-``HOME/artifacts/STAGE/KEY/`` holds a stage's files and ``record.json``, which says what they were made from and
-what their bytes were. A folder is written aside and renamed, so it is whole or not there.
+``HOME/artifacts/STAGE/KEY/`` holds a stage's files and ``record.json``, which describes their inputs and their bytes. A
+folder is written aside and renamed, so it is complete or absent.
 """
 
 import json
@@ -49,7 +49,7 @@ class StoredFile(BaseModel):
 
 
 class Reference(BaseModel):
-    """What travels between machines that share the store: a stage's name and a key."""
+    """An artifact's stage and key, passed between machines that share the store."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,10 +57,10 @@ class Reference(BaseModel):
     key: str
 
     def artifact(self) -> "Artifact":
-        """The artifact that is meant.
+        """The artifact of this reference.
 
         Raises:
-            InputError: if the store here does not hold it.
+            InputError: if the store of this machine does not have it.
         """
         artifact = find(self.stage, self.key)
         if artifact is None:
@@ -72,20 +72,20 @@ class Reference(BaseModel):
 
 
 class Artifact(BaseModel):
-    """What a stage made, described in few enough words to travel through Prefect.
+    """The files of a stage, described in a form small enough for Prefect's results.
 
     Attributes:
         stage: the stage's name.
         version: the stage's version.
         key: what the folder is named by.
         folder: where the files lie.
-        parameters: the parameters that matter to the content.
+        parameters: the parameters that are part of the key.
         inputs: digests of what the stage read.
         outputs: the files, by path within the folder.
         seconds: wall-clock time it took.
         peak_memory_bytes: highest resident memory of the process meanwhile, plus the GPU's peak where one was used.
         created: when, in UTC.
-        cached: whether this run found it made already.
+        cached: whether it was in the store before this run.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -104,11 +104,11 @@ class Artifact(BaseModel):
 
     @property
     def reference(self) -> Reference:
-        """What to hand to another machine."""
+        """The reference for another machine."""
         return Reference(stage=self.stage, key=self.key)
 
     def path(self, name: str) -> Path:
-        """Where a file or folder of the artifact lies."""
+        """The path of a file or folder of the artifact."""
         return self.folder / name
 
     def digest(self, name: str) -> str:
@@ -122,7 +122,7 @@ class Artifact(BaseModel):
 
 @dataclass(frozen=True)
 class Request:
-    """What a stage is asked to make; the key follows from it."""
+    """A stage's name, version, parameters and inputs, and the key computed from them."""
 
     stage: str
     version: int
@@ -132,7 +132,7 @@ class Request:
 
 
 def artifacts_folder() -> Path:
-    """Where all artifacts lie. Artifacts of stages that had another name are renamed once."""
+    """The folder of all artifacts. Artifacts of stages that had another name are renamed once."""
     folder = home_folder() / "artifacts"
     rename_former_stages(folder, RECORD)
     return folder
@@ -151,15 +151,15 @@ def find(stage: str, key: str) -> Artifact | None:
 
 
 def forget(artifact: Artifact) -> None:
-    """Remove an artifact, so that it is made again when it is next asked for."""
+    """Remove an artifact, so that the next request computes it again."""
     shutil.rmtree(artifact.folder)
 
 
 def make_once(request: Request, write: Callable[[Path], None]) -> Artifact:
-    """The artifact of a request: found, or made by ``write`` and kept.
+    """The artifact of a request: from the store, or written by ``write`` and stored.
 
-    Of several processes that want one key at a time, one makes it and the others wait for it; the operating
-    system frees the lock of a process that is killed.
+    Of several processes that request one key at a time, one computes it and the others wait. The operating system frees
+    the lock of a killed process.
     """
     folder = artifacts_folder() / request.stage / request.key
     folder.parent.mkdir(parents=True, exist_ok=True)

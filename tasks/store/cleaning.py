@@ -33,7 +33,7 @@ class StoredEntry:
 
 
 def stored_entries() -> list[StoredEntry]:
-    """Everything that can be made again, the oldest first. What is being written now is left out."""
+    """Everything that can be computed again, the oldest first, without what is being written now."""
     stages = [folder for folder in _visible(artifacts_folder()) if folder.is_dir()]
     entries = [_describe(stage.name, path) for stage in stages for path in _visible(stage)]
     entries += [_describe("journal", path) for path in _visible(journals_folder())]
@@ -67,7 +67,7 @@ def remove(entries: Iterable[StoredEntry]) -> None:
     """Remove them; a run that needs one makes it again."""
     for entry in entries:
         if entry.path.is_dir():
-            # Out of sight first, so that nobody finds half of it.
+            # Hidden first, so that no process sees a part of it.
             hidden = entry.path.with_name(f".{entry.path.name}.removed")
             entry.path.rename(hidden)
             shutil.rmtree(hidden)

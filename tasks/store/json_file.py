@@ -1,4 +1,4 @@
-"""JSON as every reader understands it: numbers that are not finite are written as text."""
+"""Standard JSON: numbers that are not finite are written as text."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from optishear.files import write_text
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all; ``NaN`` and ``Infinity`` are no JSON and become ``"nan"``, ``"inf"``."""
+    """Write a JSON file, whole or not at all; ``NaN`` and ``Infinity`` are not JSON and become ``"nan"``, ``"inf"``."""
     write_text(path, json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -1,6 +1,6 @@
-"""Keys by content: a stage's name and version, the digests of what it reads, the parameters that matter to it.
+"""Keys by content: a stage's name and version, the digests of what it reads, the parameters that change its result.
 
-What never takes part: paths, where results are laid out or registered, and the device, but for what is measured on it.
+Paths, places of results and tracking are never part of a key; the device only for measurements on it.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def content_key(stage: str, version: int, parameters: Mapping[str, Any], inputs:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value, whatever the order of its mappings' keys."""
+    """SHA-256 of a JSON value, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -38,7 +38,7 @@ def model_digest(parameters: ModelParameters) -> str:
 
 
 def folder_digest(folder: Path | None) -> str:
-    """The content of a folder's files and their names; empty where there is no folder."""
+    """The content of a folder's files and their names; empty if no folder is given."""
     if folder is None:
         return ""
     files = {

@@ -1,4 +1,4 @@
-"""The models of a run, each asked of the hub once."""
+"""The models of a run; each is looked up on the hub once."""
 
 from optishear.models.source import ModelSource, resolve_model
 
@@ -6,10 +6,10 @@ _on_hub: dict[str, ModelSource] = {}
 
 
 def find_model(model: str) -> ModelSource:
-    """``resolve_model``, but a hub's answer holds for the whole process.
+    """``resolve_model``, with the hub's answer cached for the whole process.
 
-    Every stage's key needs the model's fingerprint. The hub's answer takes a moment, or a long time-out where there
-    is no network, and all stages of a run must mean the same revision. Local files are read again each time.
+    Every stage's key needs the model's fingerprint. The hub's answer takes a moment, or a long time-out without a
+    network, and all stages of a run must use the same revision. Local files are read again each time.
 
     Raises:
         InputError: if there is no such model.

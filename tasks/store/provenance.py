@@ -1,4 +1,4 @@
-"""Where a file came from, as it is written into the file's own metadata."""
+"""The origin of a file, for the metadata of the file."""
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,5 +22,5 @@ def provenance(parameters: ModelParameters) -> dict[str, str]:
 
 
 def public_source(source: str) -> str:
-    """A text source without the folders of this machine, for what is shared."""
+    """A text source without the folders of this machine, for files that are shared."""
     return source if source.startswith("hub:") else Path(source).name

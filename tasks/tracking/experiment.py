@@ -1,4 +1,4 @@
-"""MLflow: where runs are registered, and what a run is known by."""
+"""MLflow: the experiment of the runs, and the key of a run."""
 
 import os
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def tracking_uri(parameter: str | None) -> str:
 
 
 def run_key(kind: str, parameters: Parameters) -> str:
-    """What a run is to make, by content: the same on another device, at another path, in another experiment."""
+    """The key of a run, by content: the same on another device, at another path, in another experiment."""
     group = type(parameters)
     sources: dict[str, str] = {}
     for name, role in roles_of(group).items():
@@ -58,7 +58,7 @@ def run_key(kind: str, parameters: Parameters) -> str:
 
 
 def _contents(name: str, role: Role, value: Any) -> dict[str, str]:
-    """The digest of what a parameter names; of each one by its own name where these are several."""
+    """The digest of the content that a parameter names; of several, each under its own name."""
     if not isinstance(value, list):
         return {name: _content(role, value)}
     singular = name.replace("_", " ").removesuffix("s")
@@ -75,7 +75,7 @@ def _content(role: Role, value: Any) -> str:
 
 
 def run_name(kind: str, parameters: ModelParameters) -> str:
-    """What to call a run in the list: its flow, model and sparsity."""
+    """The name of a run in MLflow's list: its flow, model and sparsity."""
     model = find_model(parameters.model).public_name.removeprefix("package:")
     return " ".join(filter(None, [kind, model, str(getattr(parameters, "sparsity", ""))]))
 
@@ -107,7 +107,7 @@ def connect(parameters: TrackingParameters) -> Tracking:
                     "experiment."
                 )
             return Tracking(uri, experiment.experiment_id, parameters.tracking_uri)
-        # A server knows where it keeps files; a database alone would have them in the working folder.
+        # A server has its own place for files; a database alone would put them into the working folder.
         folder = None if uri.startswith("http") else str(home_folder().absolute() / "mlartifacts")
         experiment_id = client.create_experiment(parameters.experiment, artifact_location=folder)
         return Tracking(uri, experiment_id, parameters.tracking_uri)

@@ -1,4 +1,4 @@
-"""How MLflow runs begin and end, and how a run that is repeated finds itself again."""
+"""Begin and end MLflow runs, and continue the run of a repeated command."""
 
 import logging
 from collections.abc import Iterator
@@ -21,12 +21,13 @@ _running: ContextVar[TrackedRun | None] = ContextVar("running", default=None)
 
 @contextmanager
 def tracked_run(kind: str, parameters: TrackedParameters, precision: Precision) -> Iterator[TrackedRun]:
-    """The run of these parameters: continued where there is one, else begun. It ends finished, or failed with a reason.
+    """The run of these parameters: continued if there is one, else new. It ends as finished, or as failed with a
+    reason.
 
     Args:
         kind: the flow's name.
         parameters: of the flow.
-        precision: in which its models are computed.
+        precision: the working precision of its models.
 
     Raises:
         InputError: if the tracking server or database cannot be used.
@@ -49,12 +50,12 @@ def tracked_run(kind: str, parameters: TrackedParameters, precision: Precision) 
 
 
 def find_or_begin(tracking: Tracking, name: str, key: str, parent: str = "") -> TrackedRun:
-    """The run of a key, running again; begun where there is none.
+    """The run of a key, set to running; a new one if there is none.
 
     Args:
         tracking: where.
         name: of a new run.
-        key: what it is to make.
+        key: the key of the run.
         parent: the run that it belongs to; empty for a run of its own.
     """
     tags = {KEY_TAG: key, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})}
@@ -75,7 +76,7 @@ def fail(run: TrackedRun, error: BaseException) -> None:
 
 
 def finish(run: TrackedRun) -> None:
-    """End the run well, and forget an earlier failure."""
+    """End the run as finished, and remove the reason of an earlier failure."""
     if FAILURE_TAG in run.read().data.tags:
         run.client.delete_tag(run.run_id, FAILURE_TAG)
     run.client.set_terminated(run.run_id, "FINISHED")
@@ -83,7 +84,7 @@ def finish(run: TrackedRun) -> None:
 
 @contextmanager
 def unless_unreachable(what: str) -> Iterator[None]:
-    """Go on where MLflow cannot be reached for a moment: a night's work must not end for that."""
+    """Continue without MLflow while it cannot be reached: this must not end a long run."""
     try:
         yield
     except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors share no base class
@@ -101,5 +102,5 @@ def running(run: TrackedRun | None) -> Iterator[None]:
 
 
 def running_run() -> TrackedRun | None:
-    """The run that is going on; ``None`` where nothing is tracked."""
+    """The current run; ``None`` if nothing is tracked."""
     return _running.get()

@@ -1,4 +1,4 @@
-"""One MLflow run, and what may be logged to it any number of times."""
+"""One MLflow run, to which everything may be logged repeatedly."""
 
 import json
 import math
@@ -20,13 +20,13 @@ from tasks.tracking.experiment import Tracking
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """One run; what is logged twice is there once."""
+    """One run; a value that is logged twice is stored once."""
 
     tracking: Tracking
     run_id: str
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Log what is not there yet: MLflow refuses another value, and a repeated run may be on another device."""
+        """Log parameters that are new: MLflow refuses a changed value, and a repeated run may be on another device."""
         present = self.read().data.params
         missing = {name: value for name, value in parameters.items() if name not in present and value is not None}
         self.client.log_batch(self.run_id, params=[Param(name, str(value)) for name, value in missing.items()])
@@ -48,7 +48,7 @@ class TrackedRun:
         )
 
     def log_points(self, points: Iterable[tuple[str, int, float]]) -> None:
-        """Log values of metrics at steps, as (name, step, value), without those whose step is there already."""
+        """Log values of metrics at steps, as (name, step, value), without those whose step is logged already."""
         known: dict[str, set[int]] = {}
         new = []
         now = get_current_time_millis()
@@ -62,7 +62,7 @@ class TrackedRun:
         self.client.log_batch(self.run_id, metrics=new)
 
     def steps(self, metric: str) -> set[int]:
-        """The steps at which a metric is there."""
+        """The steps at which a metric is logged."""
         return {value.step for value in self.client.get_metric_history(self.run_id, metric)}
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
@@ -84,7 +84,7 @@ class TrackedRun:
         self.client.set_tag(self.run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": name, "type": "table"}]))
 
     def log_inputs(self, datasets: Sequence[DatasetInput]) -> None:
-        """Log what was read; MLflow knows a data set by its name and digest."""
+        """Log the data sets of the run; MLflow identifies a data set by its name and digest."""
         self.client.log_inputs(self.run_id, datasets=list(datasets))
 
     @property

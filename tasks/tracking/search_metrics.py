@@ -1,4 +1,4 @@
-"""How good a search is so far, as metrics of its MLflow run while it works."""
+"""The best values of a running search, as metrics of its MLflow run."""
 
 import math
 import time
@@ -35,7 +35,7 @@ def search_metrics() -> Iterator[Callable[[Sequence[Trial]], None]]:
 
 
 class _Log:
-    """Keeps points until MLflow has them."""
+    """Holds points until MLflow has them."""
 
     def __init__(self, stage: StageRun) -> None:
         self._stage = stage
@@ -60,7 +60,7 @@ class _Log:
             self.send()
 
     def send(self) -> None:
-        """Send what waits; it goes on waiting where MLflow cannot be reached."""
+        """Send the waiting points; they stay waiting while MLflow cannot be reached."""
         began = time.monotonic()
         with unless_unreachable("how far the search is"):
             self._stage.run.log_points(self._waiting)

@@ -1,4 +1,4 @@
-"""Each stage as an MLflow run of its own, under the run of its flow, also where another process computes it."""
+"""Each stage as its own MLflow run, a child of the flow's run, also if another process computes it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +16,12 @@ from tasks.tracking.mlflow_run import TrackedRun
 
 
 class RunReference(BaseModel):
-    """A flow's run, for a process elsewhere that computes one of its stages. It is never part of a cache key.
+    """A flow's run, for another process that computes one of its stages. It is never part of a cache key.
 
     Attributes:
         run_id: the run's.
         experiment_id: the run's experiment.
-        tracking_uri: the parameter of that name; where it is ``None``, each process has its own environment say it.
+        tracking_uri: the parameter of that name; if ``None``, each process takes it from its environment.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -32,7 +32,7 @@ class RunReference(BaseModel):
 
 
 def running_reference() -> RunReference | None:
-    """What to hand to another process that computes a stage of the running flow; ``None`` where nothing is tracked."""
+    """The reference for another process that computes a stage of the running flow; ``None`` if nothing is tracked."""
     run = running_run()
     if run is None:
         return None
@@ -57,8 +57,8 @@ class StageRun:
 
     Attributes:
         parent: the flow's run.
-        name: what to call it.
-        request: what the stage is to make; the run is known by its key.
+        name: the run's name.
+        request: the stage's request; its key identifies the run.
     """
 
     parent: TrackedRun
@@ -67,14 +67,14 @@ class StageRun:
 
     @cached_property
     def run(self) -> TrackedRun:
-        """The run, found or begun; asked for again where MLflow could not be reached."""
+        """The run, existing or new; requested again if MLflow could not be reached."""
         run = find_or_begin(self.parent.tracking, self.name, self.request.key, self.parent.run_id)
         run.log_parameters(self.request.parameters)
         run.log_tags({f"input.{name}": value for name, value in self.request.inputs.items()})
         return run
 
     def finish(self, artifact: Artifact, scores: Mapping[str, float | None]) -> None:
-        """Log what the stage cost and what came out, and end the run."""
+        """Log the stage's cost and scores, and end the run."""
         with unless_unreachable(f"the end of the stage {self.name!r}"):
             cost = {"seconds": artifact.seconds, "peak_memory_bytes": artifact.peak_memory_bytes}
             self.run.log_metrics({**cost, **scores})
@@ -115,7 +115,7 @@ def current_stage_run() -> StageRun | None:
 def system_metrics() -> Iterator[None]:
     """Log the machine's load to the stage's run while the body computes.
 
-    How often is said by ``MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL``, in seconds, 10 where not set.
+    The interval in seconds is ``MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL``, by default 10.
     """
     stage = current_stage_run()
     monitor = None
