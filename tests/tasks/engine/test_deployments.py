@@ -191,7 +191,7 @@ def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None
         evaluate_stage: (EvaluateStageParameters, {"recipe", "statistics"}),
         footprint_stage: (ModelParameters, set()),
         universal_search_stage: (SearchStageParameters, {"members"}),
-        ratios_stage: (ModelParameters, {"statistics", "method", "sparsity"}),
+        ratios_stage: (ModelParameters, {"statistics", "method", "sparsity", "selection"}),
         evaluate_held_out_stage: (ModelParameters, {"blocks", "recipe", "statistics"}),
     }
     for stage, (group, arguments) in handed.items():
