@@ -32,7 +32,7 @@ from tasks.engine.parameter_groups import models_of
 from tasks.engine.placement import check_placement
 from tasks.engine.precision import check_device, check_precision
 from tasks.registration.champion import check_limits
-from tasks.stages.calibrate import check_calibration_text, check_sequence_length
+from tasks.stages.calibrate import check_calibration_text, check_sequence_length, check_text_of_model
 from tasks.stages.evaluate import check_window_length
 from tasks.stages.reconstruct import check_fitted_sequences
 from tasks.stages.search import check_search, check_search_texts
@@ -101,6 +101,7 @@ def _apply(checks: tuple[Callable[..., object], ...], parameters: Parameters, *m
 MODEL_CHECKS: tuple[Callable[..., object], ...] = (
     check_precision,
     check_sequence_length,
+    check_text_of_model,
     check_window_length,
     check_layers,
     check_pattern_of_model,

@@ -3,6 +3,7 @@
 transformers 5 fuses experts: [experts, out, in] in most families, [experts, in, out] where the class says that it is
 transposed, [experts * width, hidden] in DBRX. Their forward passes have one form, with ``hidden_states``, the indices
 of the chosen experts and their weights; Llama 4 alone sends every token to every expert, multiplied by its score.
+JetMoE has a module for each of an expert's linear maps, [experts, out, in], which is given the tokens sorted by expert.
 """
 
 from collections.abc import Callable, Iterator
@@ -45,6 +46,11 @@ def experts_of(module: Any) -> list[Expert]:
     kind = _kind(module)
     if kind is None:
         return []
+    if kind == "parallel":
+        return [
+            Expert("weight", index, LinearView(module, "weight", WeightView(index)), False)
+            for index in range(_count(module))
+        ]
     if kind == "stacked":
         width = int(module.mlp.ffn_hidden_size)
         return [
@@ -56,7 +62,7 @@ def experts_of(module: Any) -> list[Expert]:
     return [
         Expert(name, index, LinearView(module, name, WeightView(index, transposed=transposed)), name == "down_proj")
         for name in (_reading(module), "down_proj")
-        for index in range(getattr(module, name).shape[0])
+        for index in range(_count(module))
     ]
 
 
@@ -72,6 +78,9 @@ def inputs_of_experts(module: nn.Module, arguments: tuple[Any, ...], keywords: d
         keywords: of the call, by name.
         see: is given the input of each linear map of each expert that got a token.
     """
+    if _kind(module) == "parallel":
+        _inputs_parallel(arguments, keywords, see)
+        return
     hidden = arguments[0] if arguments else keywords["hidden_states"]
     hidden = hidden.detach().reshape(-1, hidden.shape[-1])
     if _kind(module) == "sorted":
@@ -92,13 +101,18 @@ def inputs_of_experts(module: nn.Module, arguments: tuple[Any, ...], keywords: d
 
 
 def _kind(module: nn.Module) -> str | None:
-    """``routed``, ``sorted`` (Llama 4) or ``stacked`` (DBRX)."""
+    """``routed``, ``sorted`` (Llama 4), ``stacked`` (DBRX) or ``parallel`` (JetMoE)."""
     down = getattr(module, "down_proj", None)
     if isinstance(down, nn.Parameter) and down.ndim == 3 and _reading(module):
-        routed = hasattr(module, "has_gate") or hasattr(module, "_apply_gate")
+        # LongCat has weights for experts that only copy their input, too; they are never used.
+        routed = hasattr(module, "has_gate") or hasattr(module, "_apply_gate") or _is_longcat(module)
         if routed:
             return "routed"
         return "sorted" if type(module).__name__ == "Llama4TextExperts" else None
+    weight = getattr(module, "weight", None)
+    if isinstance(weight, nn.Parameter) and weight.ndim == 3:
+        sizes = ("num_experts", "output_size", "input_size")
+        return "parallel" if tuple(weight.shape) == tuple(getattr(module, name, None) for name in sizes) else None
     glu = getattr(module, "mlp", None)
     if glu is not None and all(isinstance(getattr(glu, name, None), nn.Parameter) for name in ("w1", "v1", "w2")):
         return "stacked" if hasattr(module, "num_experts") else None
@@ -114,8 +128,12 @@ def _reading(module: nn.Module) -> str:
     return ""
 
 
+def _is_longcat(module: nn.Module) -> bool:
+    return type(module).__name__ == "LongcatFlashExperts"
+
+
 def _count(module: Any) -> int:
-    return int(module.num_experts) if _kind(module) == "stacked" else int(module.down_proj.shape[0])
+    return int(module.num_experts) if _kind(module) in ("stacked", "parallel") else int(module.down_proj.shape[0])
 
 
 def _tokens_by_expert(chosen: Tensor, count: int) -> Iterator[tuple[int, Tensor]]:
@@ -135,6 +153,10 @@ def _inner(module: Any, index: int, read: Tensor) -> Tensor:
     bias = getattr(module, f"{name}_bias", None)
     if bias is not None:
         output = output + bias[index].detach()
+    if _is_longcat(module):
+        gate, up = output.chunk(2, dim=-1)
+        product: Tensor = module.act_fn(gate) * up
+        return product
     inner: Tensor = module._apply_gate(output) if name == "gate_up_proj" else module.act_fn(output)
     return inner
 
@@ -143,6 +165,16 @@ def _inner_stacked(glu: Any, index: int, read: Tensor) -> Tensor:
     rows = slice(index * glu.ffn_hidden_size, (index + 1) * glu.ffn_hidden_size)
     inner: Tensor = glu.activation_fn(read @ glu.w1[rows].detach().T) * (read @ glu.v1[rows].detach().T)
     return inner
+
+
+def _inputs_parallel(arguments: tuple[Any, ...], keywords: dict[str, Any], see: See) -> None:
+    """JetMoE: the tokens sorted by expert, and how many each expert gets."""
+    read = arguments[0] if arguments else keywords["inputs"]
+    sizes = arguments[1] if len(arguments) > 1 else keywords["expert_size"]
+    sizes = sizes.tolist() if isinstance(sizes, Tensor) else list(sizes)
+    for index, part in enumerate(read.detach().split(sizes)):
+        if len(part):
+            see("weight", index, part)
 
 
 def _inputs_sorted(module: Any, hidden: Tensor, see: See) -> None:

@@ -1,5 +1,6 @@
 """Prunable layers, found by structure: the linear maps inside the decoder blocks."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -20,6 +21,7 @@ Linear = nn.Linear | LinearView
 # A module with such a part in its path decides which expert or which input counts. It is small, and a zero in it
 # changes what every later layer sees, so that it is never pruned.
 ROUTERS = ("gate", "router", "shared_expert_gate", "altup*")
+_IN_LIST = re.compile(r"((?:^|\.)\w*experts?\.)\d+(\.)")
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def all_prunable_layers(model: nn.Module) -> list[PrunableLayer]:
         in_attention = {
             id(inner)
             for module in block.modules()
-            if "attention" in type(module).__name__.lower()
+            if "attention" in type(module).__name__.lower() or type(module).__name__.endswith("MLA")
             for inner in module.modules()
         }
         for name, module in block.named_modules():
@@ -146,8 +148,10 @@ def all_prunable_layers(model: nn.Module) -> list[PrunableLayer]:
                 half = attention if id(module) in in_attention else mlp
                 half.append((f"{path}.{index}.{name}", linear))
             elif is_experts(module):
-                experts += _experts(f"{path}.{index}.{name}", module, index)
-        layers += _of_one_half(attention, index, "attention_in", "attention_out")
+                in_half: Literal["attention", "mlp"] = "attention" if id(module) in in_attention else "mlp"
+                experts += _experts(f"{path}.{index}.{name}", module, index, in_half)
+        written = any(layer.kind == "attention_out" for layer in experts)
+        layers += _of_one_half(attention, index, "attention_in", "attention_in" if written else "attention_out")
         layers += _of_one_half(mlp, index, "mlp_in", "mlp_out")
         layers += experts
     return _first_of_shared(layers)
@@ -180,6 +184,19 @@ def expert_path(layer: PrunableLayer) -> str:
     return layer.name.split(f".{layer.decoder_layer}.", 1)[1]
 
 
+def expert_group(layer: PrunableLayer) -> str | None:
+    """What the same linear map of all experts of a block has in common; ``None`` for a layer that is no expert's.
+
+    Experts are slices of one parameter, or modules in a list, such as ``mlp.experts.3.w1``.
+    """
+    path = block_path(layer)
+    if layer.expert is None:
+        path, count = _IN_LIST.subn(r"\1*\2", path)
+        if not count:
+            return None
+    return f"{layer.decoder_layer}.{path}"
+
+
 def names_of(layer: PrunableLayer) -> tuple[str, ...]:
     """What patterns are compared with: name in the model and path in the block, also without an expert's number."""
     names = [layer.name, expert_path(layer)]
@@ -201,13 +218,19 @@ def _prunable_weights(module: nn.Module) -> int:
     return sum(each.weight.numel() for each in linears)
 
 
-def _experts(path: str, module: nn.Module, decoder_layer: int) -> list[PrunableLayer]:
+def _experts(
+    path: str, module: nn.Module, decoder_layer: int, half: Literal["attention", "mlp"]
+) -> list[PrunableLayer]:
+    reads: Kind = "attention_in" if half == "attention" else "mlp_in"
+    writes: Kind = "attention_out" if half == "attention" else "mlp_out"
+    # A module of one linear map does not know which one it is.
+    is_output = path.endswith(".output_linear")
     return [
         PrunableLayer(
             f"{path}.{expert.attribute}.{expert.index}",
             expert.linear,
             decoder_layer,
-            "mlp_out" if expert.writes else "mlp_in",
+            writes if expert.writes or is_output else reads,
             experts=module,
             attribute=expert.attribute,
             expert=expert.index,

@@ -58,6 +58,7 @@ def model_card(
     comparison: str = "",
     reconstruction: str = "",
     mask_rule: str = "",
+    experts: str = "",
 ) -> str:
     """The card as Markdown.
 
@@ -71,6 +72,7 @@ def model_card(
         comparison: the measured scores as a Markdown table; left out where empty.
         reconstruction: what was done to the weights that stayed, in words; empty where nothing was.
         mask_rule: which weights went, where it was not simply those of the lowest score in each row.
+        experts: which experts were pruned on other experts' tokens, as a sentence; empty for none.
     """
     front: dict[str, object] = {
         "library_name": "transformers",
@@ -85,7 +87,7 @@ def model_card(
         f"# {title}, {sparsity_of_all_matrices:.0%} sparse",
         f"`{source.public_name}` with {sparsity_of_all_matrices:.2%} of the weights in its decoder layers set to zero "
         f"by [OptiShear](https://arxiv.org/abs/2502.10735). {_others(reconstruction)}",
-        _pruned(recipe, achieved_sparsity, sparsity_of_all_matrices, coverage, layers, mask_rule or _RULE),
+        _pruned(recipe, achieved_sparsity, sparsity_of_all_matrices, coverage, layers, mask_rule or _RULE, experts),
         f"## Scores\n\n{comparison.strip()}" if comparison.strip() else "",
         f"## Use\n\n{_USES['dense']}",
         f"## What the sparsity is good for\n\n{_SIZES['dense']} {_gain(recipe)}",
@@ -108,6 +110,7 @@ def _pruned(
     coverage: Coverage,
     layers: Mapping[str, float],
     rule: str,
+    experts: str,
 ) -> str:
     pattern = recipe.sparsity
     if pattern.is_structured:
@@ -122,6 +125,7 @@ def _pruned(
         f"- Achieved sparsity: {achieved_sparsity:.2%} of these layers' weights"
         + (f", from {min(layers.values()):.2%} to {max(layers.values()):.2%} by layer." if layers else "."),
         f"- Coverage: {coverage.in_words()}. {sparsity_of_all_matrices:.2%} of all these weights are zero.",
+        *([f"- Experts: {experts}"] if experts else []),
         *_metrics(recipe, rule),
     ]
     return "## What was pruned\n\n" + "\n".join(lines)

@@ -15,6 +15,9 @@ def in_words(parameters: ReconstructionParameters, summary: ReconstructionSummar
     parts = []
     if parameters.reconstruction in _METHODS:
         parts.append(_METHODS[parameters.reconstruction])
+    if parts and summary.experts is not None:
+        counts = summary.experts
+        parts[-1] += f", {counts.reconstructed} of {counts.layers} layers of experts among them"
     tuned = sum(after < before for before, after in summary.block_errors)
     if tuned:
         blocks = (

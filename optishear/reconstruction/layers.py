@@ -45,11 +45,13 @@ class SolvedLayer:
         weight: [out, in] float32, exactly zero where pruned.
         mask: [out, in] bool, True where kept.
         converged: fraction of the rows whose conjugate gradients reached the tolerance; ``None`` for other methods.
+        is_solved: whether a method gave the kept weights new values; otherwise they are the dense ones.
     """
 
     weight: Tensor
     mask: Tensor
     converged: float | None = None
+    is_solved: bool = True
 
 
 @torch.no_grad()
@@ -92,7 +94,7 @@ def _masked(task: LayerTask) -> SolvedLayer:
     """The dense weight under the recipe's mask, or under that of its largest weights where there is none."""
     dense = task.layer.module.weight.float()
     mask = largest(dense, task.pattern, task.sparsity) if task.mask is None else task.mask
-    return SolvedLayer(dense.masked_fill(~mask, 0), mask)
+    return SolvedLayer(dense.masked_fill(~mask, 0), mask, is_solved=False)
 
 
 def _by_sparsegpt(tasks: list[LayerTask], moment: Tensor) -> list[SolvedLayer]:

@@ -14,7 +14,7 @@ from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.masks.select import keep_mask
 from optishear.models.finite import check_weights
-from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks
+from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks, expert_group
 from optishear.models.select_layers import select_layers
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, count_zeros, layer_scores
@@ -32,6 +32,25 @@ from optishear.statistics.statistics import Statistics
 
 
 @dataclass(frozen=True)
+class ExpertCounts:
+    """Layers of experts in a reconstruction.
+
+    Attributes:
+        layers: number of them.
+        reconstructed: of which a method gave the kept weights new values.
+        on_shared_tokens: of these, those with too few tokens of their own, solved on the tokens of all experts of
+            their block.
+        left_at_masks: whose kept weights are the dense ones, since no token reached any expert of the block or no
+            method was asked for.
+    """
+
+    layers: int
+    reconstructed: int
+    on_shared_tokens: int
+    left_at_masks: int
+
+
+@dataclass(frozen=True)
 class ReconstructionSummary:
     """What reconstruction did.
 
@@ -43,6 +62,7 @@ class ReconstructionSummary:
             layers that were solved by them.
         block_errors: for each block the held-out error before and after its tuning; empty without tuning.
         distillation: ``None`` without it.
+        experts: how the layers of experts fared; ``None`` for a model without experts.
     """
 
     pruning: PruningSummary
@@ -50,6 +70,7 @@ class ReconstructionSummary:
     converged: dict[str, float]
     block_errors: list[tuple[float, float]]
     distillation: Distillation | None
+    experts: ExpertCounts | None = None
 
 
 def reconstruct(
@@ -152,11 +173,15 @@ def _reconstruct(
     layer_errors: dict[str, float] = {}
     converged: dict[str, float] = {}
     block_errors: list[tuple[float, float]] = []
+    experts: dict[str, bool] = {}
+    few_tokens: set[str] = set()
     for index in tqdm(range(len(blocks)), desc="reconstruction", unit="block", disable=not progress):
         mine = [layer for layer in layers if layer.decoder_layer == index]
         blocks.advance_dense(index)
         solved: dict[str, SolvedLayer] = {}
-        for moment, members in blocks.moments(index, mine).groups():
+        moments = blocks.moments(index, mine)
+        few_tokens |= moments.few_tokens
+        for moment, members in moments.groups():
             observed = statistics or _of_stream(moment, members, fitted_on.shape[1])
             with_masks = not chooses_masks(parameters)
             tasks = [_task(layer, count_of[layer.name], recipe, observed if with_masks else None) for layer in members]
@@ -167,6 +192,7 @@ def _reconstruct(
                 if each.converged is not None:
                     converged[layer.name] = each.converged
             solved |= {layer.name: each for layer, each in zip(members, found, strict=True)}
+        experts |= {layer.name: solved[layer.name].is_solved for layer in mine if expert_group(layer) is not None}
         block_masks: dict[Tensor, Tensor] = {}
         for parameter, of_parameter in by_parameter(mine).items():
             block_masks[parameter] = torch.ones_like(parameter, dtype=torch.bool)
@@ -182,7 +208,16 @@ def _reconstruct(
     if target is not None:
         held = held_out(len(calibration.tokens))
         distillation = _distil(target, masks, blocks.blocks, held, parameters, progress)
-    return ReconstructionSummary(count_zeros(model, layers), layer_errors, converged, block_errors, distillation)
+    return ReconstructionSummary(
+        count_zeros(model, layers), layer_errors, converged, block_errors, distillation, _counts(experts, few_tokens)
+    )
+
+
+def _counts(experts: dict[str, bool], few_tokens: set[str]) -> ExpertCounts | None:
+    """Counts of experts' layers, from whether each was solved."""
+    solved = {name for name, is_solved in experts.items() if is_solved}
+    counts = ExpertCounts(len(experts), len(solved), len(solved & few_tokens), len(experts) - len(solved))
+    return counts if experts else None
 
 
 def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statistics | None) -> LayerTask:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from optishear.models.inputs import watching_inputs
-from optishear.models.layers import PrunableLayer
+from optishear.models.layers import PrunableLayer, expert_group
 from optishear.statistics.statistics import EXPERT_TOKENS
 
 
@@ -61,19 +61,27 @@ class SecondMoments:
             groups.setdefault(self._leaders.get(layer.name, layer.name), []).append(layer)
         return [(self._moment(leader, layers[0]), layers) for leader, layers in groups.items()]
 
+    @property
+    def few_tokens(self) -> set[str]:
+        """The layers of experts that have the second moment of all experts of their block."""
+        return {layer.name for layer in self._layers if self._has_few(self._leaders.get(layer.name, layer.name), layer)}
+
+    def _has_few(self, leader: str, layer: PrunableLayer) -> bool:
+        return expert_group(layer) is not None and self._tokens.get(leader, 0) < EXPERT_TOKENS
+
     def _moment(self, leader: str, layer: PrunableLayer) -> Tensor:
-        if layer.expert is not None and self._tokens.get(leader, 0) < EXPERT_TOKENS:
+        if self._has_few(leader, layer):
             return self._pooled(layer)
         if leader not in self._sums:
             return _no_moment(layer)
         return self._sums[leader] / self._tokens[leader]
 
     def _pooled(self, layer: PrunableLayer) -> Tensor:
-        """Of all tokens that any expert of the layer's parameter got."""
-        moment, tokens = _no_moment(layer), 0
+        """Of all tokens that any expert of the block got for the layer's linear map."""
+        moment, tokens, group = _no_moment(layer), 0, expert_group(layer)
         for other in self._layers:
             leader = self._leaders.get(other.name, other.name)
-            if other.parameter is layer.parameter and leader in self._sums:
+            if expert_group(other) == group and leader in self._sums:
                 moment += self._sums[leader]
                 tokens += self._tokens[leader]
         return moment / max(1, tokens)

@@ -14,7 +14,7 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.models.features import backbone
 from optishear.models.finite import check_weights, not_finite
 from optishear.models.inputs import watching_inputs
-from optishear.models.layers import PrunableLayer, all_prunable_layers, by_parameter
+from optishear.models.layers import PrunableLayer, all_prunable_layers, expert_group
 from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def collect_statistics(
     check_weights(model)
     layers = all_prunable_layers(model)
     device = layers[0].module.weight.device
+    groups = {layer.name: group for layer in layers if (group := expert_group(layer)) is not None}
     sums: dict[str, Tensor] = {}
     tokens: Counter[str] = Counter()
     last: dict[str, Any] = {"input": None, "sum": None}
@@ -53,8 +54,8 @@ def collect_statistics(
             last["sum"] = read.detach().float().square().flatten(0, -2).sum(dim=0).double().cpu()
         name = layer.name
         sums[name] = sums[name] + last["sum"] if name in sums else last["sum"]
-        if layer.expert is not None:
-            tokens[name] += len(read)
+        if name in groups:
+            tokens[name] += read.numel() // read.shape[-1]
 
     with watching_inputs(layers, see):
         batches = calibration.tokens.split(batch_size)
@@ -63,20 +64,20 @@ def collect_statistics(
             _check_finite(sums, output.last_hidden_state)
             last["input"] = last["sum"] = None
     sequences = len(calibration.tokens)
-    norms = {
-        layer.name: (sums[layer.name] / sequences).float()
-        for layer in layers
-        if layer.expert is None and layer.name in sums
-    }
-    norms |= _of_experts(layers, sums, tokens, calibration.tokens.shape[1])
-    counts = {layer.name: tokens[layer.name] for layer in layers if layer.expert is not None}
+    norms = {layer.name: (sums[layer.name] / sequences).float() for layer in layers if layer.name not in groups}
+    norms |= _of_experts(layers, groups, sums, tokens, calibration.tokens.shape[1])
+    counts = {name: tokens[name] for name in groups}
     statistics = Statistics({layer.name: norms[layer.name] for layer in layers}, tokens=counts)
     warn_of_few_tokens(statistics)
     return statistics
 
 
 def _of_experts(
-    layers: list[PrunableLayer], sums: dict[str, Tensor], tokens: Mapping[str, int], length: int
+    layers: list[PrunableLayer],
+    groups: Mapping[str, str],
+    sums: dict[str, Tensor],
+    tokens: Mapping[str, int],
+    length: int,
 ) -> dict[str, Tensor]:
     """The squared norms of the experts' inputs, as over a sequence whose every token is sent to the expert.
 
@@ -84,9 +85,14 @@ def _of_experts(
     ``EXPERT_TOKENS`` has those of the tokens of all experts of its block.
     """
     norms = {}
-    for members in by_parameter(layer for layer in layers if layer.expert is not None).values():
-        names = [layer.name for _, layer in members]
-        pooled = sum((sums[name] for name in names if name in sums), torch.zeros(members[0][1].module.in_features))
+    members: dict[str, list[str]] = {}
+    widths = {}
+    for layer in layers:
+        if layer.name in groups:
+            members.setdefault(groups[layer.name], []).append(layer.name)
+            widths[groups[layer.name]] = layer.module.in_features
+    for group, names in members.items():
+        pooled = sum((sums[name] for name in names if name in sums), torch.zeros(widths[group]))
         all_tokens = max(1, sum(tokens[name] for name in names))
         for name in names:
             enough = tokens[name] >= EXPERT_TOKENS
@@ -97,19 +103,9 @@ def _of_experts(
 
 def warn_of_few_tokens(statistics: Statistics) -> None:
     """Name the experts that take their block's shared statistics in the log."""
-    few = statistics.few_tokens
-    if few:
-        named = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:3])
-        rest = f" and {len(few) - 3} more" if len(few) > 3 else ""
-        logger.warning(
-            "%d of %d layers of experts got fewer than %d calibration tokens and take the statistics of all experts "
-            "of their block: %s%s; give more or longer sequences.",
-            len(few),
-            len(statistics.tokens),
-            EXPERT_TOKENS,
-            named,
-            rest,
-        )
+    words = statistics.few_tokens_in_words
+    if words:
+        logger.warning("%s Give more or longer sequences.", words)
 
 
 def _check_finite(sums: dict[str, Tensor], hidden: Tensor) -> None:

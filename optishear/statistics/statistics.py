@@ -43,6 +43,19 @@ class Statistics:
         """The layers of experts whose statistics are those of all experts of their block, and the tokens they got."""
         return {name: count for name, count in self.tokens.items() if count < EXPERT_TOKENS}
 
+    @property
+    def few_tokens_in_words(self) -> str:
+        """A sentence on the experts of ``few_tokens``; empty where there are none."""
+        few = self.few_tokens
+        if not few:
+            return ""
+        named = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:3])
+        rest = f" and {len(few) - 3} more" if len(few) > 3 else ""
+        return (
+            f"{len(few)} of {len(self.tokens)} layers of experts got fewer than {EXPERT_TOKENS} calibration tokens and "
+            f"take the statistics of all experts of their block: {named}{rest}."
+        )
+
     def save(self, path: Path, metadata: dict[str, str]) -> None:
         """Write a Parquet file: one row per layer, columns ``layer``, ``squared_norms`` and ``tokens``.
 

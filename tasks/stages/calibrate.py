@@ -4,8 +4,9 @@ from pathlib import Path
 
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.calibration.calibrate import calibrate, check_calibration, check_context
+from optishear.calibration.calibrate import SELF, calibrate, check_calibration, check_context
 from optishear.calibration.calibration_set import CalibrationSet
+from optishear.calibration.self_generated import check_own_text
 from optishear.calibration.text import text_digest
 from optishear.file_names import CALIBRATION
 from optishear.parameters.calibration import CalibrationParameters
@@ -38,6 +39,16 @@ def check_sequence_length(model: PreTrainedModel, parameters: CalibrationParamet
         InputError: names the parameter and the context.
     """
     check_context(model, "sequence_length", parameters.sequence_length)
+
+
+def check_text_of_model(model: PreTrainedModel, parameters: CalibrationParameters) -> None:
+    """Refuse a model that cannot write its own calibration text, where it should, before its weights are loaded.
+
+    Raises:
+        InputError: names the family.
+    """
+    if parameters.calibration == SELF:
+        check_own_text(model.config.model_type)
 
 
 def _inputs(parameters: CalibrateStageParameters) -> dict[str, str]:

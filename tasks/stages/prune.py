@@ -13,6 +13,7 @@ from optishear.pruning.apply import PruningSummary, apply_recipe
 from optishear.pruning.card import model_card
 from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
 from optishear.recipes.recipe import Recipe
+from optishear.statistics.statistics import Statistics
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.statistics import load_statistics
@@ -33,7 +34,9 @@ def _inputs(parameters: ModelParameters, recipe: Recipe, statistics: Artifact) -
 
 def _write(outputs: Path, parameters: ModelParameters, recipe: Recipe, statistics: Artifact) -> None:
     loaded = take_model(parameters)
-    save_pruned(outputs, loaded, recipe, apply_recipe(loaded.model, recipe, load_statistics(statistics), progress=True))
+    of_model = load_statistics(statistics)
+    summary = apply_recipe(loaded.model, recipe, of_model, progress=True)
+    save_pruned(outputs, loaded, recipe, summary, of_model)
 
 
 def save_pruned(
@@ -41,6 +44,7 @@ def save_pruned(
     loaded: LoadedModel,
     recipe: Recipe,
     summary: PruningSummary,
+    statistics: Statistics,
     reconstruction: str = "",
     mask_rule: str = "",
     more: Mapping[str, Any] | None = None,
@@ -52,6 +56,7 @@ def save_pruned(
         loaded: the model, pruned.
         recipe: the recipe that was applied.
         summary: its zeros.
+        statistics: that it was pruned by.
         reconstruction: what was done to the weights beside the masks, in words.
         mask_rule: the rule of the masks, if they are not those of the recipe.
         more: further content of the summary.
@@ -66,6 +71,7 @@ def save_pruned(
         layers=summary.layers,
         reconstruction=reconstruction,
         mask_rule=mask_rule,
+        experts=statistics.few_tokens_in_words,
     )
     folder = outputs / CHECKPOINT
     save_checkpoint(folder, loaded.model, loaded.tokenizer, recipe, card)
@@ -78,6 +84,7 @@ def save_pruned(
         "layers": summary.layers,
         "reconstruction_in_words": reconstruction,
         "mask_rule": mask_rule,
+        "experts_in_words": statistics.few_tokens_in_words,
     }
     write_json(outputs / SUMMARY, {**numbers, **(more or {})})
 
@@ -100,7 +107,7 @@ def sparsities(checkpoint: Artifact) -> dict[str, float | None]:
 
 prune_stage = Stage(
     name="prune",
-    version=5,
+    version=6,
     parameters=("dtype",),
     inputs=_inputs,
     write=_write,

@@ -45,14 +45,14 @@ def _write(
     outputs: Path, parameters: ReconstructStageParameters, recipe: Recipe, calibration: Artifact, statistics: Artifact
 ) -> None:
     loaded = take_model(parameters)
-    summary = reconstruct(
-        loaded.model, recipe, load_statistics(statistics), load_calibration(calibration), parameters, progress=True
-    )
+    of_model = load_statistics(statistics)
+    summary = reconstruct(loaded.model, recipe, of_model, load_calibration(calibration), parameters, progress=True)
     save_pruned(
         outputs,
         loaded,
         recipe,
         summary.pruning,
+        of_model,
         reconstruction=in_words(parameters, summary),
         mask_rule=mask_rule(parameters),
         more=_summary(summary),
@@ -66,6 +66,7 @@ def _summary(summary: ReconstructionSummary) -> dict[str, Any]:
             "mean_layer_error": fmean(summary.layer_errors.values()),
             "converged_rows": fmean(summary.converged.values()) if summary.converged else None,
             "block_errors": [list(errors) for errors in summary.block_errors],
+            "experts": asdict(summary.experts) if summary.experts else None,
             "distillation": asdict(summary.distillation) if summary.distillation else None,
         }
     }
@@ -85,7 +86,7 @@ def _scores(artifact: Artifact) -> dict[str, float | None]:
 
 reconstruct_stage = Stage(
     name="reconstruct",
-    version=5,
+    version=6,
     parameters=("dtype", *ReconstructionParameters.model_fields),
     inputs=_inputs,
     write=_write,

@@ -74,6 +74,7 @@ def _write(
         comparison=table,
         reconstruction=summary["reconstruction_in_words"],
         mask_rule=summary["mask_rule"],
+        experts=summary["experts_in_words"],
     )
     write_text(outputs / CARD, card)
     (outputs / FIGURES).mkdir()
@@ -82,4 +83,4 @@ def _write(
 
 
 # What it shows is all in its inputs.
-report_stage = Stage(name="report", version=4, parameters=(), inputs=_inputs, write=_write)
+report_stage = Stage(name="report", version=5, parameters=(), inputs=_inputs, write=_write)

@@ -87,6 +87,17 @@ MIXTURES: Mapping[str, Mapping[str, Any]] = {
     },
     "minimax": {**_LOCAL, "head_dim": 8, "layer_types": ["linear_attention", "full_attention"], "block_size": 16},
     "llama4_text": {**_LOCAL, "head_dim": 8, "intermediate_size_mlp": 48, "num_experts_per_tok": 1},
+    "jetmoe": {**_LOCAL, "num_attention_heads": None, "kv_channels": 8},
+    "longcat_flash": {
+        **_LATENT,
+        "num_layers": 1,
+        "num_hidden_layers": 2,
+        "num_key_value_heads": 4,
+        "ffn_hidden_size": 48,
+        "expert_ffn_hidden_size": 24,
+        "moe_topk": 2,
+        "zero_expert_num": 2,
+    },
     "jamba": {
         **_LOCAL,
         "num_experts": 4,

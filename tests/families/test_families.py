@@ -134,7 +134,8 @@ def test_experts_are_layers_and_routers_are_not(model_type: str) -> None:
     layers = prunable_layers(model)
 
     assert sum(layer.expert is not None for layer in layers) >= 8
-    assert coverage(model).prunable_share > 0.95
+    # Of LongCat, the weights of experts that only copy their input are left out.
+    assert coverage(model).prunable_share > (0.85 if model_type == "longcat_flash" else 0.95)
     assert not any(is_router(layer.name) for layer in layers)
     # A view writes through to the parameter of the model.
     for layer in layers:

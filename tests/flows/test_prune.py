@@ -95,6 +95,30 @@ def test_a_recipe_keeps_its_layers(mixtral: Path, text_file: Path, tmp_path: Pat
     assert recount(tmp_path / "second" / "model") == recount(tmp_path / "first" / "model")
 
 
+@pytest.mark.parametrize("model_type", ["minimax", "rwkv"])
+def test_a_family_that_cannot_write_its_own_text_is_refused_before_it_is_loaded(
+    tmp_path: Path, model_type: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_checkpoint(model_type, tmp_path / model_type)
+    monkeypatch.setattr("optishear.models.load._weights", lambda *_: pytest.fail("loaded"))
+
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            [
+                "prune",
+                "--model",
+                str(tmp_path / model_type),
+                "--sequence-length",
+                "64",
+                "--output",
+                str(tmp_path / "out"),
+            ]
+        )
+
+    assert stopped.value.code == 2
+    assert repr(model_type) in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flags", [("--include", "mlp.gate_proj"), ("--exclude", "*")])
 def test_patterns_that_choose_nothing_end_the_command(
     mixtral: Path, text_file: Path, tmp_path: Path, flags: tuple[str, str], capsys: pytest.CaptureFixture[str]
