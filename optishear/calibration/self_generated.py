@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from optishear.calibration.calibration_set import CalibrationSet
-from optishear.errors import InputError
+from optishear.errors import InputError, first_line
 from optishear.models.finite import not_finite
 
 # Families, by model type, whose outputs with a cache are others in transformers 5.
@@ -158,6 +158,21 @@ def _check_cache(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
 
     By the outputs where they are at hand, else by the tokens.
     """
+    try:
+        differs = _differs_with_cache(model, tokenizer)
+    except (torch.OutOfMemoryError, InputError):
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError) as error:
+        raise InputError(
+            f"The model, of the type {model.config.model_type!r}, cannot write calibration text with transformers "
+            f"({first_line(error)}); set calibration to a text."
+        ) from error
+    if differs:
+        raise _other_text(model.config.model_type)
+
+
+def _differs_with_cache(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether most outputs, or tokens, are others with a cache."""
     if _takes_cache(model):
         random = torch.Generator().manual_seed(0)
         tokens = torch.randint(len(tokenizer), CHECKED_TOKENS, generator=random).to(model.device)
@@ -171,16 +186,13 @@ def _check_cache(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
         tolerance = CACHE_TOLERANCE if model.dtype == torch.float32 else CACHE_TOLERANCE_HALF
         # The median, since rounding alone moves the outputs after some tokens (special ones, say) by more than half.
         # Not the other way round: outputs that are not finite are refused in words of their own.
-        differs = float(distances.median()) > tolerance
-    else:
-        ascending = torch.linspace(0.05, 0.95, 9, dtype=torch.float64, device=model.device)
-        chances = torch.stack([ascending, ascending.flip(0)])
-        tokens = _rows_by_library(model, tokenizer, chances, tqdm(disable=True)).to(model.device)
-        logits = model(tokens, use_cache=False).logits[:, :-1, : len(tokenizer)]
-        same = _sample(logits.flatten(0, 1), chances.reshape(-1, 1)) == tokens[:, 1:].reshape(-1, 1)
-        differs = float(same.float().mean()) < SAME_TOKENS
-    if differs:
-        raise _other_text(model.config.model_type)
+        return float(distances.median()) > tolerance
+    ascending = torch.linspace(0.05, 0.95, 9, dtype=torch.float64, device=model.device)
+    chances = torch.stack([ascending, ascending.flip(0)])
+    tokens = _rows_by_library(model, tokenizer, chances, tqdm(disable=True)).to(model.device)
+    logits = model(tokens, use_cache=False).logits[:, :-1, : len(tokenizer)]
+    same = _sample(logits.flatten(0, 1), chances.reshape(-1, 1)) == tokens[:, 1:].reshape(-1, 1)
+    return float(same.float().mean()) < SAME_TOKENS
 
 
 def _other_text(model_type: str) -> InputError:

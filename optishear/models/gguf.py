@@ -1,6 +1,7 @@
 """GGUF files, converted once to a plain Hugging Face checkpoint that loads a hundred times faster."""
 
 import logging
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
                     **where, dtype=torch.float32, output_loading_info=True
                 )
                 tokenizer = AutoTokenizer.from_pretrained(**where)
-        except (ValueError, KeyError, IndexError, NotImplementedError) as error:
+        except (ValueError, KeyError, IndexError, OverflowError, NotImplementedError, struct.error) as error:
             reason = first_line(error)
             raise InputError(
                 f"The GGUF file {gguf.name!r} cannot be read ({reason}); give the model's original checkpoint."

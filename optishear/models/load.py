@@ -111,7 +111,7 @@ def model_without_weights(source: ModelSource, trust_remote_code: bool) -> PreTr
             config = AutoConfig.from_pretrained(
                 source.location, revision=source.revision, trust_remote_code=trust_remote_code
             )
-    except (OSError, ValueError, KeyError):
+    except Exception:  # as below
         return None
     return _without_weights(config, trust_remote_code)
 
@@ -147,7 +147,7 @@ def _causal_config(source: ModelSource, options: dict[str, Any]) -> PreTrainedCo
     """The model's configuration, once it is sure to be that of an unquantized causal language model."""
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # values are checked by dataclasses, tables and code of the checkpoint's own
         raise _unreadable(source, "configuration", error) from error
     own_code = getattr(config, "auto_map", None) or {}
     if options["trust_remote_code"] and "AutoModelForCausalLM" in own_code:
@@ -181,7 +181,7 @@ def _tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokeni
     hint = "put its tokenizer files, such as tokenizer.json and tokenizer_config.json, beside its weights"
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.location, **options)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:  # the library tokenizers raises no other class
         if _is_sentencepiece(source, error):
             require(["sentencepiece", "google.protobuf"], f"The tokenizer of the model {source.name!r}")
         reason = first_line(error)
@@ -215,7 +215,9 @@ def _weights(
             loaded = AutoModelForCausalLM.from_pretrained(
                 source.location, config=config, use_safetensors=True, **wanted, **options
             )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (torch.OutOfMemoryError, MemoryError, InputError):
+        raise
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise _unreadable(source, "weights", error) from error
     model: PreTrainedModel = loaded[0]
     loading: dict[str, Any] = loaded[1]

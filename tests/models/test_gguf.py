@@ -105,6 +105,15 @@ def test_rotary_factors_may_be_in_the_file(tmp_path: Path, write_gguf: Callable[
     load_model(str(write_gguf(tmp_path / "rope.gguf", extra="rope_freqs.weight")), device="cpu")
 
 
+@pytest.mark.parametrize("size", [8, 20, 200, 700])
+def test_a_file_cut_in_its_header(tmp_path: Path, write_gguf: Callable[..., Path], size: int) -> None:
+    file = write_gguf(tmp_path / "cut.gguf")
+    file.write_bytes(file.read_bytes()[:size])
+
+    with refused("cut.gguf"):
+        load_model(str(file), device="cpu")
+
+
 def test_a_broken_file(tmp_path: Path) -> None:
     file = tmp_path / "broken.gguf"
     file.write_bytes(b"GGUF" + bytes(100))

@@ -240,6 +240,26 @@ def test_a_config_that_cannot_be_read(model_folder: Path, content: str) -> None:
         load_model(str(model_folder), device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "part"),
+    [
+        ("tokenizer.json", {"pre_tokenizer": {"type": "FutureSplit"}}, "tokenizer"),
+        ("config.json", {"num_attention_heads": 5}, "configuration"),
+        ("config.json", {"hidden_size": "32"}, "configuration"),
+        ("config.json", {"rope_scaling": {"type": "su", "factor": 4.0}}, None),
+        ("config.json", {"hidden_act": "newgelu"}, None),
+    ],
+)
+def test_files_that_the_libraries_do_not_understand(
+    model_folder: Path, file: str, change: dict[str, object], part: str | None
+) -> None:
+    path = model_folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+
+    with refused(model_folder, *([part] if part else [])):
+        load_model(str(model_folder), device="cpu")
+
+
 def test_code_of_the_checkpoint_needs_trust(model_folder: Path) -> None:
     _change_config(model_folder, model_type="own", auto_map={"AutoConfig": "own.Config"})
     (model_folder / "own.py").write_text("raise RuntimeError('ran')\n")
