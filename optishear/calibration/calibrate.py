@@ -7,6 +7,7 @@ from optishear.calibration.pack import pack
 from optishear.calibration.self_generated import generate
 from optishear.calibration.text import check_source, read_documents
 from optishear.errors import InputError
+from optishear.models.token_ids import check_token_ids
 
 SELF = "self"
 
@@ -39,13 +40,16 @@ def calibrate(
         seed: seed of the sampling, or of the order of the documents.
 
     Raises:
-        InputError: if the blocks are longer than the model's context, or the source gives too little text.
+        InputError: if the blocks are longer than the model's context, or the source gives too little text
+            or tokens that the model has no embedding for.
     """
     check_context(model, "sequence_length", sequence_length)
     if calibration == SELF:
         return generate(model, tokenizer, sequences, sequence_length, seed)
     documents = read_documents(calibration, seed=seed)
-    return pack(documents, tokenizer, sequences, sequence_length, calibration)
+    blocks = pack(documents, tokenizer, sequences, sequence_length, calibration)
+    check_token_ids(model, blocks.tokens, tokenizer)
+    return blocks
 
 
 def check_context(model: PreTrainedModel, parameter: str, length: int) -> None:

@@ -127,11 +127,20 @@ def _non_empty(documents: Iterator[Any], source: str) -> Iterator[str]:
                 raise InputError(f"The column 'text' of {source!r} holds {type(document).__name__}, not text.")
             if document and document.strip():
                 empty = False
-                yield document
+                yield _without_surrogates(document)
     except UnicodeDecodeError:
         raise InputError(f"The file {source!r} is not UTF-8 text; convert it first.") from None
     if empty:
         raise InputError(f"The text {source!r} is empty; give one with words in it.")
+
+
+def _without_surrogates(document: str) -> str:
+    """A document in which half of a character, as JSON may hold of an emoji that was cut, is U+FFFD."""
+    try:
+        document.encode("utf-8")
+    except UnicodeEncodeError:
+        return document.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return document
 
 
 def _shuffled(documents: Iterator[str], seed: int) -> Iterator[str]:

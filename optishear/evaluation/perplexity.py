@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from optishear.errors import InputError
 from optishear.models.finite import not_finite
+from optishear.models.token_ids import check_token_ids
 
 # Logits of one forward pass, and of one float32 softmax: bounds on memory that a large vocabulary would break.
 _LOGITS_PER_PASS = 2**29
@@ -65,8 +66,9 @@ def window_losses(model: PreTrainedModel, windows: Tensor, batch_size: int = 8, 
     """Mean negative log-likelihood of each window in nats; the arguments are those of ``perplexity``.
 
     Raises:
-        InputError: if the outputs of a model in float16 are not finite.
+        InputError: if the model has no embedding for a token, or its outputs in float16 are not finite.
     """
+    check_token_ids(model, windows)
     vocabulary = model.config.get_text_config().vocab_size
     batch_size = max(1, min(batch_size, _LOGITS_PER_PASS // (windows.shape[1] * vocabulary)))
     losses: list[float] = []

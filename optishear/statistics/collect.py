@@ -15,6 +15,7 @@ from optishear.models.features import backbone
 from optishear.models.finite import check_weights, not_finite
 from optishear.models.inputs import watching_inputs
 from optishear.models.layers import PrunableLayer, all_prunable_layers, expert_group
+from optishear.models.token_ids import check_token_ids
 from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def collect_statistics(
             first such batch.
     """
     check_weights(model)
+    check_token_ids(model, calibration.tokens)
     layers = all_prunable_layers(model)
     device = layers[0].module.weight.device
     groups = {layer.name: group for layer in layers if (group := expert_group(layer)) is not None}
