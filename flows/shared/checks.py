@@ -7,8 +7,7 @@ applies to the parameters that belong to all of these groups.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache, singledispatch
-from typing import get_type_hints
+from functools import singledispatch
 
 from transformers.modeling_utils import PreTrainedModel
 
@@ -28,7 +27,7 @@ from optishear.models.load import model_without_weights
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
 from optishear.searching.finalists import check_finalists
-from tasks.engine.parameter_groups import models_of
+from tasks.engine.parameter_groups import belongs, groups_of, models_of
 from tasks.engine.placement import check_placement
 from tasks.engine.precision import check_device, check_precision
 from tasks.registration.champion import check_limits
@@ -75,13 +74,6 @@ def _(parameters: SweepParameters) -> tuple[Parameters, ...]:
     return tuple(pipelines_of(parameters).values())
 
 
-@cache
-def groups_of(check: Callable[..., object]) -> tuple[type[Parameters], ...]:
-    """The parameter groups that a check reads, from its annotations."""
-    hints = get_type_hints(check)
-    return tuple(hint for name, hint in hints.items() if name not in ("model", "return"))
-
-
 def check_model(parameters: ModelParameters) -> None:
     """Apply the checks of each model; one that cannot be built from its configuration is refused when it is loaded."""
     for source in models_of(parameters):
@@ -92,9 +84,8 @@ def check_model(parameters: ModelParameters) -> None:
 
 def _apply(checks: tuple[Callable[..., object], ...], parameters: Parameters, *model: PreTrainedModel) -> None:
     for check in checks:
-        groups = groups_of(check)
-        if all(isinstance(parameters, group) for group in groups):
-            check(*model, *[parameters] * len(groups))
+        if belongs(parameters, check):
+            check(*model, *[parameters] * len(groups_of(check)))
 
 
 # Their first argument is the ``model`` without its weights.

@@ -1,8 +1,11 @@
 """Parameters of one group out of another's, and for another process."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
+from inspect import isclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from optishear.parameters.base import Parameters
 from optishear.parameters.roles import Role, roles_of
@@ -14,6 +17,18 @@ def part(parameters: Parameters, group: type[Group], **changes: Any) -> Group:
     """The parameters of a group that ``parameters`` holds among others, with some of them changed."""
     names = set(group.model_fields) & set(type(parameters).model_fields)
     return group(**{**{name: getattr(parameters, name) for name in names}, **changes})
+
+
+@cache
+def groups_of(function: Callable[..., object]) -> tuple[type[Parameters], ...]:
+    """The parameter groups that a function takes, from its annotations."""
+    hints = [hint for name, hint in get_type_hints(function).items() if name != "return"]
+    return tuple(hint for hint in hints if isclass(hint) and issubclass(hint, Parameters))
+
+
+def belongs(parameters: Parameters, function: Callable[..., object]) -> bool:
+    """Whether the parameters belong to all groups that a function takes."""
+    return all(isinstance(parameters, group) for group in groups_of(function))
 
 
 def models_of(parameters: Parameters) -> list[str]:

@@ -16,6 +16,7 @@ from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.read import read_parameters
 from optishear.parameters.sparsity import SparsityParameters
+from tasks.engine.parameter_groups import groups_of
 from tasks.registration.champion import check_limits
 from wording import refused
 
@@ -53,7 +54,7 @@ def test_a_sweep_checks_each_of_its_runs_once(checked_sparsities: list[str]) -> 
 
 @pytest.mark.parametrize("check", [*checks.CHECKS, *checks.MODEL_CHECKS], ids=lambda check: check.__name__)
 def test_every_check_states_its_groups_and_some_flow_has_them(check: Callable[..., object]) -> None:
-    groups = checks.groups_of(check)
+    groups = groups_of(check)
     assert groups
     assert all(issubclass(group, Parameters) for group in groups)
     assert any(issubclass(entry.parameters, groups[0]) for entry in FLOWS)

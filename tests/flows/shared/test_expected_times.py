@@ -40,7 +40,7 @@ def test_a_transfer_searches_nothing() -> None:
 
 
 def test_text_that_another_machine_generates_is_not_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.shared.expected_times.uses_deployments", lambda _: True)
+    monkeypatch.setattr("flows.shared.stage_plan.uses_deployments", lambda _: True)
     parameters = SearchFlowParameters(trials=40, calibration="self")
     assert expected_times(parameters, speed(decode_step=None), WORK)["calibrate"] is None
 
