@@ -85,8 +85,8 @@ def task_identity(task: Any, limit: int | None = None) -> dict[str, str]:
     """
     config = _without_places(task.dump_config())
     documents = [document for _, document in task.doc_iterator(limit=limit)]
-    shown = list(task.fewshot_docs()) if task.get_config("num_fewshot") else []
-    return {"config": _digest(config), "documents": _digest(documents), "fewshot_documents": _digest(shown)}
+    fewshot_documents = list(task.fewshot_docs()) if task.get_config("num_fewshot") else []
+    return {"config": _digest(config), "documents": _digest(documents), "fewshot_documents": _digest(fewshot_documents)}
 
 
 def digest_of_code(include_path: Path | None) -> str:

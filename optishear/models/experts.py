@@ -87,9 +87,9 @@ def inputs_of_experts(module: nn.Module, arguments: tuple[Any, ...], keywords: d
         _inputs_sorted(module, hidden, see)
         return
     rest = [*arguments[1:], *(value for name, value in keywords.items() if name != "hidden_states")]
-    chosen: Tensor = next(value for value in rest if isinstance(value, Tensor) and not value.is_floating_point())
+    routing: Tensor = next(value for value in rest if isinstance(value, Tensor) and not value.is_floating_point())
     stacked = _kind(module) == "stacked"
-    for index, rows in _tokens_by_expert(chosen, _count(module)):
+    for index, rows in _tokens_by_expert(routing, _count(module)):
         read = hidden[rows]
         if stacked:
             see("mlp.w1", index, read)
@@ -136,11 +136,11 @@ def _count(module: Any) -> int:
     return int(module.num_experts) if _kind(module) in ("stacked", "parallel") else int(module.down_proj.shape[0])
 
 
-def _tokens_by_expert(chosen: Tensor, count: int) -> Iterator[tuple[int, Tensor]]:
+def _tokens_by_expert(routing: Tensor, count: int) -> Iterator[tuple[int, Tensor]]:
     """For each expert that got a token, the rows of its tokens; indices beyond the experts stand for none."""
-    chosen = chosen.reshape(-1, chosen.shape[-1])
+    routing = routing.reshape(-1, routing.shape[-1])
     for index in range(count):
-        rows = (chosen == index).any(dim=1).nonzero().squeeze(1)
+        rows = (routing == index).any(dim=1).nonzero().squeeze(1)
         if len(rows):
             yield index, rows
 

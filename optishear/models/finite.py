@@ -104,12 +104,12 @@ def first_not_finite(model: PreTrainedModel, tokens: Tensor) -> str | None:
         model: that is run.
         tokens: [sequences, length] token ids.
     """
-    found: list[str] = []
+    names: list[str] = []
 
     def watch(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            if not found and not all(bool(tensor.isfinite().all()) for tensor in _tensors(output)):
-                found.append(name)
+            if not names and not all(bool(tensor.isfinite().all()) for tensor in _tensors(output)):
+                names.append(name)
 
         return hook
 
@@ -119,7 +119,7 @@ def first_not_finite(model: PreTrainedModel, tokens: Tensor) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
-    return found[0] if found else None
+    return names[0] if names else None
 
 
 def _tensors(output: object) -> list[Tensor]:

@@ -73,8 +73,8 @@ def _dropped(gguf: Path, model: PreTrainedModel) -> list[str]:
 
     # What these scale, the configuration says, too.
     tensors = [tensor for tensor in GGUFReader(gguf).tensors if not tensor.name.startswith("rope_")]
-    held = {id(value): value.numel() for value in model.state_dict(keep_vars=True).values()}
-    if sum(int(tensor.n_elements) for tensor in tensors) <= sum(held.values()):
+    sizes = {id(value): value.numel() for value in model.state_dict(keep_vars=True).values()}
+    if sum(int(tensor.n_elements) for tensor in tensors) <= sum(sizes.values()):
         return []
     known = get_gguf_hf_weights_map(model, TensorProcessor(config={}))
     return [tensor.name for tensor in tensors if tensor.name not in known and "_exps" not in tensor.name]

@@ -215,7 +215,7 @@ def _linear(module: nn.Module) -> Linear | None:
 def _prunable_weights(module: nn.Module) -> int:
     linear = _linear(module)
     linears = [linear] if linear is not None else [expert.linear for expert in experts_of(module)]
-    return sum(each.weight.numel() for each in linears)
+    return sum(linear.weight.numel() for linear in linears)
 
 
 def _experts(

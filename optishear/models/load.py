@@ -208,12 +208,12 @@ def _weights(
 ) -> PreTrainedModel:
     try:
         # check_loading refuses them with the name of the weight.
-        wanted = {"dtype": dtype, "ignore_mismatched_sizes": True, "output_loading_info": True}
+        settings = {"dtype": dtype, "ignore_mismatched_sizes": True, "output_loading_info": True}
         if stored_format(source.location) == "bitmask":
-            loaded: Any = _packed_weights(source, config, wanted, options)
+            loaded: Any = _packed_weights(source, config, settings, options)
         else:
             loaded = AutoModelForCausalLM.from_pretrained(
-                source.location, config=config, use_safetensors=True, **wanted, **options
+                source.location, config=config, use_safetensors=True, **settings, **options
             )
     except (torch.OutOfMemoryError, MemoryError, InputError):
         raise
@@ -226,13 +226,13 @@ def _weights(
 
 
 def _packed_weights(
-    source: ModelSource, config: PreTrainedConfig, wanted: dict[str, Any], options: dict[str, Any]
+    source: ModelSource, config: PreTrainedConfig, settings: dict[str, Any], options: dict[str, Any]
 ) -> Any:
     """Model and loading report; each tensor is unpacked when transformers puts it in its place."""
     tensors = open_checkpoint(source.location).tensors
     with torch.device("meta"):
         family = type(AutoModelForCausalLM.from_config(config, trust_remote_code=options["trust_remote_code"]))
-    model, loading = family.from_pretrained(None, config=config, state_dict=tensors, **wanted)
+    model, loading = family.from_pretrained(None, config=config, state_dict=tensors, **settings)
     if (Path(source.location) / GENERATION_CONFIG_NAME).is_file():
         model.generation_config = GenerationConfig.from_pretrained(source.location)
     return model, loading

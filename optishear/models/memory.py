@@ -60,7 +60,7 @@ def free_memory(device: torch.device) -> int:
 
 def _left_in_cgroups() -> list[int]:
     """What the process's control groups (version 2) leave, for each that has a limit; files' pages can be let go."""
-    left = []
+    free = []
     group = _own_cgroup()
     for folder in (group, *group.parents):
         if not folder.is_relative_to(_CGROUPS):
@@ -69,10 +69,10 @@ def _left_in_cgroups() -> list[int]:
             limit = int((folder / "memory.max").read_text())  # "max" where there is none
             used = int((folder / "memory.current").read_text())
             counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            left.append(max(0, limit - used + int(counts["inactive_file"])))
+            free.append(max(0, limit - used + int(counts["inactive_file"])))
         except (OSError, ValueError, KeyError):
             continue
-    return left
+    return free
 
 
 def _own_cgroup() -> Path:

@@ -120,10 +120,10 @@ def given_precision(dtype: str) -> Precision:
 
 def _reason(processor: Processor, decision: _Decision) -> str:
     does = "has instructions for" if processor.native_bfloat16 else "emulates"
-    measured = f"a matrix product takes {decision.bfloat16_time:.2g} times as long in bfloat16 as in float32"
+    comparison = f"a matrix product takes {decision.bfloat16_time:.2g} times as long in bfloat16 as in float32"
     expected = "bfloat16" if processor.native_bfloat16 else "float32"
     link = "and" if decision.dtype == expected else "but"
-    return f"{processor.name} with {processor.instruction_set} {does} bfloat16, {link} {measured}"
+    return f"{processor.name} with {processor.instruction_set} {does} bfloat16, {link} {comparison}"
 
 
 def check_dtype(dtype: str) -> None:
@@ -242,10 +242,10 @@ def _kept_decision(processor: Processor, device: torch.device) -> _Decision:
 
 
 def _read_decision(file: Path) -> _Decision:
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    if kept["dtype"] not in DTYPES:
-        raise ValueError(kept["dtype"])
-    return _Decision(kept["dtype"], float(kept["bfloat16_time"]))
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if content["dtype"] not in DTYPES:
+        raise ValueError(content["dtype"])
+    return _Decision(content["dtype"], float(content["bfloat16_time"]))
 
 
 def _made_decision(processor: Processor, device: torch.device) -> _Decision:

@@ -85,19 +85,19 @@ def in_stored_dtypes(model: PreTrainedModel) -> Iterator[None]:
     if origin is None or stored is None:
         yield
         return
-    held = {name: tensor for name, tensor in _numbers(model).items() if tensor.dtype != stored.of(name)}
-    working = {name: tensor.data for name, tensor in held.items()}
+    other_dtypes = {name: tensor for name, tensor in _numbers(model).items() if tensor.dtype != stored.of(name)}
+    working = {name: tensor.data for name, tensor in other_dtypes.items()}
     configs = _configs(model)
     dtypes = [config.dtype for config in configs]
     try:
         originals = _originals(model, origin.load, working, stored)
-        for name, tensor in held.items():
+        for name, tensor in other_dtypes.items():
             tensor.data = _converted(name, working[name], originals.pop(name, None), stored.of(name))
         for config in configs:
             config.dtype = stored.main
         yield
     finally:
-        for name, tensor in held.items():
+        for name, tensor in other_dtypes.items():
             tensor.data = working[name]
         for config, dtype in zip(configs, dtypes, strict=True):
             config.dtype = dtype
@@ -114,7 +114,7 @@ def _configs(model: PreTrainedModel) -> list[Any]:
     """The model's configuration and those inside of it, each of which names a dtype."""
     config = model.config
     inner = [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
-    return [each for each in (config, *inner) if each is not None]
+    return [value for value in (config, *inner) if value is not None]
 
 
 def _originals(

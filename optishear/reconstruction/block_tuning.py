@@ -53,32 +53,32 @@ def tune_block(
         held_out: so many of the last batches, at least one, are not trained on and decide: the weights stay at the
             best of the states after each pass over the others, and where none beats the first, as they were.
     """
-    seen = len(inputs) - held_out
-    before = best = _error(block, call, inputs[seen:], targets[seen:])
+    fitted_count = len(inputs) - held_out
+    before = best = _error(block, call, inputs[fitted_count:], targets[fitted_count:])
     with torch.enable_grad():
         parameters = [*masks, *unpruned(block, masks)]
         training = MasterWeights(parameters, [masks.get(parameter) for parameter in parameters])
-        kept = training.state()
+        best_state = training.state()
         for step in range(steps):
-            index = step % seen
+            index = step % fitted_count
             _distance(call.run(block, inputs[index]), targets[index]).backward()
             training.step(rate_at(rate, (step + 0.5) / steps))
-            if index == seen - 1 or step == steps - 1:
-                error = _error(block, call, inputs[seen:], targets[seen:])
+            if index == fitted_count - 1 or step == steps - 1:
+                error = _error(block, call, inputs[fitted_count:], targets[fitted_count:])
                 if error < best:
-                    best, kept = error, training.state()
-        training.finish(kept)
+                    best, best_state = error, training.state()
+        training.finish(best_state)
     return BlockTuning(before, best)
 
 
 @torch.no_grad()
 def _error(block: nn.Module, call: BlockCall, inputs: list[Tensor], targets: list[Tensor]) -> float:
-    errors = [float(_distance(call.run(block, each), target)) for each, target in zip(inputs, targets, strict=True)]
+    errors = [float(_distance(call.run(block, value), target)) for value, target in zip(inputs, targets, strict=True)]
     return sum(errors) / max(len(errors), 1)
 
 
 def _distance(output: Tensor, target: Tensor) -> Tensor:
     """Mean square error, each token relative to its own size: a few tokens are hundreds of times larger."""
-    wanted = target.float()
-    size = wanted.square().mean(dim=-1)
-    return ((output.float() - wanted).square().mean(dim=-1) / size.clamp_min(1e-12)).mean()
+    reference = target.float()
+    size = reference.square().mean(dim=-1)
+    return ((output.float() - reference).square().mean(dim=-1) / size.clamp_min(1e-12)).mean()

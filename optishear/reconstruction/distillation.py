@@ -62,7 +62,7 @@ def distil(
     parameters = [*masks, *others]
     with torch.enable_grad():
         training = MasterWeights(parameters, [masks.get(parameter) for parameter in parameters])
-        kept = training.state()
+        best_state = training.state()
         checked = {round(steps * (number + 1) / checks) - 1 for number in range(checks)}
         for step in tqdm(range(steps), desc="distillation", unit="step", disable=not progress):
             start = step * per_step % total
@@ -72,6 +72,6 @@ def distil(
             if step in checked:
                 now = error.measure(held_out)["kl"]
                 if now < best:
-                    best, kept = now, training.state()
-        training.finish(kept)
+                    best, best_state = now, training.state()
+        training.finish(best_state)
     return Distillation(before, best, steps)

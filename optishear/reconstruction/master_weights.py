@@ -24,7 +24,7 @@ class MasterWeights:
         self._parameters = list(parameters)
         self._masks = list(masks)
         self._masters = [parameter.detach().to(torch.float32, copy=True) for parameter in parameters]
-        self._sizes = [_root_mean_square(*each) for each in zip(self._masters, self._masks, strict=True)]
+        self._sizes = [_root_mean_square(*pair) for pair in zip(self._masters, self._masks, strict=True)]
         groups = [{"params": [master], "lr": 0.0} for master in self._masters]
         self._optimizer = torch.optim.Adam(groups, betas=(0.9, 0.95), fused=True)
         for parameter in self._parameters:
@@ -76,6 +76,6 @@ def unpruned(module: nn.Module, pruned: Mapping[Tensor, Tensor]) -> list[Tensor]
 
 
 def _root_mean_square(values: Tensor, mask: Tensor | None) -> float:
-    kept = values.numel() if mask is None else int(mask.sum())
+    count = values.numel() if mask is None else int(mask.sum())
     masked = values if mask is None else values * mask
-    return float((masked.square().sum(dtype=torch.float64) / max(kept, 1)).sqrt())
+    return float((masked.square().sum(dtype=torch.float64) / max(count, 1)).sqrt())

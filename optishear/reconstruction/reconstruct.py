@@ -121,10 +121,10 @@ def check_sequences(parameters: ReconstructionParameters, sequences: int) -> Non
     Raises:
         InputError: naming the parameter.
     """
-    wanted = parameters.reconstruction_sequences
-    if wanted is not None and wanted > sequences:
+    limit = parameters.reconstruction_sequences
+    if limit is not None and limit > sequences:
         raise InputError(
-            f"The parameter reconstruction_sequences is {wanted}, but there are {sequences} calibration sequences; "
+            f"The parameter reconstruction_sequences is {limit}, but there are {sequences} calibration sequences; "
             "lower it or raise sequences."
         )
     for name, available in (("tuning_steps", _fitted(sequences, parameters)), ("distillation_steps", sequences)):
@@ -138,19 +138,19 @@ def check_sequences(parameters: ReconstructionParameters, sequences: int) -> Non
 
 def _fitted(sequences: int, parameters: ReconstructionParameters) -> int:
     """How many sequences layers and blocks are fitted on: none of the last, which tell whether distillation helped."""
-    held = held_out(sequences) if parameters.distillation_steps else 0
-    return min(parameters.reconstruction_sequences or sequences, sequences - held)
+    held_out_count = held_out(sequences) if parameters.distillation_steps else 0
+    return min(parameters.reconstruction_sequences or sequences, sequences - held_out_count)
 
 
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
     """No parameter asks for gradients but those in training; afterwards, whichever asked before."""
-    asked = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in asked:
+        for parameter in trainable:
             parameter.requires_grad_(True)
 
 
@@ -182,16 +182,19 @@ def _reconstruct(
         moments = blocks.moments(index, mine)
         few_tokens |= moments.few_tokens
         for moment, members in moments.groups():
-            observed = statistics or _of_stream(moment, members, fitted_on.shape[1])
+            layer_statistics = statistics or _of_stream(moment, members, fitted_on.shape[1])
             with_masks = not chooses_masks(parameters)
-            tasks = [_task(layer, count_of[layer.name], recipe, observed if with_masks else None) for layer in members]
-            found = solve_layers(tasks, moment, parameters)
-            for layer, each in zip(members, found, strict=True):
+            tasks = [
+                _task(layer, count_of[layer.name], recipe, layer_statistics if with_masks else None)
+                for layer in members
+            ]
+            solutions = solve_layers(tasks, moment, parameters)
+            for layer, solution in zip(members, solutions, strict=True):
                 if with_errors:
-                    layer_errors[layer.name] = relative_error(layer.module.weight.float(), each.weight, moment)
-                if each.converged is not None:
-                    converged[layer.name] = each.converged
-            solved |= {layer.name: each for layer, each in zip(members, found, strict=True)}
+                    layer_errors[layer.name] = relative_error(layer.module.weight.float(), solution.weight, moment)
+                if solution.converged is not None:
+                    converged[layer.name] = solution.converged
+            solved |= {layer.name: solution for layer, solution in zip(members, solutions, strict=True)}
         experts |= {layer.name: solved[layer.name].is_solved for layer in mine if expert_group(layer) is not None}
         block_masks: dict[Tensor, Tensor] = {}
         for parameter, of_parameter in by_parameter(mine).items():
@@ -206,8 +209,8 @@ def _reconstruct(
             masks |= block_masks
     distillation = None
     if target is not None:
-        held = held_out(len(calibration.tokens))
-        distillation = _distil(target, masks, blocks.blocks, held, parameters, progress)
+        held_out_count = held_out(len(calibration.tokens))
+        distillation = _distil(target, masks, blocks.blocks, held_out_count, parameters, progress)
     return ReconstructionSummary(
         count_zeros(model, layers), layer_errors, converged, block_errors, distillation, _counts(experts, few_tokens)
     )
@@ -258,10 +261,10 @@ class _Blocks:
 
     def moments(self, index: int, layers: list[PrunableLayer]) -> SecondMoments:
         """Second moments of the layers' inputs in the pruned model up to here, without what tuning holds out."""
-        seen = len(self._hidden) - (self._held_out if self._dense is not None else 0)
+        count = len(self._hidden) - (self._held_out if self._dense is not None else 0)
         moments = SecondMoments(layers)
         with moments.watching(), torch.no_grad():
-            for hidden in self._hidden[:seen]:
+            for hidden in self._hidden[:count]:
                 self._calls[index].run(self.blocks[index], hidden)
         return moments
 
@@ -289,8 +292,8 @@ class _Blocks:
     @torch.no_grad()
     def _run(self, index: int, hidden: list[Tensor]) -> None:
         """Put each batch's output in the place of its input, so that all are in memory once."""
-        for position, each in enumerate(hidden):
-            hidden[position] = self._calls[index].run(self.blocks[index], each)
+        for position, batch in enumerate(hidden):
+            hidden[position] = self._calls[index].run(self.blocks[index], batch)
 
 
 def _distillation_target(
@@ -302,16 +305,16 @@ def _distillation_target(
     """
     if not parameters.distillation_steps:
         return None
-    held = held_out(len(tokens))
-    wanted = held + parameters.distillation_steps * parameters.distillation_sequences
-    return ModelDivergence(model, tokens.flip(0)[:wanted], ("kl",), measured=held)
+    held_out_count = held_out(len(tokens))
+    total = held_out_count + parameters.distillation_steps * parameters.distillation_sequences
+    return ModelDivergence(model, tokens.flip(0)[:total], ("kl",), measured=held_out_count)
 
 
 def _distil(
     target: ModelDivergence,
     masks: dict[Tensor, Tensor],
     blocks: nn.ModuleList,
-    held: int,
+    held_out_count: int,
     parameters: ReconstructionParameters,
     progress: bool,
 ) -> Distillation:
@@ -323,6 +326,6 @@ def _distil(
         steps=parameters.distillation_steps,
         sequences_per_step=parameters.distillation_sequences,
         rate=parameters.distillation_rate,
-        held_out=held,
+        held_out=held_out_count,
         progress=progress,
     )

@@ -77,12 +77,12 @@ def sparsegpt(
     share = pattern.fraction if sparsity is None else sparsity
     updated = weight.clone()
     updated[:, moment.diagonal() == 0] = 0
-    chosen = torch.ones_like(weight, dtype=torch.bool) if mask is None else mask.clone()
+    support = torch.ones_like(weight, dtype=torch.bool) if mask is None else mask.clone()
     for start in range(0, width, block_size):
         end = min(start + block_size, width)
         block = updated[:, start:end].clone()
         inner = upper[start:end, start:end]
-        keep = chosen[:, start:end]
+        keep = support[:, start:end]
         errors = torch.zeros_like(block)
         if mask is None and group is None:
             keep.copy_(_all_but_lowest(block.square() / inner.diagonal().square(), share))
@@ -91,14 +91,14 @@ def sparsegpt(
                 columns = slice(column, column + group)
                 scores = block[:, columns].square() / inner.diagonal()[columns].square()
                 keep[:, columns] = group_mask(scores, kept_per_group, group)
-            kept = block[:, column] * keep[:, column]
-            error = (block[:, column] - kept) / inner[column, column]
+            masked = block[:, column] * keep[:, column]
+            error = (block[:, column] - masked) / inner[column, column]
             block[:, column + 1 :].addr_(error, inner[column, column + 1 :], alpha=-1)
-            block[:, column] = kept
+            block[:, column] = masked
             errors[:, column] = error
         updated[:, start:end] = block
         updated[:, end:].addmm_(errors, upper[start:end, end:], alpha=-1)
-    return updated, chosen
+    return updated, support
 
 
 def _all_but_lowest(scores: Tensor, share: float) -> Tensor:

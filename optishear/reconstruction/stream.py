@@ -86,7 +86,7 @@ def _equal(one: Any, two: Any) -> bool:
     if isinstance(one, dict):
         return one.keys() == two.keys() and all(_equal(value, two[name]) for name, value in one.items())
     if isinstance(one, tuple | list):
-        return len(one) == len(two) and all(_equal(*each) for each in zip(one, two, strict=True))
+        return len(one) == len(two) and all(_equal(*pair) for pair in zip(one, two, strict=True))
     return True
 
 
