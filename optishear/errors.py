@@ -16,7 +16,7 @@ class InputError(ValueError):
 
 
 class IncompleteError(RuntimeError):
-    """Some parts of what was asked failed; the others' results are laid out, and another run makes only these.
+    """Some parts failed; the others are laid out, and a repeated run computes only the failed ones.
 
     The command line prints the sentence alone and exits with 1.
     """

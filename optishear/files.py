@@ -45,7 +45,7 @@ def write_aside(final: Path) -> Iterator[Path]:
 
 
 def move(source: Path, final: Path) -> None:
-    """Move a file or a folder to ``final``, in place of what is there; where that fails, it stays.
+    """Move a file or a folder to ``final``, replacing an existing one; if that fails, the existing one stays.
 
     Both have to be on one file system. An existing folder is moved away first, and back if the move fails.
     """
@@ -65,7 +65,7 @@ def move(source: Path, final: Path) -> None:
 
 
 def _is_disk_full(error: BaseException) -> bool:
-    """Whether there was no space. Safetensors says so in the message alone."""
+    """Whether the disk is full. Safetensors reports it only in the message."""
     full = (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, OSError) and error.errno in full:
         return True

@@ -116,7 +116,7 @@ def _takes_cache(model: PreTrainedModel) -> bool:
 def _rows_by_library(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chances: Tensor, progress: "tqdm[Any]"
 ) -> Tensor:
-    """As ``generate_rows``, where the states are handed on by transformers, which knows each family's way.
+    """As ``generate_rows``, with the states passed on by transformers, which knows each family's method.
 
     All scores but that of the token that is sampled here are taken away, so that greedy generation takes it.
     """

@@ -23,7 +23,7 @@ _STREAM_BUFFER = 1_000
 
 
 def read_documents(source: str, *, seed: int | None = None, splits: tuple[str, ...] = ("train",)) -> Iterator[str]:
-    """The non-empty documents of a source, read as they are asked for.
+    """The non-empty documents of a source, read lazily.
 
     Args:
         source: ``hub:NAME[/CONFIG]``, a data set of the hub, streamed, with the text in the column ``text``

@@ -16,7 +16,7 @@ from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
 from optishear.recipes.recipe import Recipe
 from optishear.statistics.statistics import Statistics
 
-# A layer's pruned weight [out, in], made when it is asked for; the dense layer is left as it is.
+# A layer's pruned weight [out, in], computed on request; the dense layer is not changed.
 PrunedWeight = Callable[[PrunableLayer], Tensor]
 
 
@@ -37,6 +37,6 @@ def masked_by(recipe: Recipe, layers: list[PrunableLayer], statistics: Statistic
 def in_checkpoint(folder: Path, model: PreTrainedModel) -> PrunedWeight:
     """The weights as they lie in a checkpoint of the model."""
     stored = StoredWeights(folder, model)
-    # The experts of one parameter are asked for one after another.
+    # The experts of one parameter are requested one after another.
     read = lru_cache(maxsize=1)(stored.of)
     return lambda layer: layer.view(read(layer.parameter_name)).to(layer.module.weight)

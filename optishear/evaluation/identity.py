@@ -15,14 +15,15 @@ from optishear.evaluation.task_files import check_folder, load_tasks, quiet_harn
 from optishear.extras import require
 from optishear.files import sha256_of_file
 
-# Parts of a task's configuration that only say where its data is, or its file; the data itself takes part.
+# Parts of a task's configuration that only name the place of its data or its file; the data itself is part of the
+# identity.
 _PLACES = {"dataset_path", "dataset_name", "dataset_kwargs", "custom_dataset", "config_source"}
 
 
 def identify_tasks(
     tasks: Sequence[str], include_path: Path | None = None, fewshot: int | None = None
 ) -> Mapping[str, dict[str, str]]:
-    """What each task asks, wherever its documents lie. Loads them, which also shows what is wrong with a task.
+    """The identity of each task, independent of the place of its documents. Loading them reveals bad tasks.
 
     Within one process the documents are read once, unless a file of the folder changes.
 

@@ -7,7 +7,7 @@ from typing import Any
 from optishear.errors import InputError, first_line
 
 _HINT = "correct the file, or move it out of the folder"
-# A file with one of these keys is meant as a task.
+# A file with one of these keys is a task.
 _KEYS_OF_TASKS = frozenset({"dataset_path", "output_type", "doc_to_text", "doc_to_target", "metric_list"})
 
 

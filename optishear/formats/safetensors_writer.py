@@ -22,7 +22,7 @@ _NAMES = {dtype: name for name, dtype in str_to_torch_dtype.items()}
 
 @dataclass(frozen=True)
 class Entry:
-    """What a file says about a tensor before it holds it."""
+    """The header entry of a tensor."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]

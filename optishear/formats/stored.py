@@ -1,4 +1,4 @@
-"""A checkpoint on disk, dense or packed, as tensors by name that are read when they are asked for."""
+"""A checkpoint on disk, dense or packed, as tensors by name that are read lazily."""
 
 import json
 import re

@@ -70,7 +70,7 @@ def distinct_meta_metrics() -> dict[MetricKey, MetaMetric]:
 
 
 def metric_key(metric: MetaMetric | PowerMetric) -> MetricKey:
-    """A key that is equal for metrics that give equal masks, whichever space they are of."""
+    """A key that is equal for metrics with equal masks, also of different spaces."""
     if isinstance(metric, MetaMetric):
         return canonical_key(metric)
     # Without the sums, or with those of the rows alone, which are constant in a row, |W| x^a is left.

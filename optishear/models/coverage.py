@@ -11,7 +11,7 @@ from optishear.models.layers import by_parameter, decoder_blocks, prunable_layer
 
 logger = logging.getLogger(__name__)
 
-# Below this share of the weights of the blocks, a sparsity of the prunable layers says little about the model.
+# Below this share of the weights of the blocks, the sparsity of the prunable layers does not describe the model.
 SUFFICIENT_COVERAGE = 0.95
 _NAMED = 3
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
-    """Write a GGUF model to ``folder`` as a float32 safetensors checkpoint, unless it is there already.
+    """Write a GGUF model to ``folder`` as a float32 safetensors checkpoint, unless it exists already.
 
     The weights are those that the quantized blocks stand for. Processes that ask for the same folder at once
     wait for the first one.

@@ -99,7 +99,7 @@ def load_model(
 
 
 def model_without_weights(source: ModelSource, trust_remote_code: bool) -> PreTrainedModel | None:
-    """The model's structure on the meta device; ``None`` where loading it will say better what is wrong.
+    """The model's structure on the meta device; ``None`` if it cannot be built: loading then reports why.
 
     Raises:
         InputError: if a GGUF file cannot be converted.

@@ -29,7 +29,7 @@ from optishear.home import home_folder
 from optishear.models.timed import timed
 
 AUTO = "auto"
-# The reason of a precision that was asked for by name.
+# The reason of a precision that was given by name.
 GIVEN = "as given"
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # How many times as fast the other dtype has to be, measured, to be taken against what the instruction set says. Far
@@ -114,7 +114,7 @@ def choose_precision(dtype: str, device: torch.device) -> Precision:
 
 
 def given_precision(dtype: str) -> Precision:
-    """The precision of a dtype that was asked for by name."""
+    """The precision of a dtype that was given by name."""
     return Precision(dtype, GIVEN)
 
 
@@ -148,7 +148,7 @@ def announce(precision: Precision) -> None:
 
 @functools.cache
 def warn_if_emulated(dtype: str, device: torch.device) -> None:
-    """Say in the log, once in a process, that bfloat16 was asked for on a device that is faster in float32."""
+    """Warn in the log, once in a process, if bfloat16 was given on a device that is faster in float32."""
     if dtype != "bfloat16":
         return
     processor = processor_of(device)
@@ -219,24 +219,24 @@ _decisions: dict[Processor, _Decision] = {}
 
 
 def _decide(processor: Processor, device: torch.device) -> _Decision:
-    """The decision for a processor: this process's, else the one that is kept, else made and kept."""
+    """The decision for a processor, from this process, else from the home folder, else measured and stored."""
     if processor not in _decisions:
-        _decisions[processor] = _kept_decision(processor, device)
+        _decisions[processor] = _stored_decision(processor, device)
     return _decisions[processor]
 
 
-def _kept_decision(processor: Processor, device: torch.device) -> _Decision:
+def _stored_decision(processor: Processor, device: torch.device) -> _Decision:
     # Another version of PyTorch has other kernels.
     identity = json.dumps({**asdict(processor), "torch": torch.__version__}, sort_keys=True)
     file = home_folder() / "precision" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
     try:
         ensure_writable(file.parent)
     except InputError:  # a library on a home that cannot be written decides in each process
-        return _made_decision(processor, device)
+        return _measured_decision(processor, device)
     with FileLock(file.with_suffix(".lock")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged
             return _read_decision(file)
-        decision = _made_decision(processor, device)
+        decision = _measured_decision(processor, device)
         write_text(file, json.dumps({**asdict(processor), "torch": torch.__version__, **asdict(decision)}, indent=1))
         return decision
 
@@ -248,8 +248,8 @@ def _read_decision(file: Path) -> _Decision:
     return _Decision(content["dtype"], float(content["bfloat16_time"]))
 
 
-def _made_decision(processor: Processor, device: torch.device) -> _Decision:
-    """What the instruction set says, unless the other dtype is measured to be clearly faster."""
+def _measured_decision(processor: Processor, device: torch.device) -> _Decision:
+    """The dtype of the instruction set, unless the other one is measured to be clearly faster."""
     ratio = bfloat16_time(device)
     if processor.native_bfloat16:
         return _Decision("float32" if ratio > CLEARLY_FASTER else "bfloat16", ratio)

@@ -1,4 +1,4 @@
-"""Silence for the transformers library where what it prints is noise to our user."""
+"""Silence the transformers library where its messages do not help the user."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

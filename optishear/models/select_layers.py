@@ -1,4 +1,4 @@
-"""Choose which of a model's layers are pruned, and say which."""
+"""Choose and log which of a model's layers are pruned."""
 
 import difflib
 import logging

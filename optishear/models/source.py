@@ -21,7 +21,7 @@ _PICKLED = (
     "holds its weights as a pickle only, which could run code on loading; convert it to safetensors "
     "(model.save_pretrained writes them) and give that folder"
 )
-# The file that says what a LoRA or another adapter of the library PEFT changes.
+# The configuration file of a LoRA or another adapter of the library PEFT.
 _ADAPTER = "adapter_config.json"
 # What decides a loaded model or its tokens; the rest of a checkpoint folder (cards, logs) may change freely.
 _CONTENT = (
@@ -66,7 +66,7 @@ class ModelSource:
 
     @property
     def public_name(self) -> str:
-        """The name without the folders of this machine, for what is published."""
+        """The name without the folders of this machine, for published files."""
         if self.hub_id or self.name.startswith("package:"):
             return self.name
         return (self.gguf or Path(self.location)).name

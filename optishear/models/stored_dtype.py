@@ -1,4 +1,4 @@
-"""A pruned checkpoint is stored as its dense one is, whatever it was computed in."""
+"""A pruned checkpoint is stored in the dtypes of the dense one, independent of the working precision."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class WeightView:
-    """Where a weight [out, in] lies in a parameter.
+    """The place of a weight [out, in] in a parameter.
 
     Attributes:
         start: first index along the parameter's first dimension; ``None`` where the weight is all of it.

@@ -30,6 +30,6 @@ def write_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: PreTrained
     finally:
         if use_cache is not None:
             config.use_cache = use_cache
-    # The safetensors library writes files that their owner alone may read, whatever the umask says.
+    # The safetensors library writes files that only their owner may read, regardless of the umask.
     for file in folder.glob("*.safetensors"):
         file.chmod((folder / "config.json").stat().st_mode)

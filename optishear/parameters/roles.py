@@ -36,7 +36,7 @@ def roles_of(group: type[Parameters]) -> dict[str, Role]:
 
 
 def plain_fields(group: type[Parameters]) -> list[str]:
-    """The fields without a role, whose values say all that there is to know of them."""
+    """The fields without a role: their values are their whole content."""
     roles = roles_of(group)
     return [name for name in group.model_fields if name not in roles]
 

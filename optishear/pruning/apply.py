@@ -76,7 +76,7 @@ def count_zeros(model: nn.Module, layers: list[PrunableLayer]) -> PruningSummary
 
 
 def layer_scores(metric: Metric, layer: PrunableLayer, statistics: Statistics) -> Tensor:
-    """Scores of a layer's weights, [out, in], from whatever the metric needs of the statistics.
+    """Scores of a layer's weights, [out, in], from the statistics that the metric needs.
 
     Raises:
         InputError: if the statistics do not hold it.

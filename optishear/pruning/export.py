@@ -30,7 +30,7 @@ _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".ms
 
 
 def export_checkpoint(source: str | Path, output: Path, format: Format) -> None:
-    """Write a checkpoint's weights in a format, and copy whatever else it holds.
+    """Write a checkpoint's weights in a format, and copy its other files.
 
     In the bitmask format, a floating-point tensor of two or more dimensions is packed where that makes it smaller; the
     others stay as they are.
@@ -72,7 +72,7 @@ def size_in(checkpoint: StoredCheckpoint, format: Format) -> int:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a file will hold; a header says where everything lies, so what is kept of each tensor is counted first."""
+    """The content of a file to write. Values are counted first, since the header has the places of tensors."""
 
     entries: dict[str, Entry]
     shapes: dict[str, list[int]]
@@ -119,7 +119,7 @@ def _write_index(output: Path, checkpoint: StoredCheckpoint, names: list[str]) -
 
 
 def _rest(folder: Path) -> list[Path]:
-    """What lies beside the weights, in subfolders too, such as ``additional_chat_templates``.
+    """The files beside the weights, also in subfolders such as ``additional_chat_templates``.
 
     A subfolder with a ``config.json`` is another checkpoint, so it is left out, as is what is hidden. Links to folders
     are not followed, since they may lead in a circle.

@@ -15,14 +15,14 @@ from optishear.formats.stored import StoredTensor, open_checkpoint
 
 @dataclass
 class _Source:
-    """What a parameter is made of: one stored tensor, or several that a converter of transformers puts together."""
+    """The source of a parameter: one stored tensor, or several that a converter of transformers combines."""
 
     tensors: list[tuple[str, StoredTensor]] = field(default_factory=list)
     converter: WeightConverter | None = None
 
 
 class StoredWeights:
-    """The checkpoint of a model, dense or packed; a parameter is read when it is asked for.
+    """The checkpoint of a model, dense or packed; a parameter is read lazily.
 
     transformers writes some families under other names than the model has, and the experts of a layer one by one
     though the model holds them as one tensor. Names and tensors are brought together as transformers does on loading.

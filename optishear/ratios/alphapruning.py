@@ -7,7 +7,7 @@ from optishear.models.layers import PrunableLayer
 
 # Half the distance between the largest and the smallest ratio, as a share of their mean; the published code's default.
 REACH = 0.3
-# Bins of the histogram whose peak says where the tail begins.
+# Bins of the histogram whose peak is the begin of the tail.
 BINS = 100
 # The tail begins between these multiples of the peak.
 NEAR_PEAK = (0.95, 1.5)

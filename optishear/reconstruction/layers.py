@@ -22,7 +22,7 @@ SHIFT = 1.0
 
 @dataclass(frozen=True)
 class LayerTask:
-    """What is asked of one layer.
+    """The task of one layer.
 
     Attributes:
         layer: the layer, dense.
@@ -69,7 +69,7 @@ def solve_layers(tasks: list[LayerTask], moment: Tensor, parameters: Reconstruct
     if not bool(moment.isfinite().all()):
         layer = tasks[0].layer
         raise not_finite(f"The inputs of the layer {layer.name!r} are", layer.module.weight.dtype)
-    # What no calibration token went through says nothing about its weights.
+    # Without calibration tokens there is no information about the weights.
     unused = not bool(moment.diagonal().any())
     if parameters.reconstruction == "sparsegpt" and not unused:
         return _by_sparsegpt(tasks, moment)

@@ -137,14 +137,14 @@ def check_sequences(parameters: ReconstructionParameters, sequences: int) -> Non
 
 
 def _fitted(sequences: int, parameters: ReconstructionParameters) -> int:
-    """How many sequences layers and blocks are fitted on: none of the last, which tell whether distillation helped."""
+    """Number of sequences to fit layers and blocks on; the last are held out to evaluate distillation."""
     held_out_count = held_out(sequences) if parameters.distillation_steps else 0
     return min(parameters.reconstruction_sequences or sequences, sequences - held_out_count)
 
 
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter asks for gradients but those in training; afterwards, whichever asked before."""
+    """Only parameters in training require gradients; afterwards the original settings are restored."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.requires_grad_(False)
     try:
@@ -224,7 +224,7 @@ def _counts(experts: dict[str, bool], few_tokens: set[str]) -> ExpertCounts | No
 
 
 def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statistics | None) -> LayerTask:
-    """What is asked of a layer, with the recipe's mask where there are statistics for it."""
+    """The task of a layer, with the recipe's mask if there are statistics for it."""
     mask = None
     if statistics is not None:
         mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.sparsity, count)

@@ -25,7 +25,7 @@ from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.trials import Trial
 from optishear.statistics.statistics import Statistics
 
-# One method for all recipes, whatever reconstruction the run uses later: values then compare across runs.
+# One method for all recipes, independent of the later reconstruction, so that values compare across runs.
 _SOLVER = read_parameters(ReconstructionParameters, {"reconstruction": "admm"})
 _PREFIX = "reconstructed_"
 

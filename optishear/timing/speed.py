@@ -7,7 +7,7 @@ ATTENTION_TOKENS = 2048
 
 
 class Speed(BaseModel):
-    """Measured times of one model on one device, in seconds; ``None`` for what was not measured.
+    """Measured times of one model on one device, in seconds; ``None`` if not measured.
 
     Attributes:
         processor: name of the device, with the instruction set of a CPU.
