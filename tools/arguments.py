@@ -63,9 +63,9 @@ ARGUMENTS = [
     Arguments(
         "CalibrationArguments",
         "",
-        "The size of the calibration set.",
+        "The calibration set.",
         CalibrationParameters,
-        ("sequences", "sequence_length"),
+        ("sequences", "sequence_length", "bos"),
     ),
     Arguments("SearchArguments", "CalibrationArguments", "Arguments of ``optishear.search``.", SearchParameters),
     Arguments("PruneArguments", "CalibrationArguments", "Arguments of ``optishear.prune``.", ReconstructionParameters),

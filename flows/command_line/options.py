@@ -24,6 +24,7 @@ _HEADINGS = [
     "Sparsity",
     "Layers",
     "Calibration",
+    "Tokens",
     "Search",
     "Reconstruction",
     "Evaluation",

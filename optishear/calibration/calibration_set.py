@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from optishear.errors import InputError, first_line
 from optishear.files import write_aside
+from optishear.parameters.bos import Bos
 
 _COLUMNS = pa.schema([("sequence", pa.int32()), ("tokens", pa.list_(pa.int32()))])
 
@@ -23,10 +25,14 @@ class CalibrationSet:
     Attributes:
         tokens: [sequences, sequence_length] int64 on the CPU.
         source: name of the text source, as given by the user.
+        documents: number of documents that the tokens are from; ``None`` where the model wrote them, or not known.
+        bos: where the tokenizer's BOS is; ``None`` where it adds none, or not known.
     """
 
     tokens: Tensor
     source: str
+    documents: int | None = None
+    bos: Bos | None = None
 
     @property
     def digest(self) -> str:
@@ -41,7 +47,8 @@ class CalibrationSet:
         """Write the set to a Parquet file.
 
         One row per sequence: ``sequence`` int32, its number from 0; ``tokens`` list<int32>, its token ids.
-        Schema metadata: ``source``, ``digest``, ``sequences``, ``sequence_length``, and the caller's own.
+        Schema metadata: ``source``, ``digest``, ``sequences``, ``sequence_length``; ``documents`` and ``bos`` where
+        they are known; and the caller's own.
         """
         sequences, sequence_length = self.tokens.shape
         own = {
@@ -49,6 +56,8 @@ class CalibrationSet:
             "digest": self.digest,
             "sequences": str(sequences),
             "sequence_length": str(sequence_length),
+            **({} if self.documents is None else {"documents": str(self.documents)}),
+            **({} if self.bos is None else {"bos": self.bos}),
         }
         table = pa.table(
             {"sequence": np.arange(sequences), "tokens": list(self.tokens.numpy())}, schema=_COLUMNS
@@ -87,7 +96,13 @@ class CalibrationSet:
             raise InputError(f"{name} holds missing or negative token ids.")
         tokens = torch.from_numpy(values.to_numpy().astype(np.int64)).reshape(len(rows), -1)
         metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        calibration = cls(tokens, metadata.get("source", str(path)))
+        documents, bos = metadata.get("documents"), metadata.get("bos")
+        calibration = cls(
+            tokens,
+            metadata.get("source", str(path)),
+            documents=None if documents is None else int(documents),
+            bos=next((known for known in get_args(Bos) if known == bos), None),
+        )
         if metadata.get("digest", calibration.digest) != calibration.digest:
             raise InputError(f"{name} is damaged: its tokens do not match its digest; make it again.")
         return calibration

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from optishear.calibration.calibration_set import CalibrationSet
+from optishear.calibration.opening import opening_tokens
 from optishear.errors import InputError, first_line
 from optishear.models.finite import not_finite
 
@@ -44,11 +45,12 @@ def generate(
 ) -> CalibrationSet:
     """Sample ``sequences`` texts of ``sequence_length`` tokens from the model.
 
-    Each starts with the beginning-of-sequence token (where there is none: end-of-sequence, else token 0), and every
-    further one is drawn from the model's own distribution, at temperature 1. The texts' second tokens are drawn
-    from as many equal shares of that distribution as there are texts, so that they open differently where it
-    allows that. (Opening at a higher temperature gives more variety than a small model can go on from: its text
-    stays odd, and pruning with it gets worse.) A text that ends goes on with the next one in the same row.
+    Each starts with what the tokenizer puts before a text, which is mostly the beginning-of-sequence token (where it
+    puts nothing: beginning-of-sequence, else end-of-sequence, else token 0). Every further token is drawn from the
+    model's own distribution, at temperature 1. The first ones are drawn from as many equal shares of that distribution
+    as there are texts, so that the texts open differently where it allows that. (Opening at a higher temperature gives
+    more variety than a small model can go on from: its text stays odd, and pruning with it gets worse.) A text that
+    ends goes on with the next one in the same row.
 
     Equal seeds give equal tokens on equal hardware and dtype; neither the model nor any random state is touched.
 
@@ -61,12 +63,13 @@ def generate(
     """
     _check_cache(model, tokenizer)
     random = torch.Generator().manual_seed(seed)
-    chances = torch.rand(sequences, sequence_length - 1, generator=random, dtype=torch.float64)
+    drawn = sequence_length - len(_first_tokens(tokenizer))
+    chances = torch.rand(sequences, drawn, generator=random, dtype=torch.float64)
     chances[:, :1] = (chances[:, :1] + torch.randperm(sequences, generator=random)[:, None]) / sequences
     progress: tqdm[Any]
     with tqdm(total=sequences * sequence_length, unit="token", desc="self-generated text") as progress:
         rows = [generate_rows(model, tokenizer, part, progress) for part in chances.split(batch_size)]
-    return CalibrationSet(torch.cat(rows), "self")
+    return CalibrationSet(torch.cat(rows), "self", bos="each-window" if opening_tokens(tokenizer) else None)
 
 
 @torch.no_grad()
@@ -80,21 +83,22 @@ def generate_rows(
     """Sample one text a row, token by token.
 
     Args:
-        chances: [texts, tokens - 1] float64 in [0, 1), which decide the tokens after the first.
+        chances: [texts, tokens] float64 in [0, 1), which decide the tokens after the first one (or ones, where the
+            tokenizer puts more before a text).
         progress: advanced by the tokens.
         cache_length: tokens that a cache of fixed size is for; those of the texts where not given.
 
     Returns:
-        [texts, tokens] int64, on the CPU.
+        [texts, first and other tokens] int64, on the CPU.
     """
     rows, steps = chances.shape
-    cache_length = cache_length or steps + 1
+    token = torch.tensor(_first_tokens(tokenizer), device=model.device).repeat(rows, 1)
+    cache_length = cache_length or token.shape[1] + steps
     chances = chances.to(model.device)
     if not _takes_cache(model):
         return _rows_by_library(model, tokenizer, chances, progress)
     # On the CPU, attention over a cache of fixed size is up to three times as fast as over a growing one.
     cache = StaticCache(model.config, max_cache_len=cache_length) if model._can_compile_fullgraph else None
-    token = torch.full((rows, 1), _first_token(tokenizer), device=model.device)
     tokens = [token]
     for step in range(steps):
         output = model(token, past_key_values=cache, use_cache=True)
@@ -121,10 +125,10 @@ def _rows_by_library(
     All scores but that of the token that is sampled here are taken away, so that greedy generation takes it.
     """
     rows, steps = chances.shape
-    first = torch.full((rows, 1), _first_token(tokenizer), device=model.device)
+    first = torch.tensor(_first_tokens(tokenizer), device=model.device).repeat(rows, 1)
 
     def choose(tokens: Tensor, logits: Tensor) -> Tensor:
-        step = tokens.shape[1] - 1
+        step = tokens.shape[1] - first.shape[1]
         token = _sample(logits[:, : len(tokenizer)], chances[:, step : step + 1])
         progress.update(rows)
         return torch.full_like(logits, -torch.inf).scatter_(1, token, 0.0)
@@ -190,8 +194,9 @@ def _differs_with_cache(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
     ascending = torch.linspace(0.05, 0.95, 9, dtype=torch.float64, device=model.device)
     chances = torch.stack([ascending, ascending.flip(0)])
     tokens = _rows_by_library(model, tokenizer, chances, tqdm(disable=True)).to(model.device)
-    logits = model(tokens, use_cache=False).logits[:, :-1, : len(tokenizer)]
-    same = _sample(logits.flatten(0, 1), chances.reshape(-1, 1)) == tokens[:, 1:].reshape(-1, 1)
+    sampled = tokens[:, -chances.shape[1] :]
+    logits = model(tokens, use_cache=False).logits[:, -chances.shape[1] - 1 : -1, : len(tokenizer)]
+    same = _sample(logits.flatten(0, 1), chances.reshape(-1, 1)) == sampled.reshape(-1, 1)
     return float(same.float().mean()) < SAME_TOKENS
 
 
@@ -216,8 +221,6 @@ def _sample(logits: Tensor, chances: Tensor) -> Tensor:
     return token.clamp_(max=logits.shape[-1] - 1)
 
 
-def _first_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            return int(token)
-    return 0
+def _first_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    known = (tokenizer.bos_token_id, tokenizer.eos_token_id, 0)
+    return opening_tokens(tokenizer) or [next(int(token) for token in known if token is not None)]

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from optishear.calibration.calibrate import check_context
+from optishear.calibration.opening import opening_tokens
 from optishear.calibration.text import check_source, read_documents, text_digest
 from optishear.evaluation.examples import Examples
 from optishear.evaluation.harness import Measure, Seeds, TaskScores, TaskSettings, run_tasks
@@ -18,6 +19,7 @@ from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Keep, Load, Part, measure_always
 from optishear.evaluation.perplexity import text_windows, window_losses
 from optishear.evaluation.task_files import check_folder, suites_of
+from optishear.parameters.bos import Bos
 from optishear.parameters.evaluation import EvaluationParameters
 
 # The text name for an evaluation without perplexity.
@@ -34,6 +36,8 @@ class EvaluationSettings(BaseModel):
     Attributes:
         text: source of the perplexity's text.
         window_length: tokens per window.
+        bos: where the windows have the tokenizer's BOS, which is not predicted: ``each-window`` begins with it, or only
+            the first (``text-start``). None where the tokenizer adds none, and without a perplexity.
         windows: number of windows; None without a perplexity.
         suite: name of the suite.
         limit: examples per task, None for all.
@@ -48,6 +52,7 @@ class EvaluationSettings(BaseModel):
 
     text: str
     window_length: int
+    bos: Bos | None = None
     windows: int | None
     suite: str | None
     limit: int | None
@@ -56,6 +61,16 @@ class EvaluationSettings(BaseModel):
     seeds: Seeds
     lm_eval: str | None
     tasks: dict[str, TaskSettings]
+
+
+class WindowLosses(Examples):
+    """Each window's loss, as the examples of the perplexity.
+
+    Attributes:
+        bos: as in ``EvaluationSettings``.
+    """
+
+    bos: Bos | None
 
 
 class Evaluation(BaseModel):
@@ -135,6 +150,7 @@ def evaluate(
         settings=EvaluationSettings(
             text=parameters.evaluation_text,
             window_length=parameters.window_length,
+            bos=losses.bos if losses else None,
             windows=len(losses.values) if losses else None,
             suite=parameters.suite and Path(parameters.suite).stem,
             limit=parameters.limit,
@@ -148,23 +164,28 @@ def evaluate(
     return EvaluationResult(evaluation, {**({("", "perplexity"): losses} if losses else {}), **task_scores.examples})
 
 
-def _perplexity_part(load: Load, parameters: EvaluationParameters) -> Part[Examples]:
+def _perplexity_part(load: Load, parameters: EvaluationParameters) -> Part[WindowLosses]:
     text = parameters.evaluation_text
     identity: dict[str, Any] = {
         "text": text_digest(text),
         "window_length": parameters.window_length,
         "windows": parameters.windows,
         "batch_size": parameters.batch_size,
+        "bos": parameters.bos,
     }
-    return Part("perplexity", identity, Examples, functools.partial(_losses, load, parameters))
+    return Part("perplexity", identity, WindowLosses, functools.partial(_losses, load, parameters))
 
 
-def _losses(load: Load, parameters: EvaluationParameters) -> Examples:
-    """Each window's loss, as the examples of the perplexity."""
+def _losses(load: Load, parameters: EvaluationParameters) -> WindowLosses:
     model, tokenizer = load()
     check_context(model, "window_length", parameters.window_length)
-    losses = window_losses(model, evaluation_windows(tokenizer, parameters), parameters.batch_size)
-    return Examples(values=losses, weights=[1.0] * len(losses), logarithmic=True)
+    windows = evaluation_windows(tokenizer, parameters)
+    added = len(opening_tokens(tokenizer))
+    opening = max(1, added) if parameters.bos == "each-window" else 1
+    losses = window_losses(model, windows, parameters.batch_size, opening=opening)
+    return WindowLosses(
+        values=losses, weights=[1.0] * len(losses), logarithmic=True, bos=parameters.bos if added else None
+    )
 
 
 def evaluation_windows(tokenizer: PreTrainedTokenizerBase, parameters: EvaluationParameters) -> Tensor:
@@ -178,7 +199,7 @@ def evaluation_windows(tokenizer: PreTrainedTokenizerBase, parameters: Evaluatio
     length, count = parameters.window_length, parameters.windows
     documents = read_documents(parameters.evaluation_text, splits=_SPLITS)
     if count is None:
-        return text_windows(tokenizer, "\n\n".join(documents), length)
+        return text_windows(tokenizer, "\n\n".join(documents), length, bos=parameters.bos)
     text = ""
     enough = _CHARACTERS_PER_TOKEN * length * count
     for document in documents:
@@ -188,4 +209,4 @@ def evaluation_windows(tokenizer: PreTrainedTokenizerBase, parameters: Evaluatio
             if len(tokenizer(text, verbose=False)["input_ids"]) > length * count:
                 break
             enough *= 2
-    return text_windows(tokenizer, text, length, count)
+    return text_windows(tokenizer, text, length, count, parameters.bos)

@@ -3,6 +3,10 @@
 The text is tokenized once, as a whole, and cut into windows; each window's loss is the mean over the tokens that it
 predicts (all but its first), and the perplexity is exp of the mean over windows (SparseGPT, arXiv 2301.00774; Wanda,
 arXiv 2306.11695). It changes with the window length and the number of windows: compare only where both are equal.
+
+Where the tokenizer adds a BOS, each window begins with it, which differs from the papers: models that were trained with
+a BOS before every text, such as Gemma, lose some nats a token without it. The BOS is not predicted, and all tokens of
+the text in a window are. ``text-start`` is the papers' protocol, with a BOS in the first window only.
 """
 
 import math
@@ -13,9 +17,11 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from optishear.calibration.opening import opening_tokens
 from optishear.errors import InputError
 from optishear.models.finite import not_finite
 from optishear.models.token_ids import check_token_ids
+from optishear.parameters.bos import Bos
 
 # Logits of one forward pass, and of one float32 softmax: bounds on memory that a large vocabulary would break.
 _LOGITS_PER_PASS = 2**29
@@ -23,25 +29,42 @@ _LOGITS_PER_SOFTMAX = 2**24
 
 
 def text_windows(
-    tokenizer: PreTrainedTokenizerBase, text: str, window_length: int, windows: int | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    window_length: int,
+    windows: int | None = None,
+    bos: Bos = "each-window",
 ) -> Tensor:
-    """Tokenize a text, special tokens included, and cut it into windows from its start.
+    """Tokenize a text and cut it into windows from its start.
+
+    Args:
+        tokenizer: of the model.
+        text: any.
+        window_length: tokens of a window, BOS included.
+        windows: number of windows; as many as there are where not given. The rest is dropped.
+        bos: ``each-window``: each window begins with the tokens that the tokenizer puts before a text;
+            ``text-start``: only the first one does.
 
     Returns:
-        [windows, window_length] int64; as many as there are where ``windows`` is not given. The rest is dropped.
+        [windows, window_length] int64.
 
     Raises:
         InputError: if the text is too short, with the number of tokens found and needed.
     """
-    tokens = tokenizer(text, verbose=False)["input_ids"]
-    count = len(tokens) // window_length if windows is None else windows
-    needed = max(count, 1) * window_length
+    opening = opening_tokens(tokenizer) if bos == "each-window" else []
+    # What belongs at the start of a text is in the windows.
+    tokens = tokenizer(text, add_special_tokens=not opening, verbose=False)["input_ids"]
+    length = window_length - len(opening)
+    count = len(tokens) // length if windows is None else windows
+    needed = max(count, 1) * length
     if len(tokens) < needed:
+        included = ", BOS included," if opening else ""
         raise InputError(
-            f"The evaluation text has only {len(tokens)} tokens, and {max(count, 1)} windows of {window_length} need "
-            f"{needed}; give more text, or ask for fewer or shorter windows."
+            f"The evaluation text has only {len(tokens)} tokens, and {max(count, 1)} windows of {window_length}"
+            f"{included} need {needed}; give more text, or ask for fewer or shorter windows."
         )
-    return torch.tensor(tokens[:needed]).reshape(count, window_length)
+    of_text = torch.tensor(tokens[:needed]).reshape(count, length)
+    return torch.cat([torch.tensor(opening, dtype=torch.int64).expand(count, -1), of_text], dim=1)
 
 
 def perplexity(model: PreTrainedModel, windows: Tensor, batch_size: int = 8) -> float:
@@ -62,8 +85,17 @@ def perplexity(model: PreTrainedModel, windows: Tensor, batch_size: int = 8) -> 
         return math.inf
 
 
-def window_losses(model: PreTrainedModel, windows: Tensor, batch_size: int = 8, progress: bool = True) -> list[float]:
-    """Mean negative log-likelihood of each window in nats; the arguments are those of ``perplexity``.
+def window_losses(
+    model: PreTrainedModel, windows: Tensor, batch_size: int = 8, progress: bool = True, opening: int = 1
+) -> list[float]:
+    """Mean negative log-likelihood of each window in nats.
+
+    Args:
+        model: not changed.
+        windows: as for ``perplexity``.
+        batch_size: as for ``perplexity``.
+        progress: show a progress bar.
+        opening: tokens at the start of a window that are not predicted, at least 1.
 
     Raises:
         InputError: if the model has no embedding for a token, or its outputs in float16 are not finite.
@@ -74,7 +106,7 @@ def window_losses(model: PreTrainedModel, windows: Tensor, batch_size: int = 8, 
     losses: list[float] = []
     with tqdm(total=len(windows), unit="window", desc="perplexity", disable=not progress) as bar:
         for batch in windows.split(batch_size):
-            losses += _losses(model, batch.to(model.device)).tolist()
+            losses += _losses(model, batch.to(model.device), opening).tolist()
             if model.dtype == torch.float16 and not all(map(math.isfinite, losses)):
                 raise not_finite("The model's outputs are", model.dtype)
             bar.update(len(batch))
@@ -82,13 +114,13 @@ def window_losses(model: PreTrainedModel, windows: Tensor, batch_size: int = 8, 
 
 
 @torch.inference_mode()
-def _losses(model: PreTrainedModel, batch: Tensor) -> Tensor:
+def _losses(model: PreTrainedModel, batch: Tensor, opening: int) -> Tensor:
     """Mean negative log-likelihood of each window: [batch] float64."""
     logits = model(batch, use_cache=False).logits
     tokens = max(1, _LOGITS_PER_SOFTMAX // logits.shape[-1])
     losses = [
         cross_entropy(some.float(), following, reduction="none").double()
-        for window, targets in zip(logits[:, :-1], batch[:, 1:], strict=True)
+        for window, targets in zip(logits[:, opening - 1 : -1], batch[:, opening:], strict=True)
         for some, following in zip(window.split(tokens), targets.split(tokens), strict=True)
     ]
     return torch.cat(losses).reshape(len(batch), -1).mean(dim=1)

@@ -16,6 +16,7 @@ from optishear.interface.arguments import EvaluateArguments, PruneArguments, Sea
 from optishear.interface.signature import with_defaults
 from optishear.models.select_layers import select_layers
 from optishear.models.selection import Selection
+from optishear.parameters.bos import BosParameters
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.read import read_parameters
@@ -30,7 +31,7 @@ from optishear.statistics.collect import collect_statistics
 from optishear.statistics.gradients import collect_gradients
 from optishear.statistics.statistics import Statistics
 
-_SIZES = ("sequences", "sequence_length")
+_BLOCKS = ("sequences", "sequence_length", "bos")
 
 
 @with_defaults(CalibrationParameters, SearchParameters)
@@ -86,6 +87,7 @@ def search(
             sequences=settings.search_sequences,
             sequence_length=blocks.tokens.shape[1],
             seed=seed,
+            bos=sizes.get("bos", BosParameters.model_fields["bos"].default),
         )
     statistics = statistics or collect_statistics(model, blocks, progress=progress)
     return run_search(
@@ -180,8 +182,8 @@ def evaluate(
 
 def _split_sizes(parameters: SearchArguments | PruneArguments) -> tuple[dict[str, Any], dict[str, Any]]:
     """The size of the calibration set, and the other arguments."""
-    sizes = {name: value for name, value in parameters.items() if name in _SIZES}
-    return sizes, {name: value for name, value in parameters.items() if name not in _SIZES}
+    sizes = {name: value for name, value in parameters.items() if name in _BLOCKS}
+    return sizes, {name: value for name, value in parameters.items() if name not in _BLOCKS}
 
 
 def _refuse_sizes(sizes: dict[str, Any], reason: str) -> None:
@@ -209,4 +211,5 @@ def _blocks(
         sequences=settings.sequences,
         sequence_length=settings.sequence_length,
         seed=seed,
+        bos=settings.bos,
     )

@@ -12,12 +12,17 @@ from optishear.units import Duration
 
 
 class CalibrationArguments(TypedDict, total=False):
-    """The size of the calibration set."""
+    """The calibration set."""
 
     sequences: int
     """Number of calibration sequences. Default: 32."""
     sequence_length: int
     """Tokens per calibration sequence. Default: 512."""
+    bos: Literal["each-window", "text-start"]
+    """Where the beginning-of-sequence token goes, if the tokenizer adds one. each-window: before every calibration
+    sequence and evaluation window, which some models, such as Gemma, need; text-start: only before a text, as in the
+    papers on LLaMA. Default: each-window.
+    """
 
 
 class SearchArguments(CalibrationArguments, total=False):
@@ -107,6 +112,11 @@ class PruneArguments(CalibrationArguments, total=False):
 class EvaluateArguments(TypedDict, total=False):
     """Arguments of ``optishear.evaluate``."""
 
+    bos: Literal["each-window", "text-start"]
+    """Where the beginning-of-sequence token goes, if the tokenizer adds one. each-window: before every calibration
+    sequence and evaluation window, which some models, such as Gemma, need; text-start: only before a text, as in the
+    papers on LLaMA. Default: each-window.
+    """
     evaluation_text: str
     """Text for the perplexity: python-docs (the standard library's own topics, offline), hub:NAME[/CONFIG] or a file;
     none turns the perplexity off. Default: python-docs.

@@ -4,12 +4,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from optishear.parameters.base import Parameters, Positive
+from optishear.parameters.base import Positive
+from optishear.parameters.bos import BosParameters
 from optishear.parameters.paths import Source
 from optishear.parameters.roles import Role
 
 
-class CalibrationParameters(Parameters):
+class CalibrationParameters(BosParameters):
     """The text that the dense model's activations are observed on."""
 
     heading: ClassVar[str] = "Calibration"

@@ -4,12 +4,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from optishear.parameters.base import Parameters, Positive
+from optishear.parameters.base import Positive
+from optishear.parameters.bos import BosParameters
 from optishear.parameters.paths import LocalPath, Source
 from optishear.parameters.roles import Role
 
 
-class EvaluationParameters(Parameters):
+class EvaluationParameters(BosParameters):
     """The text and the tasks that a model is evaluated on."""
 
     heading: ClassVar[str] = "Evaluation"

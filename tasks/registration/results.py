@@ -101,7 +101,8 @@ def register_model(
     dense = evaluations["dense"]
     windows = metrics["dense"]["settings"]
     evaluated_on = [dense.inputs["model"], dense.inputs["text"], windows["window_length"], windows["windows"]]
-    settings = digest([*evaluated_on, dense.parameters["dtype"]])
+    bos = [windows["bos"]] if windows["bos"] else []  # champions without one stay comparable
+    settings = digest([*evaluated_on, *bos, dense.parameters["dtype"]])
     tags = {
         "base_model": source.public_name,
         "base_model_digest": source.fingerprint,

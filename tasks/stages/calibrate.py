@@ -64,14 +64,15 @@ def _write(outputs: Path, parameters: CalibrateStageParameters) -> None:
             sequences=parameters.sequences,
             sequence_length=parameters.sequence_length,
             seed=parameters.seed,
+            bos=parameters.bos,
         )
     blocks.save(outputs / CALIBRATION, provenance(parameters))
 
 
 calibrate_stage = Stage(
     name="calibrate",
-    version=1,
-    parameters=("sequences", "sequence_length", "seed", "dtype"),
+    version=2,
+    parameters=("sequences", "sequence_length", "bos", "seed", "dtype"),
     inputs=_inputs,
     write=_write,
 )

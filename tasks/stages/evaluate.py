@@ -46,7 +46,7 @@ from tasks.store.keys import content_key, digest, folder_digest, model_digest
 
 EVALUATION = "evaluation.json"
 EXAMPLES = "examples.parquet"
-VERSION = 3
+VERSION = 4
 _SCORE = "score.json"
 _SCORE_VERSION = 1
 logger = logging.getLogger("optishear.stages")
@@ -197,7 +197,7 @@ def forget_failures(evaluations: Iterable[Artifact]) -> None:
 evaluate_stage = Stage(
     name="evaluate",
     version=VERSION,
-    parameters=("window_length", "windows", "limit", "fewshot", "batch_size", "max_length", "seed", "dtype"),
+    parameters=("window_length", "windows", "bos", "limit", "fewshot", "batch_size", "max_length", "seed", "dtype"),
     inputs=_inputs,
     write=_write,
     scores=lambda artifact: flat_scores(artifact.read_json(EVALUATION)),

@@ -1,5 +1,6 @@
 """Text of one source in two parts: ``calibration.parquet`` to search on, ``held_out.parquet`` to evaluate on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from optishear.calibration.calibration_set import CalibrationSet
@@ -16,7 +17,8 @@ HELD_OUT = "held_out.parquet"
 def hold_out(parameters: HoldOutStageParameters, name: str) -> Artifact:
     """The first ``sequences`` blocks of the calibration source to search on, and the next to evaluate on.
 
-    They are drawn together, so that no block is in both. Only the document at the cut can be in both.
+    They are drawn together, so that no block is in both. A document may be where a block of short ones goes on with the
+    next, and where there are fewer documents than blocks.
 
     Args:
         parameters: whose ``calibration`` is the source.
@@ -40,7 +42,7 @@ def _write(outputs: Path, parameters: HoldOutStageParameters, calibration: Artif
     blocks = load_calibration(calibration)
     parts = {CALIBRATION: blocks.tokens[: parameters.sequences], HELD_OUT: blocks.tokens[parameters.sequences :]}
     for name, tokens in parts.items():
-        CalibrationSet(tokens, blocks.source).save(outputs / name, provenance(parameters))
+        replace(blocks, tokens=tokens, documents=None).save(outputs / name, provenance(parameters))
 
 
 hold_out_stage = Stage(name="hold-out", version=1, parameters=("sequences",), inputs=_inputs, write=_write)

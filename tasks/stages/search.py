@@ -20,7 +20,7 @@ from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.model_cache import shared_model
 from tasks.engine.progress import show_progress
 from tasks.engine.stage import Stage
-from tasks.stages.calibrate import load_calibration
+from tasks.stages.calibrate import calibrate_stage, load_calibration
 from tasks.stages.parameters import SearchStageParameters
 from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
@@ -65,6 +65,7 @@ def check_search_texts(parameters: SearchParameters) -> None:
 def search_inputs(parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
     """Digests of what a search reads."""
     selection = Selection.of(parameters.include, parameters.exclude)
+    further = [calibrate_stage.version, parameters.bos]
     return {
         "model": model_digest(parameters),
         "calibration": calibration.digest(CALIBRATION),
@@ -72,6 +73,8 @@ def search_inputs(parameters: SearchStageParameters, calibration: Artifact, stat
         # A candidate's measurement says nothing of one with other layers.
         **({"layers": digest(selection.model_dump())} if selection else {}),
         **{f"search calibration {text.name}": text_digest(text.source) for text in parameters.search_calibrations},
+        # Of the main set its content says how it was drawn.
+        **({"further calibrations": digest(further)} if parameters.search_calibrations else {}),
     }
 
 
@@ -86,6 +89,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifa
                 sequences=parameters.search_sequences,
                 sequence_length=parameters.sequence_length,
                 seed=parameters.seed,
+                bos=parameters.bos,
             )
         show = show_progress(parameters.trials)
 

@@ -90,13 +90,14 @@ def _write(outputs: Path, parameters: SpeedStageParameters, steps: list[Step]) -
 
 speed_stage = Stage(
     name=NAME,
-    version=1,
+    version=2,
     parameters=(
         "dtype",
         "sequences",
         "sequence_length",
         "window_length",
         "windows",
+        "bos",
         "limit",
         "fewshot",
         "sparsity",

@@ -31,6 +31,23 @@ def test_save_and_load_give_the_same_set(tmp_path: Path) -> None:
     assert loaded.digest == CalibrationSet(TOKENS, "self").digest
 
 
+def test_documents_and_bos_are_kept_where_they_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.parquet"
+    CalibrationSet(TOKENS, "a.txt", documents=2, bos="each-window").save(path)
+    metadata = pq.read_schema(path).metadata
+    assert (metadata[b"documents"], metadata[b"bos"]) == (b"2", b"each-window")
+    loaded = CalibrationSet.load(path)
+    assert (loaded.documents, loaded.bos) == (2, "each-window")
+
+
+def test_a_file_without_documents_and_bos_loads(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.parquet"
+    CalibrationSet(TOKENS, "a.txt").save(path)
+    assert not {b"documents", b"bos"} & set(pq.read_schema(path).metadata)
+    loaded = CalibrationSet.load(path)
+    assert (loaded.documents, loaded.bos) == (None, None)
+
+
 def test_the_file_has_the_documented_schema(tmp_path: Path) -> None:
     path = tmp_path / "calibration.parquet"
     CalibrationSet(TOKENS, "self").save(path, {"seed": "7"})

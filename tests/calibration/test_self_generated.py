@@ -2,10 +2,12 @@ import copy
 
 import pytest
 import torch
+from tokenizers import processors
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
+from families.families import family_model
 from optishear.calibration.self_generated import _sample, generate
 from optishear.errors import InputError
 from optishear.models.load import load_model
@@ -75,10 +77,26 @@ def test_a_text_that_ends_goes_on_in_the_same_row(
 def test_without_a_first_token_of_its_own_the_text_starts_with_the_last(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
+    tiny_tokenizer.backend_tokenizer.post_processor = None
+    assert generate(tiny_llama, tiny_tokenizer, 1, 8, 0).tokens[0, 0] == tiny_tokenizer.bos_token_id
     tiny_tokenizer.bos_token = None
     assert generate(tiny_llama, tiny_tokenizer, 1, 8, 0).tokens[0, 0] == tiny_tokenizer.eos_token_id
     tiny_tokenizer.eos_token = None
     assert generate(tiny_llama, tiny_tokenizer, 1, 8, 0).tokens[0, 0] == 0
+
+
+# Mamba is written by the library's own generation.
+@pytest.mark.parametrize("kind", ["llama", "mamba"])
+def test_a_text_starts_with_all_that_the_tokenizer_puts_before_one(
+    kind: str, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tiny_tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<pad> <s> $A", pair="<pad> <s> $A $B", special_tokens=[("<pad>", 0), ("<s>", 1)]
+    )
+    made = generate(family_model(kind), tiny_tokenizer, 2, 8, 0)
+    assert made.tokens[:, :2].tolist() == [[0, 1], [0, 1]]
+    assert made.tokens.shape == (2, 8)
+    assert (made.bos, made.documents) == ("each-window", None)
 
 
 def test_neither_the_model_nor_the_random_state_changes(

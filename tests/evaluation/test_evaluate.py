@@ -1,8 +1,11 @@
+import math
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
+from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
@@ -10,7 +13,8 @@ from optishear.calibration.text import read_documents
 from optishear.errors import InputError
 from optishear.evaluation.evaluate import Evaluation, check_evaluation, evaluate, evaluation_windows
 from optishear.evaluation.harness import run_tasks
-from optishear.evaluation.perplexity import perplexity, text_windows
+from optishear.evaluation.perplexity import perplexity, text_windows, window_losses
+from optishear.parameters.bos import Bos
 from optishear.parameters.evaluation import EvaluationParameters
 from task_folder import TaskFolder
 from wording import refused
@@ -39,6 +43,7 @@ def test_an_evaluation_holds_scores_and_settings(
     assert evaluation.settings.model_dump() == {
         "text": "python-docs",
         "window_length": 32,
+        "bos": "each-window",
         "windows": 3,
         "suite": None,
         "limit": 4,
@@ -73,13 +78,41 @@ def test_an_evaluation_survives_json() -> None:
     assert evaluation.tasks["a"]["acc"] == {"value": 0.5, "stderr": None}
 
 
+@pytest.mark.parametrize("bos", get_args(Bos))
+def test_the_settings_say_where_the_bos_is(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, bos: Bos
+) -> None:
+    parameters = EvaluationParameters(window_length=32, windows=2, bos=bos)
+    evaluation = evaluate(lambda: (tiny_llama, tiny_tokenizer), parameters).evaluation
+    assert evaluation.settings.bos == bos
+    assert evaluation.perplexity == perplexity(tiny_llama, evaluation_windows(tiny_tokenizer, parameters), 1)
+    tiny_tokenizer.backend_tokenizer.post_processor = None
+    assert evaluate(lambda: (tiny_llama, tiny_tokenizer), parameters).evaluation.settings.bos is None
+
+
+def test_none_of_several_opening_tokens_is_predicted(
+    tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tiny_tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<pad> <s> $A", pair="<pad> <s> $A $B", special_tokens=[("<pad>", 0), ("<s>", 1)]
+    )
+    parameters = EvaluationParameters(window_length=32, windows=2)
+    windows = evaluation_windows(tiny_tokenizer, parameters)
+    assert windows[:, :2].tolist() == [[0, 1], [0, 1]]
+    losses = window_losses(tiny_llama, windows, opening=2)
+    evaluation = evaluate(lambda: (tiny_llama, tiny_tokenizer), parameters).evaluation
+    assert evaluation.perplexity == pytest.approx(math.exp(sum(losses) / 2))
+
+
+@pytest.mark.parametrize("bos", get_args(Bos))
 @pytest.mark.parametrize("windows", [None, 1, 5, 40])
 def test_windows_are_those_of_the_documents_joined_by_blank_lines(
-    tiny_tokenizer: PreTrainedTokenizerFast, windows: int | None
+    tiny_tokenizer: PreTrainedTokenizerFast, windows: int | None, bos: Bos
 ) -> None:
-    parameters = EvaluationParameters(window_length=64, windows=windows)
+    parameters = EvaluationParameters(window_length=64, windows=windows, bos=bos)
     text = "\n\n".join(read_documents("python-docs"))
-    assert torch.equal(evaluation_windows(tiny_tokenizer, parameters), text_windows(tiny_tokenizer, text, 64, windows))
+    expected = text_windows(tiny_tokenizer, text, 64, windows, bos)
+    assert torch.equal(evaluation_windows(tiny_tokenizer, parameters), expected)
 
 
 def test_only_as_much_text_is_read_as_the_windows_need(tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:

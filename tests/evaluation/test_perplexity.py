@@ -6,9 +6,9 @@ import torch
 from transformers import PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.errors import InputError
 from optishear.evaluation import perplexity as module
-from optishear.evaluation.perplexity import perplexity, text_windows
+from optishear.evaluation.perplexity import perplexity, text_windows, window_losses
+from wording import refused
 
 TEXT = "then he was here and there, in his heart, on and on; " * 20
 
@@ -84,17 +84,46 @@ def test_a_model_that_puts_out_no_numbers_has_none(tiny_llama: PreTrainedModel, 
 def test_a_text_is_tokenized_once_and_cut(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     tokens = tiny_tokenizer(TEXT)["input_ids"]
     assert tokens[0] == tiny_tokenizer.bos_token_id
-    windows = text_windows(tiny_tokenizer, TEXT, 32)
+    windows = text_windows(tiny_tokenizer, TEXT, 32, bos="text-start")
     assert windows.shape == (len(tokens) // 32, 32)
     assert windows.flatten().tolist() == tokens[: windows.numel()]
+    assert torch.equal(text_windows(tiny_tokenizer, TEXT, 32, 3, bos="text-start"), windows[:3])
+
+
+def test_each_window_begins_with_bos_and_loses_no_token_of_the_text(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    tokens = tiny_tokenizer(TEXT, add_special_tokens=False)["input_ids"]
+    windows = text_windows(tiny_tokenizer, TEXT, 32)
+    assert windows.shape == (len(tokens) // 31, 32)
+    assert windows[:, 0].tolist() == [tiny_tokenizer.bos_token_id] * len(windows)
+    assert windows[:, 1:].flatten().tolist() == tokens[: len(windows) * 31]
     assert torch.equal(text_windows(tiny_tokenizer, TEXT, 32, 3), windows[:3])
 
 
+def test_without_a_bos_of_the_tokenizer_windows_are_the_same_in_both_protocols(
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    tiny_tokenizer.backend_tokenizer.post_processor = None
+    windows = text_windows(tiny_tokenizer, TEXT, 32)
+    assert torch.equal(windows, text_windows(tiny_tokenizer, TEXT, 32, bos="text-start"))
+    assert windows.flatten().tolist() == tiny_tokenizer(TEXT)["input_ids"][: windows.numel()]
+
+
+@pytest.mark.parametrize("opening", [1, 2, 5])
+def test_the_opening_of_a_window_is_not_predicted(
+    tiny_llama: PreTrainedModel, windows: torch.Tensor, opening: int
+) -> None:
+    with torch.no_grad():
+        probabilities = tiny_llama(windows).logits.double().log_softmax(dim=-1)
+    predicted = probabilities[:, :-1].gather(2, windows[:, 1:, None])[:, opening - 1 :, 0]
+    losses = window_losses(tiny_llama, windows, opening=opening)
+    assert losses == pytest.approx((-predicted.mean(dim=1)).tolist(), rel=1e-5)
+
+
 def test_too_few_windows_are_refused_with_both_numbers(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(InputError, match="only 4 tokens, and 2 windows of 3 need 6"):
-        text_windows(tiny_tokenizer, "xyz", 3, 2)
+    with refused(4, 2, 3, 6):
+        text_windows(tiny_tokenizer, "xyz", 3, 2, bos="text-start")
 
 
 def test_a_text_shorter_than_a_window_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(InputError, match="only 4 tokens, and 1 windows of 8 need 8"):
+    with refused(3, 1, 8, 7):
         text_windows(tiny_tokenizer, "xyz", 8)

@@ -174,12 +174,16 @@ def test_keys_know_content_and_neither_device_nor_path(
     renamed = elsewhere.model_copy(update={"search_calibrations": [NamedSource("more", str(copy))]})
     assert search_stage.request(renamed, blocks, observed).key == key_with_more
 
+    other_bos = {"bos": "text-start"}
+    assert calibrate_stage.request(elsewhere.model_copy(update=other_bos)).key != blocks.key
+    # The main set is the same here; the further ones are not.
+    assert search_stage.request(named.model_copy(update=other_bos), blocks, observed).key != key_with_more
     asking = {"tasks": [task_folder.add("parity")], "include_path": task_folder.path}
     keys = {
         evaluate_stage.request(changed.model_copy(update=change)).key
-        for change in ({}, {"device": "cpu"}, {"windows": 1}, asking, {**asking, "limit": 3})
+        for change in ({}, {"device": "cpu"}, {"windows": 1}, other_bos, asking, {**asking, "limit": 3})
     }
-    assert len(keys) == 4
+    assert len(keys) == 5
     other_text.write_text("other words")
     assert calibrate_stage.request(elsewhere).key != blocks.key
 
