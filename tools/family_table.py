@@ -60,8 +60,8 @@ checkpoint; for mixtures of experts and recurrent models also at 2:4.
 - **Routers and gates** are never pruned: modules with `gate`, `router`, `shared_expert_gate` or `altup` in their path.
 - **Layers that a model never calls** keep their weights, as Mamba's `dt_proj`.
 - **Shared weights** are one layer, as in Zamba2.
-- **Reconstruction** solves each expert on its own tokens and trains the experts' kept weights like others. Its memory
-  holds a second moment [in, in] for each expert of one block.
+- **Reconstruction** solves each expert on its own tokens, experts of one shape together, and trains the experts' kept
+  weights like others. Its memory holds a second moment [in, in] for each expert of one block.
 - **Packed and semi-structured layers** at inference are those of `nn.Linear`; experts run dense.
 
 """

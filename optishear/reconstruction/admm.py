@@ -13,12 +13,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from optishear.reconstruction.conditioning import Conditioned
-
 
 def admm(
     target: Tensor,
-    conditioned: Conditioned,
+    moment: Tensor,
     inverse: Tensor,
     shift: float,
     mask: Tensor,
@@ -27,12 +25,12 @@ def admm(
     refinements: int = 0,
     select: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Reconstruct one layer, in the units of ``conditioned``.
+    """Reconstruct one layer, in the units of ``Conditioned``; or several of one shape, stacked before ``out``.
 
     Args:
         target: [out, in] float, the dense weight in these units.
-        conditioned: the second moment of the layer's input.
-        inverse: ``conditioned.shifted_inverse(shift)``.
+        moment: [in, in], second moment of the layer's input, of ``Conditioned``.
+        inverse: its ``shifted_inverse(shift)``.
         shift: r, the penalty on disagreement.
         mask: [out, in] bool, the first support, True where kept.
         iterations: of the method; a product [out, in] x [in, in] each.
@@ -43,14 +41,21 @@ def admm(
         The weight in these units, exactly zero outside the support, and the support.
     """
     # The part of V that never changes.
-    pulled = (target @ conditioned.moment) @ inverse
+    pulled = (target @ moment) @ inverse
     allowed = target * mask
     dual = torch.zeros_like(target)
     for iteration in range(iterations):
-        free = torch.addmm(pulled, allowed - dual, inverse, alpha=shift)
+        free = add_product(pulled, allowed - dual, inverse, alpha=shift)
         dual += free
         if iteration < refinements and select is not None:
             mask = select(dual)
         allowed = dual * mask
         dual -= allowed
     return allowed, mask
+
+
+def add_product(to: Tensor, left: Tensor, right: Tensor, alpha: float) -> Tensor:
+    """``to + alpha * left @ right`` of matrices, or of stacks of matrices."""
+    if to.ndim == 2:
+        return torch.addmm(to, left, right, alpha=alpha)
+    return torch.baddbmm(to, left, right, alpha=alpha)

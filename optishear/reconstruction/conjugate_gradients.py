@@ -9,7 +9,7 @@ def conjugate_gradients(
 ) -> tuple[Tensor, Tensor]:
     """Minimise tr((W - V) H (W - V)^T) over V that is zero outside the mask.
 
-    Each row is a problem of its own; they share the products with H.
+    Each row is a problem of its own; they share the products with H. Layers of one shape may be stacked before ``out``.
 
     Args:
         target: W [out, in] float32 or float64.
@@ -25,20 +25,20 @@ def conjugate_gradients(
     support = mask.to(target.dtype)
     solution = start * support
     residual = ((target - solution) @ moment).mul_(support)
-    enough = ((target @ moment) * support).square().sum(dim=1, keepdim=True) * tolerance**2
+    enough = ((target @ moment) * support).square().sum(dim=-1, keepdim=True) * tolerance**2
     direction = residual.clone()
-    size = residual.square().sum(dim=1, keepdim=True)
+    size = residual.square().sum(dim=-1, keepdim=True)
     for _ in range(iterations):
         active = size > enough
         if not bool(active.any()):
             break
         product = (direction @ moment).mul_(support)
-        curvature = (direction * product).sum(dim=1, keepdim=True)
+        curvature = (direction * product).sum(dim=-1, keepdim=True)
         step = torch.where(active & (curvature > 0), size / curvature, 0)
         solution.addcmul_(step, direction)
         residual.addcmul_(step, product, value=-1)
-        next_size = residual.square().sum(dim=1, keepdim=True)
+        next_size = residual.square().sum(dim=-1, keepdim=True)
         # A row that is done stays as it is.
         direction = torch.where(active, residual + direction * (next_size / size.clamp_min(1e-38)), direction)
         size = torch.where(active, next_size, size)
-    return solution, (size <= enough).squeeze(1)
+    return solution, (size <= enough).squeeze(-1)

@@ -23,7 +23,7 @@ from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
 from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.block_tuning import tune_block
 from optishear.reconstruction.distillation import Distillation, distil
-from optishear.reconstruction.layers import LayerTask, SolvedLayer, chooses_masks, relative_error, solve_layers
+from optishear.reconstruction.layers import LayerTask, SolvedLayer, chooses_masks, relative_error, solve_groups
 from optishear.reconstruction.master_weights import unpruned
 from optishear.reconstruction.schedule import held_out
 from optishear.reconstruction.second_moment import SecondMoments
@@ -181,20 +181,23 @@ def _reconstruct(
         solved: dict[str, SolvedLayer] = {}
         moments = blocks.moments(index, mine)
         few_tokens |= moments.few_tokens
-        for moment, members in moments.groups():
-            layer_statistics = statistics or _of_stream(moment, members, fitted_on.shape[1])
-            with_masks = not chooses_masks(parameters)
-            tasks = [
-                _task(layer, count_of[layer.name], recipe, layer_statistics if with_masks else None)
-                for layer in members
-            ]
-            solutions = solve_layers(tasks, moment, parameters)
+        groups = moments.groups()
+        tasks = []
+        for moment, members in groups:
+            layer_statistics = None
+            if not chooses_masks(parameters):
+                layer_statistics = statistics or _of_stream(moment, members, fitted_on.shape[1])
+            tasks.append([_task(layer, count_of[layer.name], recipe, layer_statistics) for layer in members])
+        of_groups = solve_groups(
+            [(group_tasks, moment) for group_tasks, (moment, _) in zip(tasks, groups, strict=True)], parameters
+        )
+        for (moment, members), solutions in zip(groups, of_groups, strict=True):
             for layer, solution in zip(members, solutions, strict=True):
                 if with_errors:
                     layer_errors[layer.name] = relative_error(layer.module.weight.float(), solution.weight, moment)
                 if solution.converged is not None:
                     converged[layer.name] = solution.converged
-            solved |= {layer.name: solution for layer, solution in zip(members, solutions, strict=True)}
+                solved[layer.name] = solution
         experts |= {layer.name: solved[layer.name].is_solved for layer in mine if expert_group(layer) is not None}
         block_masks: dict[Tensor, Tensor] = {}
         for parameter, of_parameter in by_parameter(mine).items():

@@ -1,5 +1,7 @@
 """SparseGPT (arXiv 2301.00774): prune column by column and let the later columns make up for each error."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -42,12 +44,12 @@ def sparsegpt(
     moment: Tensor,
     pattern: Pattern,
     *,
-    sparsity: float | None = None,
+    sparsity: float | Sequence[float] | None = None,
     mask: Tensor | None = None,
     factor: Tensor | None = None,
     block_size: int = BLOCK_SIZE,
 ) -> tuple[Tensor, Tensor]:
-    """Prune one layer by the published algorithm.
+    """Prune one layer by the published algorithm, or several of one shape, stacked before ``out``.
 
     Unstructured masks are chosen within each block of columns, over all rows together, by W^2 / U_jj^2; N:M masks
     group by group, by the weights as they are when the group is reached.
@@ -56,7 +58,8 @@ def sparsegpt(
         weight: [out, in] float32 or float64, the dense weight; not changed.
         moment: [in, in] of the same dtype, second moment of its input.
         pattern: unstructured or N:M.
-        sparsity: fraction to prune of an unstructured layer, from the pattern where not given.
+        sparsity: fraction to prune of an unstructured layer, from the pattern where not given; of each layer of a
+            stack.
         mask: [out, in] bool, True where kept; chosen by the algorithm where not given.
         factor: ``inverse_factor(moment)``, where several layers share it.
         block_size: columns of one block.
@@ -67,7 +70,7 @@ def sparsegpt(
     Raises:
         InputError: if the pattern's group does not divide the number of inputs.
     """
-    width = weight.shape[1]
+    width = weight.shape[-1]
     group, kept_per_group = pattern.group, pattern.kept
     if mask is None and group is not None and kept_per_group is not None:
         check_group_divides(width, kept_per_group, group)
@@ -76,33 +79,52 @@ def sparsegpt(
     upper = inverse_factor(moment) if factor is None else factor
     share = pattern.fraction if sparsity is None else sparsity
     updated = weight.clone()
-    updated[:, moment.diagonal() == 0] = 0
+    updated.masked_fill_((moment.diagonal(dim1=-2, dim2=-1) == 0).unsqueeze(-2), 0)
     support = torch.ones_like(weight, dtype=torch.bool) if mask is None else mask.clone()
     for start in range(0, width, block_size):
         end = min(start + block_size, width)
-        block = updated[:, start:end].clone()
-        inner = upper[start:end, start:end]
-        keep = support[:, start:end]
+        block = updated[..., start:end].clone()
+        inner = upper[..., start:end, start:end]
+        diagonal = inner.diagonal(dim1=-2, dim2=-1)
+        keep = support[..., start:end]
         errors = torch.zeros_like(block)
         if mask is None and group is None:
-            keep.copy_(_all_but_lowest(block.square() / inner.diagonal().square(), share))
+            keep.copy_(_all_but_lowest(block.square() / diagonal.square().unsqueeze(-2), share))
         for column in range(end - start):
             if mask is None and group is not None and kept_per_group is not None and column % group == 0:
                 columns = slice(column, column + group)
-                scores = block[:, columns].square() / inner.diagonal()[columns].square()
-                keep[:, columns] = group_mask(scores, kept_per_group, group)
-            masked = block[:, column] * keep[:, column]
-            error = (block[:, column] - masked) / inner[column, column]
-            block[:, column + 1 :].addr_(error, inner[column, column + 1 :], alpha=-1)
-            block[:, column] = masked
-            errors[:, column] = error
-        updated[:, start:end] = block
-        updated[:, end:].addmm_(errors, upper[start:end, end:], alpha=-1)
+                scores = block[..., columns].square() / diagonal[..., columns].square().unsqueeze(-2)
+                keep[..., columns] = group_mask(scores.flatten(0, -2), kept_per_group, group).view_as(scores)
+            masked = block[..., column] * keep[..., column]
+            error = (block[..., column] - masked) / diagonal[..., column, None]
+            _subtract_outer(block[..., column + 1 :], error, inner[..., column, column + 1 :])
+            block[..., column] = masked
+            errors[..., column] = error
+        updated[..., start:end] = block
+        _subtract_product(updated[..., end:], errors, upper[..., start:end, end:])
     return updated, support
 
 
-def _all_but_lowest(scores: Tensor, share: float) -> Tensor:
+def _subtract_outer(values: Tensor, column: Tensor, row: Tensor) -> None:
+    """Subtract the product of a column and a row in place; of each in a stack."""
+    if values.ndim == 2:
+        values.addr_(column, row, alpha=-1)
+    else:
+        values.sub_(column.unsqueeze(-1) * row.unsqueeze(-2))
+
+
+def _subtract_product(values: Tensor, left: Tensor, right: Tensor) -> None:
+    """Subtract the product of two matrices in place; of each in a stack."""
+    if values.ndim == 2:
+        values.addmm_(left, right, alpha=-1)
+    else:
+        values.baddbmm_(left, right, alpha=-1)
+
+
+def _all_but_lowest(scores: Tensor, share: float | Sequence[float]) -> Tensor:
     """True but for the lowest share of all scores; what equals the threshold goes too, as published."""
+    if not isinstance(share, float | int):
+        return torch.stack([_all_but_lowest(each, one) for each, one in zip(scores, share, strict=True)])
     position = int(scores.numel() * share)
     if position == 0:
         return torch.ones_like(scores, dtype=torch.bool)
