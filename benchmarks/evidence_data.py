@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 # What a table holds for programs alone.
 _NESTED = ("metrics", "sparsity_ratios")
-# What was found made, and the version that a registry on this machine gave the model.
+# Cached stages, and the version of the model in this machine's registry.
 _OF_ONE_RUN = ("cached", "registered")
 _TOO_BIG = ("statistics.parquet", "calibration.parquet")
 
@@ -39,7 +39,7 @@ def kept(folder: Path, without: tuple[str, ...] = _OF_ONE_RUN) -> dict[str, str]
 
 
 def results_digest(folder: Path) -> str:
-    """A digest of what was measured, whatever it was asked with; empty where there is nothing."""
+    """A digest of the measurements, independent of the command; empty if there are none."""
     files = kept(folder, (*_OF_ONE_RUN, "parameters"))
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest() if files else ""
 

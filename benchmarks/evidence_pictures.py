@@ -19,12 +19,12 @@ from optishear.report.objectives import objective_label
 from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.sweep import SweepCell
 
-# What the searches of the comparison minimise where they are not told otherwise.
+# The default objective of the searches of the comparison.
 _OBJECTIVE = "kl"
 
 
 def command_pictures(folder: Path, data: Path) -> list[str]:
-    """The pictures over all that a command made, drawn or copied to ``data``; as paragraphs of Markdown.
+    """The pictures of a command's results, drawn or copied to ``data``; as paragraphs of Markdown.
 
     Those of the matrices are beside their tables, with their words in ``figures.json``.
     """

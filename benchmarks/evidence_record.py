@@ -1,4 +1,4 @@
-"""How the results of a section were made: beside them in ``run.json``, and in words in ``said.md``."""
+"""The record of a section's results: ``run.json`` beside them, and the command's output in ``said.md``."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ RUN = "run.json"
 
 @dataclass(frozen=True)
 class Record:
-    """How the results of a section were made.
+    """The record of a section's results.
 
     Attributes:
         command: as one would type it.
@@ -55,6 +55,6 @@ def save_record(folder: Path, record: Record, output: str) -> None:
 
 
 def load_output(folder: Path) -> str:
-    """What the command said; empty where it said nothing."""
+    """The command's output; empty if there was none."""
     file = folder / OUTPUT
     return file.read_text(encoding="utf-8").strip() if file.exists() else ""

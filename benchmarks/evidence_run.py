@@ -1,4 +1,4 @@
-"""Run the command of one section, and record what it said, on what and when."""
+"""Run the command of one section, and record its output, machine and date."""
 
 import os
 import platform
@@ -63,14 +63,14 @@ def run_section(section: Section, work: Path, program: tuple[str, ...] = COMMAND
 
 
 def _repeats(record: Record, earlier: Record | None) -> bool:
-    """Whether the earlier record still tells how the results were made."""
+    """Whether the earlier record still describes the results."""
     if earlier is None or record.results != earlier.results:
         return False
     return record.incomplete or (record.command == earlier.command and not earlier.incomplete)
 
 
 def lasting_words(printed: str) -> str:
-    """What a command said, without where the results are and without what its next repetition would say otherwise."""
+    """A command's output without the places of the results and without lines that differ when it is repeated."""
     *paragraphs, _where = re.split(r"\n{2,}", printed.strip())
     return "\n\n".join(words for words in paragraphs if not words.startswith(_OF_ONE_RUN))
 

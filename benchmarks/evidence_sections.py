@@ -37,7 +37,7 @@ class Section:
 
 
 def texts(work: Path) -> dict[str, str]:
-    """Texts by name, as files: those of ``shared``, or made below ``work``."""
+    """Texts by name, as files: those of ``shared``, or written below ``work``."""
     folder = work / "texts"
     folder.mkdir(parents=True, exist_ok=True)
     return {

@@ -112,7 +112,7 @@ def main() -> None:
             times["metric"].append(timed(lambda index=repeat + 1: metric_trial(index)))
         with measured() as during_metric:
             metric_trial(arguments.repeats + 5)
-        # The ranks of all layers are made once, when the ratios begin to change under the fixed metric.
+        # The ranks of all layers are computed once, when the ratios begin to change under the fixed metric.
         evaluator.measure(space.decode(genome), len(tokens))
         evaluator.measure(space.decode(genome + 2 * (np.arange(len(genome)) % 2) - 1), len(tokens))
         ratio_trial()

@@ -32,7 +32,7 @@ VARIABLES = {
     "no-index": ("UV_NO_INDEX", " "),
     "no-cache-dir": ("UV_NO_CACHE", " "),
 }
-# They change how pip works or what it prints, and nothing of what is installed.
+# They change how pip works or what it prints, but not the installed packages.
 WITHOUT_EFFECT = {
     "break-system-packages", "cache-dir", "config-file", "disable-pip-version-check", "log", "no-color", "no-compile",
     "no-input", "no-python-version-warning", "no-warn-script-location", "progress-bar", "quiet", "require-virtualenv",
@@ -79,7 +79,7 @@ def install_with_uv(arguments: list[str]) -> bool:
         if own.returncode != 0:
             return False
     command = [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, "--quiet"]
-    # Variables of uv that somebody has set are meant for it.
+    # Variables of uv that are set already take precedence.
     environment = {**variables, **os.environ}
     process = subprocess.run([*command, "--constraints", str(CONSTRAINTS), *arguments], env=environment, check=False)
     return process.returncode == 0
