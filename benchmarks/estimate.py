@@ -14,10 +14,15 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common import MODEL, data_folder
+
+from optishear.file_names import METRICS
+from optishear.run_metrics.file import read_metrics
+from optishear.run_metrics.schema import RunMetrics
 
 TARGET = 0.3
 
@@ -65,15 +70,19 @@ def measure(parameters: dict[str, Any], folder: Path) -> dict[str, Any]:
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    metrics = json.loads((output / "metrics.json").read_text())
-    times = [time for time in metrics["times"] if "expected_seconds" in time and "seconds" in time]
-    expected, real = (sum(time[name] for time in times) for name in ("expected_seconds", "seconds"))
+    metrics = read_metrics(output / METRICS, RunMetrics)
+    times = {
+        time.stage: (time.expected_seconds, time.seconds)
+        for time in metrics.times or []
+        if time.expected_seconds is not None and time.seconds is not None
+    }
+    expected, real = (sum(seconds) for seconds in zip(*times.values(), strict=True))
     return {
         "expected_seconds": round(expected, 1),
         "seconds": round(real, 1),
         "ratio": round(expected / real, 3),
-        "stages": {time["stage"]: [round(time["expected_seconds"], 1), round(time["seconds"], 1)] for time in times},
-        "precision": metrics["precision"],
+        "stages": {stage: [round(seconds, 1) for seconds in pair] for stage, pair in times.items()},
+        "precision": asdict(metrics.precision),
     }
 
 

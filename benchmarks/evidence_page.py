@@ -13,10 +13,13 @@ from evidence_pictures import command_pictures, run_pictures
 from evidence_record import RUN, Record, load_output, load_record
 
 from optishear.errors import InputError
+from optishear.file_names import METRICS
 from optishear.files import write_aside, write_text
 from optishear.recipes.recipe import Recipe
 from optishear.report.formatting import duration, sparsity_words
 from optishear.report.verdict import verdict
+from optishear.run_metrics.file import read_metrics
+from optishear.run_metrics.schema import RunMetrics
 
 TEXT = "section.md"
 _HEAD = (
@@ -85,7 +88,7 @@ def _write_section(title: str, record: Record, folder: Path, data: Path, private
 
 def _verdict(results: Path) -> tuple[str, str]:
     """The sparsity of a pruned model, and what came out."""
-    metrics = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_metrics(results / METRICS, RunMetrics)
     pattern = Recipe.load(results / "recipe.yaml").sparsity
     result = verdict(metrics, pattern)
     return sparsity_words(pattern), " ".join([result.sentence, *result.remarks])

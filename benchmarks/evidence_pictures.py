@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from optishear.diagnosis.diagnosis import Diagnosis
+from optishear.file_names import METRICS
 from optishear.files import write_text
 from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import Recipe
@@ -18,6 +19,8 @@ from optishear.report.figures import run_figures
 from optishear.report.objectives import objective_label
 from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.sweep import SweepCell
+from optishear.run_metrics.file import read_metrics
+from optishear.run_metrics.schema import RunMetrics, SweepMetrics
 
 # The default objective of the searches of the comparison.
 _OBJECTIVE = "kl"
@@ -37,8 +40,8 @@ def command_pictures(folder: Path, data: Path) -> list[str]:
         )
         paragraphs += _draw(drawing, "The algorithms, trial by trial", caption, data / "algorithms.svg", data)
     if (folder / "sweep.parquet").exists():
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        cells = [SweepCell(parse_pattern(sparsity), value) for sparsity, value in metrics["sparsities"].items()]
+        sweep = read_metrics(folder / METRICS, SweepMetrics)
+        cells = [SweepCell(parse_pattern(sparsity), metrics) for sparsity, metrics in sweep.sparsities.items()]
         caption = (
             "How the perplexity grows with the share of weights that are zero, for Wanda and for the searched recipes. "
             "Hollow points are N:M patterns; the dashed line is the dense model."
@@ -60,7 +63,7 @@ def run_pictures(results: Path, place: Path, data: Path) -> list[str]:
         place: where the pictures go.
         data: what their links are relative to.
     """
-    metrics = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_metrics(results / METRICS, RunMetrics)
     trials = pq.read_table(results / "trials.parquet") if (results / "trials.parquet").exists() else pa.table({})
     recipe, diagnosis = Recipe.load(results / "recipe.yaml"), Diagnosis.load(results / "diagnosis")
     return [

@@ -14,13 +14,13 @@ from flows.shared.checks import check
 from flows.shared.output_folder import output_folder
 from flows.shared.summary import where
 from optishear.file_names import METRICS
+from optishear.run_metrics.file import write_metrics
 from tasks.engine.precision import precision_of
 from tasks.registration.datasets import dataset_inputs
-from tasks.registration.metrics import collect_metrics, readable
-from tasks.registration.results import Attachments, flat_metrics, register
+from tasks.registration.metrics import evaluation_metrics, flat_metrics, readable
+from tasks.registration.results import Attachments, register
 from tasks.stages.evaluate import evaluate_stage, forget_failures
 from tasks.stages.footprint import footprint_stage
-from tasks.store.json_file import write_json
 from tasks.tracking.flow_runs import tracked_run
 
 
@@ -31,12 +31,11 @@ def evaluate(parameters: EvaluateParameters) -> str:
         check(parameters)
         with tracked_run("evaluate", parameters, precision_of(parameters)) as run:
             evaluation = evaluate_stage(parameters)
-            stages = {"evaluate": [evaluation]}
-            footprints = {"evaluation": footprint_stage(parameters)} if parameters.footprint else {}
-            metrics = collect_metrics(parameters, stages, {"evaluation": evaluation}, footprints)
-            write_json(output / METRICS, metrics)
+            footprint = footprint_stage(parameters) if parameters.footprint else None
+            metrics = evaluation_metrics(parameters, evaluation, footprint)
+            write_metrics(output / METRICS, metrics)
             forget_failures([evaluation])
-            inputs = dataset_inputs(stages, evaluation_text=parameters.evaluation_text)
+            inputs = dataset_inputs({"evaluate": [evaluation]}, evaluation_text=parameters.evaluation_text)
             attachments = Attachments(inputs=inputs, files={"": [output / METRICS]})
-            register(run, metrics["parameters"], flat_metrics(metrics), attachments)
-    return f"{readable(metrics['evaluation'])}\n\n{where(output, {'metrics': METRICS}, run)}"
+            register(run, metrics.parameters, flat_metrics(metrics), attachments)
+    return f"{readable(metrics.evaluation)}\n\n{where(output, {'metrics': METRICS}, run)}"

@@ -18,7 +18,7 @@ from flows.shared.summary import where, zeros_in_words
 from optishear.file_names import CALIBRATION, CHECKPOINT, RECIPE, STATISTICS
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.gradients import observe
-from tasks.stages.prune import SUMMARY, prune_stage
+from tasks.stages.prune import checkpoint_metrics, prune_stage
 from tasks.stages.reconstruct import reconstruct_stage
 
 
@@ -43,6 +43,6 @@ def prune(parameters: PruneParameters) -> str:
                 RECIPE: pruned.path(CHECKPOINT) / RECIPE,
             },
         )
-    zeros = zeros_in_words(pruned.read_json(SUMMARY))
+    zeros = zeros_in_words(checkpoint_metrics(pruned))
     places = where(output, {"model": CHECKPOINT, "recipe": RECIPE})
     return f"Pruned: {zeros} are zero.\n\n{places}"

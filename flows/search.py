@@ -16,10 +16,11 @@ from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
 from optishear.file_names import CALIBRATION, FRONT, RECIPE, STATISTICS, TRIALS
+from optishear.parameters.roles import without_places
 from tasks.engine.precision import precision_of
 from tasks.registration.datasets import dataset_inputs
-from tasks.registration.metrics import collect_metrics
-from tasks.registration.results import Attachments, flat_metrics, register
+from tasks.registration.metrics import flat_search
+from tasks.registration.results import Attachments, register
 from tasks.stages.search import search_stage
 from tasks.stages.statistics import statistics_stage
 from tasks.tracking.flow_runs import tracked_run
@@ -33,8 +34,7 @@ def search(parameters: SearchFlowParameters) -> str:
         with tracked_run("search", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
             statistics = statistics_stage(parameters, calibration)
             result = search_stage(parameters, calibration, statistics)
-            stages = {"calibrate": [calibration], "statistics": [statistics], "search": [result]}
-            metrics = collect_metrics(parameters, stages, evaluations={}, footprints={})
+            stages = {"calibrate": calibration, "statistics": statistics, "search": result}
             place_files(
                 output,
                 {
@@ -45,7 +45,7 @@ def search(parameters: SearchFlowParameters) -> str:
                     RECIPE: result.path(RECIPE),
                 },
             )
-            inputs = dataset_inputs(stages, parameters.calibration)
+            inputs = dataset_inputs({"calibrate": [calibration]}, parameters.calibration)
             attachments = Attachments(inputs=inputs, files={"": [output / RECIPE, output / TRIALS]})
-            register(run, metrics["parameters"], flat_metrics(metrics), attachments)
+            register(run, without_places(parameters), flat_search(parameters, stages), attachments)
     return where(output, {"recipe": RECIPE, "trials": TRIALS, "other recipes": FRONT}, run)

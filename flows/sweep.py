@@ -9,11 +9,9 @@ Example:
   optishear sweep --model HuggingFaceTB/SmolLM2-135M --sparsities 0.5,0.6,0.7,2:4 --output swept
 """
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from prefect import flow
 
@@ -30,11 +28,12 @@ from optishear.parameters.roles import without_places
 from optishear.pattern import Pattern
 from optishear.report.reproduce import command_line
 from optishear.report.sweep import SweepCell, sweep_markdown, sweep_verdict
+from optishear.run_metrics.file import read_metrics, write_metrics
+from optishear.run_metrics.schema import RunMetrics, SweepMetrics
 from tasks.engine.precision import precision_of
-from tasks.registration.metrics import without_cached
-from tasks.registration.results import Attachments, flat_metrics, register
+from tasks.registration.metrics import flat_metrics
+from tasks.registration.results import Attachments, register
 from tasks.stages.sweep_report import SWEEP, SWEEP_FIGURE, SWEEP_PAGE, sweep_report_stage
-from tasks.store.json_file import write_json
 from tasks.tracking.flow_runs import tracked_run
 
 logger = logging.getLogger("optishear.stages")
@@ -51,23 +50,20 @@ def sweep(parameters: SweepParameters) -> str:
         check(parameters)
         with tracked_run("sweep", parameters, precision_of(parameters)) as run:
             cells = [_cell(sparsity, one) for sparsity, one in pipelines_of(parameters).items()]
-            by_sparsity = {cell.sparsity: cell.metrics for cell in cells if cell.metrics is not None}
+            measured = {cell.sparsity: cell.metrics for cell in cells if cell.metrics is not None}
             failed = {str(cell.sparsity): cell.failure for cell in cells if cell.metrics is None}
-            if not by_sparsity:
+            if not measured:
                 raise IncompleteError(f"Every sparsity failed, the first because of: {next(iter(failed.values()))}.")
             values = without_places(parameters)
-            metrics = {
-                "model": values["model"],
-                "sparsities": {str(sparsity): value for sparsity, value in by_sparsity.items()},
-                "failures": failed,
-                "parameters": values,
-            }
-            write_json(output / METRICS, metrics)
-            rows = [
-                replace(cell, metrics=without_cached(cell.metrics)) if cell.metrics is not None else cell
-                for cell in cells
-            ]
-            report = sweep_report_stage(parameters, rows, command_line("sweep", parameters))
+            metrics = SweepMetrics(
+                model=values["model"],
+                parameters=values,
+                sparsities={str(sparsity): of_sparsity for sparsity, of_sparsity in measured.items()},
+                failures=failed,
+            )
+            write_metrics(output / METRICS, metrics)
+            shown = [replace(cell, metrics=cell.metrics and cell.metrics.repeatable()) for cell in cells]
+            report = sweep_report_stage(parameters, shown, command_line("sweep", parameters))
             place_files(output, {name: report.path(name) for name in (SWEEP, SWEEP_FIGURE, SWEEP_PAGE)})
             table = sweep_markdown(cells)
             register(
@@ -97,8 +93,7 @@ def _cell(sparsity: Pattern, parameters: PipelineParameters) -> SweepCell:
         reason = first_line(error)
         logger.error("%s failed: %s", sparsity, reason)
         return SweepCell(sparsity, failure=reason)
-    metrics: dict[str, Any] = json.loads((parameters.output / METRICS).read_text(encoding="utf-8"))
-    return SweepCell(sparsity, metrics)
+    return SweepCell(sparsity, read_metrics(parameters.output / METRICS, RunMetrics))
 
 
 def _words(failed: dict[str, str], output: Path) -> str:

@@ -9,6 +9,7 @@ from flows.shared.matrix_cells import Cells
 from flows.shared.output_folder import place_files
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import where
+from optishear.evaluation.harness import failure_of, measures_of
 from optishear.evidence.evidence import Evidence
 from optishear.evidence.matrix import Cell, Scores
 from optishear.parameters.base import Parameters
@@ -20,7 +21,7 @@ from optishear.report.formatting import sparsity_words
 from optishear.report.matrix_table import markdown
 from optishear.report.reproduce import command_line
 from tasks.registration.results import Attachments, register
-from tasks.stages.evaluate import EVALUATION
+from tasks.stages.evaluate import evaluation_of
 from tasks.stages.matrix_report import matrix_report_stage
 from tasks.store.artifacts import RECORD
 from tasks.store.model_sources import find_model
@@ -29,7 +30,8 @@ from tasks.tracking.mlflow_run import TrackedRun
 
 def perplexities(cells: Cells) -> dict[Cell, float]:
     """The perplexity of each evaluated cell."""
-    return {cell: float(artifact.read_json(EVALUATION)["perplexity"]) for cell, artifact in cells.made.items()}
+    measured = {cell: evaluation_of(artifact).perplexity for cell, artifact in cells.made.items()}
+    return {cell: perplexity for cell, perplexity in measured.items() if perplexity is not None}
 
 
 def task_scores(cells: Cells) -> Scores:
@@ -37,12 +39,12 @@ def task_scores(cells: Cells) -> Scores:
     scores: dict[str, dict[Cell, float]] = {}
     failures: dict[Cell, str] = {}
     for cell, artifact in cells.made.items():
-        for task, measures in artifact.read_json(EVALUATION)["tasks"].items():
-            if "error" in measures:
-                failures.setdefault(cell, f"{task}: {measures['error']}")
-                continue
-            for measure, score in measures.items():
-                scores.setdefault(f"{task}/{measure}", {})[cell] = float(score["value"])
+        for task, result in evaluation_of(artifact).tasks.items():
+            failure = failure_of(result)
+            if failure is not None:
+                failures.setdefault(cell, f"{task}: {failure}")
+            for metric, measure in measures_of(result).items():
+                scores.setdefault(f"{task}/{metric}", {})[cell] = measure["value"]
     return Scores(scores, failures)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from prefect.artifacts import create_link_artifact
@@ -25,12 +24,14 @@ from optishear.file_names import (
     TRIALS,
 )
 from optishear.recipes.recipe import Recipe, published_beside
+from optishear.run_metrics.file import write_metrics
+from optishear.run_metrics.schema import RunMetrics
 from tasks.engine.model_cache import release_model
 from tasks.engine.parameter_groups import part
 from tasks.engine.timetable import current_timetable
 from tasks.registration.datasets import dataset_inputs
-from tasks.registration.metrics import collect_metrics, without_cached
-from tasks.registration.results import Attachments, flat_metrics, register, register_model
+from tasks.registration.metrics import flat_metrics, run_metrics
+from tasks.registration.results import Attachments, register, register_model
 from tasks.stages.evaluate import evaluate_stage, forget_failures
 from tasks.stages.footprint import footprint_stage
 from tasks.stages.parameters import EvaluateStageParameters
@@ -38,7 +39,6 @@ from tasks.stages.prune import prune_stage
 from tasks.stages.reconstruct import reconstruct_stage
 from tasks.stages.report import CARD, FIGURES, report_stage
 from tasks.store.artifacts import Artifact
-from tasks.store.json_file import write_json
 from tasks.tracking.mlflow_run import TrackedRun
 
 COMPARISON_TABLE = "comparison.json"
@@ -113,10 +113,10 @@ def publish_results(
     artifacts = {**{name: [artifact] for name, artifact in stages.items()}, "evaluate": list(evaluations.values())}
     checkpoint = final_checkpoint(stages)
     footprints = measure_footprints(parameters, checkpoint)
-    metrics = collect_metrics(parameters, artifacts, evaluations, footprints)
+    metrics = run_metrics(parameters, recipe, parameters.calibration, stages, evaluations, footprints)
     search = stages.get("search")
     diagnosis = stages["diagnose"]
-    report = report_stage(parameters, without_cached(metrics), recipe, command, checkpoint, diagnosis, search)
+    report = report_stage(parameters, metrics.repeatable(), recipe, command, checkpoint, diagnosis, search)
     files = {
         CALIBRATION: stages["calibrate"].path(CALIBRATION),
         STATISTICS: stages["statistics"].path(STATISTICS),
@@ -132,18 +132,18 @@ def publish_results(
     place_files(output, files)
     timetable = current_timetable()
     if timetable is not None:
-        metrics["times"] = [stage.model_dump(exclude_none=True) for stage in timetable.times()]
-    write_json(output / METRICS, metrics)
+        metrics = metrics.model_copy(update={"times": timetable.times()})
+    write_metrics(output / METRICS, metrics)
     forget_failures(evaluations.values())
     table = report.path(COMPARISON_TEXT).read_text(encoding="utf-8").strip()
     figures = sorted(report.path(FIGURES).iterdir())
     registered = register_model(run, parameters, recipe, checkpoint, evaluations, metrics, table)
-    metrics["registered"] = registered.model_dump(exclude={"checkpoint"})
-    write_json(output / METRICS, metrics)
+    metrics = metrics.model_copy(update={"registered": registered.registration})
+    write_metrics(output / METRICS, metrics)
     names = [name for name in (RECIPE, REPORT, METRICS, COMPARISON, TRIALS) if (output / name).exists()]
     register(
         run,
-        metrics["parameters"],
+        metrics.parameters,
         flat_metrics(metrics),
         Attachments(
             tags={
@@ -168,12 +168,11 @@ def publish_results(
     return f"{_headline(metrics)}\n\n{table}\n\n{version}\n\n{where(output, places, run)}"
 
 
-def _headline(metrics: Mapping[str, Any]) -> str:
-    perplexity, text = metrics["dense"]["perplexity"], metrics["dense"]["settings"]["text"]
-    cached = all(cost["cached"] for cost in metrics["stages"].values())
+def _headline(metrics: RunMetrics) -> str:
+    cached = all(cost.cached for cost in metrics.stages.values())
     outcome = "Nothing had to be computed again." if cached else "Done."
-    return f"{outcome} {zeros_in_words(metrics, metrics['model'])} are zero." + (
-        f" Perplexity is on the text {text}." if perplexity is not None else ""
+    return f"{outcome} {zeros_in_words(metrics, metrics.model)} are zero." + (
+        f" Perplexity is on the text {metrics.dense.settings.text}." if metrics.dense.perplexity is not None else ""
     )
 
 

@@ -4,9 +4,10 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from flows.shared.environment import uses_embedded_prefect
+from optishear.run_metrics.checkpoint import CheckpointMetrics
+from optishear.run_metrics.schema import RunMetrics
 from tasks.tracking.experiment import public_uri
 from tasks.tracking.mlflow_run import TrackedRun
 
@@ -27,18 +28,18 @@ def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = Non
     return "\n".join(f"{title:<{width}}  {line}" for title, line in lines.items())
 
 
-def zeros_in_words(summary: Mapping[str, Any], model: str = "") -> str:
+def zeros_in_words(metrics: CheckpointMetrics | RunMetrics, model: str = "") -> str:
     """The share of zeros and its base, as the subject of a sentence.
 
     Args:
-        summary: with ``achieved_sparsity``, ``sparsity_of_all_matrices`` and ``coverage``.
+        metrics: of the pruned checkpoint.
         model: the model's name; empty to leave it out.
     """
     of_model = f" of {model}" if model else ""
-    achieved, share = summary["achieved_sparsity"], summary["coverage"]["prunable_share"]
+    achieved, share = metrics.achieved_sparsity, metrics.coverage.prunable_share
     if share == 1:
         return f"{achieved:.2%} of the weights in the decoder layers{of_model}"
-    overall = summary["sparsity_of_all_matrices"]
+    overall = metrics.sparsity_of_all_matrices
     return (
         f"{overall:.2%} of the weights in the decoder layers{of_model} ({achieved:.2%} of the prunable ones, "
         f"which are {share:.2%} of them)"

@@ -7,12 +7,12 @@ than what the two standard errors would give. Perplexities are compared by their
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from optishear.evaluation.evaluate import Evaluation
 from optishear.evaluation.examples import Examples, ExampleTable
+from optishear.evaluation.harness import Measure, measures_of
 
 # Of two equal models, 95 % of the differences are nearer than this many standard errors (normal approximation).
 NOISE = 1.96
@@ -44,6 +44,29 @@ class Difference(BaseModel):
         return cls(value=value, stderr=stderr, paired=paired, logarithmic=logarithmic, within_noise=within)
 
 
+class Differences(BaseModel):
+    """The scores of one model less those of another.
+
+    Attributes:
+        perplexity: ``None`` where one was not measured or is not finite.
+        tasks: by task and metric, if both models have a score and the noise can be estimated.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    perplexity: Difference | None
+    tasks: dict[str, dict[str, Difference]]
+
+    def by_measure(self) -> dict[str, Difference]:
+        """All differences, under names such as ``perplexity`` and ``boolq/acc``."""
+        named = {
+            f"{task}/{metric}": difference
+            for task, by_metric in self.tasks.items()
+            for metric, difference in by_metric.items()
+        }
+        return {**named, **({"perplexity": self.perplexity} if self.perplexity else {})}
+
+
 def paired_difference(one: Examples, other: Examples) -> Difference | None:
     """The difference over the same examples; ``None`` for fewer than two, different examples, or no finite value."""
     count = len(one.values)
@@ -62,45 +85,36 @@ def paired_difference(one: Examples, other: Examples) -> Difference | None:
     )
 
 
-def differences(
-    one: Mapping[str, Any], other: Mapping[str, Any], examples: ExampleTable, others: ExampleTable
-) -> dict[str, Any]:
+def differences(one: Evaluation, other: Evaluation, examples: ExampleTable, others: ExampleTable) -> Differences:
     """Compare two evaluations made with the same settings.
 
     Args:
-        one: an evaluation, as JSON.
+        one: an evaluation.
         other: the evaluation to compare with.
         examples: examples of ``one``.
         others: examples of ``other``.
-
-    Returns:
-        ``perplexity``: a difference or ``None``; ``tasks``: by task and metric, if both models have a
-        score and the noise can be estimated.
     """
-    tasks: dict[str, dict[str, Any]] = {}
-    for task, scores in (one.get("tasks") or {}).items():
-        for metric, score in scores.items():
-            theirs = (other.get("tasks") or {}).get(task, {}).get(metric)
-            if not isinstance(score, Mapping) or not isinstance(theirs, Mapping):
+    tasks: dict[str, dict[str, Difference]] = {}
+    for task, result in one.tasks.items():
+        theirs = measures_of(other.tasks.get(task, {}))
+        for metric, measure in measures_of(result).items():
+            if metric not in theirs:
                 continue
-            difference = _paired((task, metric), examples, others) or _unpaired(score, theirs)
+            difference = _paired((task, metric), examples, others) or _unpaired(measure, theirs[metric])
             if difference is not None:
-                tasks.setdefault(task, {})[metric] = difference.model_dump()
-    perplexity = _paired(("", "perplexity"), examples, others)
-    return {"perplexity": perplexity.model_dump() if perplexity else None, "tasks": tasks}
+                tasks.setdefault(task, {})[metric] = difference
+    return Differences(perplexity=_paired(("", "perplexity"), examples, others), tasks=tasks)
 
 
 def _paired(key: tuple[str, str], examples: ExampleTable, others: ExampleTable) -> Difference | None:
     return paired_difference(examples[key], others[key]) if key in examples and key in others else None
 
 
-def _unpaired(score: Mapping[str, Any], theirs: Mapping[str, Any]) -> Difference | None:
+def _unpaired(measure: Measure, other: Measure) -> Difference | None:
     """From the standard errors of both scores, as if their examples were independent."""
-    errors = [score.get("stderr"), theirs.get("stderr")]
-    if None in errors:
+    if measure["stderr"] is None or other["stderr"] is None:
         return None
-    # JSON may hold numbers that are not finite, as text.
-    value, stderr = float(score["value"]) - float(theirs["value"]), math.hypot(*(float(str(error)) for error in errors))
+    value, stderr = measure["value"] - other["value"], math.hypot(measure["stderr"], other["stderr"])
     if not (math.isfinite(value) and math.isfinite(stderr)):
         return None
     return Difference.of(value, stderr, paired=False)

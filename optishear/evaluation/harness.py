@@ -39,6 +39,17 @@ class Measure(TypedDict):
 TaskResult = dict[str, Measure | str]
 
 
+def measures_of(result: TaskResult) -> dict[str, Measure]:
+    """The measures of a task, by metric; none for a task that failed."""
+    return {metric: measure for metric, measure in result.items() if not isinstance(measure, str)}
+
+
+def failure_of(result: TaskResult) -> str | None:
+    """The reason why a task failed; ``None`` for one that has measures."""
+    reason = result.get("error")
+    return reason if isinstance(reason, str) else None
+
+
 class Seeds(BaseModel):
     """The seeds of Python's, NumPy's and PyTorch's generators and of the few-shot examples.
 

@@ -3,8 +3,9 @@
 import logging
 import re
 from collections import Counter
-from dataclasses import dataclass
 
+from pydantic import computed_field
+from pydantic.dataclasses import dataclass
 from torch import nn
 
 from optishear.models.layers import by_parameter, decoder_blocks, prunable_layers
@@ -34,6 +35,7 @@ class Coverage:
     prunable_weights: int
     left_out: dict[str, int]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def prunable_share(self) -> float:
         """Prunable weights over all weights of the matrices."""

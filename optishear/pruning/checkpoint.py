@@ -1,8 +1,11 @@
 """The pruned model as a Hugging Face checkpoint on disk."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -11,7 +14,7 @@ from optishear.errors import InputError
 from optishear.file_names import RECIPE
 from optishear.files import write_aside, write_text
 from optishear.models.coverage import block_matrices
-from optishear.models.layers import by_parameter, prunable_layers
+from optishear.models.layers import PrunableLayer, all_prunable_layers, by_parameter, prunable_layers
 from optishear.models.write import write_checkpoint
 from optishear.pruning.stored_weights import StoredWeights
 from optishear.recipes.recipe import Recipe
@@ -89,11 +92,27 @@ def measured_sparsity(folder: str | Path, model: PreTrainedModel) -> MeasuredSpa
         InputError: if the checkpoint does not hold a weight of the model's decoder blocks.
     """
     stored = StoredWeights(folder, model)
-    prunable = by_parameter(prunable_layers(model))
+    return _count_zeros(model, prunable_layers(model), lambda name, _parameter: stored.of(name))
+
+
+def sparsity_in_memory(model: nn.Module) -> MeasuredSparsity:
+    """Count the zeros of a loaded model; those of all prunable layers, whichever are selected.
+
+    Raises:
+        InputError: if the model has no prunable layers.
+    """
+    return _count_zeros(model, all_prunable_layers(model), lambda _name, parameter: parameter)
+
+
+@torch.no_grad()
+def _count_zeros(
+    model: nn.Module, layers: list[PrunableLayer], values_of: Callable[[str, nn.Parameter], Tensor]
+) -> MeasuredSparsity:
+    prunable = by_parameter(layers)
     matrices = block_matrices(model)
     zeros = total = pruned_zeros = pruned_total = 0
     for name, parameter in tqdm(matrices.items(), desc="measure sparsity", unit="matrix", delay=2, leave=False):
-        values = stored.of(name)
+        values = values_of(name, parameter)
         zeros, total = zeros + int((values == 0).sum()), total + values.numel()
         for _, layer in prunable.get(parameter, []):
             weight = layer.view(values)

@@ -1,19 +1,17 @@
 """Captions of the figures."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pyarrow as pa
 
 from optishear.diagnosis.diagnosis import Diagnosis
 from optishear.recipes.recipe import Recipe
 from optishear.report.formatting import number, percent
-from optishear.report.measures import task_measures
 from optishear.report.objectives import comparable, objective_columns, objective_label, searched_objectives, varying
 from optishear.report.panels import KIND_TITLES
+from optishear.run_metrics.measures import task_measures
+from optishear.run_metrics.schema import RunMetrics
 
 
-def comparison(metrics: Mapping[str, Any]) -> str:
+def comparison(metrics: RunMetrics) -> str:
     """Under the comparison."""
     tasks = " and task scores" if task_measures(metrics) else ""
     return f"Perplexity{tasks} of the dense model, of Wanda at the same sparsity, and of the searched recipe."
@@ -67,8 +65,7 @@ def pareto(trials: pa.Table) -> str:
 
 def layer_errors(diagnosis: Diagnosis) -> str:
     """Under the reconstruction errors."""
-    summary = diagnosis.summary()
-    last = summary["last_block_error"]
+    last = diagnosis.summary().last_block_error
     linear = (
         "How far each linear layer's output moves when it alone is pruned and reads what the dense model reads "
         "(the mean over the layers of a kind); the dense model is the line at zero."
@@ -85,9 +82,7 @@ def layer_errors(diagnosis: Diagnosis) -> str:
 def alignment(diagnosis: Diagnosis) -> str:
     """Under the alignment."""
     summary = diagnosis.summary()
-    distance, share, shrank = (
-        summary[name] for name in ("alignment_distance", "activation_share", "alignment_shrank_by")
-    )
+    distance, share, shrank = summary.alignment_distance, summary.activation_share, summary.alignment_shrank_by
     if not {"wanda", "pruned"} <= distance.keys() or shrank is None:
         return "How far apart the scales of transformed weights and activations lie in each layer."
     decides = (
@@ -97,9 +92,9 @@ def alignment(diagnosis: Diagnosis) -> str:
         else ""
     )
     kinds = "; ".join(
-        f"{KIND_TITLES[kind]}, {_against_wanda(share)}"
-        for kind, share in summary["alignment_shrank_by_kind"].items()
-        if share is not None
+        f"{KIND_TITLES[kind]}, {_against_wanda(of_kind)}"
+        for kind, of_kind in summary.alignment_shrank_by_kind.items()
+        if of_kind is not None
     )
     by_kind = f" By kind of layer: {kinds}." if kinds else ""
     return (

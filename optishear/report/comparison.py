@@ -2,27 +2,26 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from optishear.evaluation.comparison import MODELS
-from optishear.report.formatting import number
-from optishear.report.measures import TITLES, Measure, perplexities, task_measures
+from optishear.report.formatting import TITLES, number
 from optishear.report.style import LIGHT, SMALL, TEXT, Theme, dress, make_log, needs_log, new_figure, plain, statement
+from optishear.run_metrics.measures import ComparedMeasure, perplexities, task_measures
+from optishear.run_metrics.schema import MODELS, Model, RunMetrics
 
 _BARS_VANISH = 30.0  # largest / smallest perplexity beyond which the smallest bar is a sliver
 
 
-def comparison(metrics: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
+def comparison(metrics: RunMetrics, theme: Theme = LIGHT) -> Figure:
     """Perplexity as bars from zero (as dots on a logarithmic axis where bars would vanish), tasks with their errors.
 
     A perplexity that is missing or not finite is written out instead of drawn. Task scores outside [0, 1] are
     not accuracies and stay in the table.
 
     Args:
-        metrics: the content of ``metrics.json``.
+        metrics: of the run.
         theme: the inks.
     """
     perplexity = perplexities(metrics)
@@ -40,16 +39,16 @@ def comparison(metrics: Mapping[str, Any], theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def _is_score(measure: Measure) -> bool:
+def _is_score(measure: ComparedMeasure) -> bool:
     values = [value for value in measure.values.values() if value is not None]
     return bool(values) and all(0 <= value <= 1 for value in values)
 
 
-def _colours(theme: Theme) -> dict[str, str]:
+def _colours(theme: Theme) -> dict[Model, str]:
     return {"dense": theme.muted, "wanda": theme.reference, "pruned": theme.searched}
 
 
-def _draw_perplexity(axes: Axes, perplexity: Mapping[str, float | None], theme: Theme) -> None:
+def _draw_perplexity(axes: Axes, perplexity: Mapping[Model, float | None], theme: Theme) -> None:
     dress(axes, theme, grid=())
     finite = {
         model: value for model, value in perplexity.items() if value is not None and math.isfinite(value) and value > 0
@@ -86,9 +85,9 @@ def _draw_perplexity(axes: Axes, perplexity: Mapping[str, float | None], theme: 
     axes.set_title("perplexity, lower is better", loc="left", fontsize=TEXT, color=theme.muted)
 
 
-def _draw_tasks(axes: Axes, tasks: list[Measure], theme: Theme) -> None:
+def _draw_tasks(axes: Axes, tasks: list[ComparedMeasure], theme: Theme) -> None:
     dress(axes, theme, grid=("x",))
-    shift = {"dense": -0.2, "wanda": 0.0, "pruned": 0.2}
+    shift: dict[Model, float] = {"dense": -0.2, "wanda": 0.0, "pruned": 0.2}
     for model in MODELS:
         # A missing value is drawn nowhere, as NaN.
         axes.errorbar(

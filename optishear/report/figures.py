@@ -1,8 +1,6 @@
 """The figures of a run, in the order in which a reader meets them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 from matplotlib.figure import Figure
@@ -17,6 +15,7 @@ from optishear.report.layer_errors import layer_errors
 from optishear.report.pareto import pareto_front
 from optishear.report.progress import search_progress
 from optishear.report.ratios import layer_ratios
+from optishear.run_metrics.schema import RunMetrics
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,12 @@ class ReportFigure:
 
 
 def run_figures(
-    metrics: Mapping[str, Any], recipe: Recipe, trials: pa.Table, diagnosis: Diagnosis | None = None
+    metrics: RunMetrics, recipe: Recipe, trials: pa.Table, diagnosis: Diagnosis | None = None
 ) -> list[ReportFigure]:
     """The figures of a run; those for which there is nothing to draw are left out.
 
     Args:
-        metrics: the content of ``metrics.json``.
+        metrics: of the run.
         recipe: the searched recipe.
         trials: the table of ``trials.parquet``, without rows where nothing was searched.
         diagnosis: the pruned model layer by layer.

@@ -1,6 +1,6 @@
 """The report page: one HTML file that needs nothing else, no network and no scripts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,17 @@ from optishear.report.tables import (
     stage_rows,
 )
 from optishear.report.verdict import verdict
+from optishear.run_metrics.schema import RunMetrics
 
 
 def write_report(
-    path: Path, metrics: Mapping[str, Any], recipe: Recipe, figures: Iterable[ReportFigure], command: str
+    path: Path, metrics: RunMetrics, recipe: Recipe, figures: Iterable[ReportFigure], command: str
 ) -> None:
     """Write the report of a run to an HTML file, whole or not at all.
 
     Args:
         path: the file.
-        metrics: the content of ``metrics.json``; whatever is missing in it is said to be missing.
+        metrics: of the run; the report says of whatever was not measured that it was not.
         recipe: the searched recipe.
         figures: the run's, as ``run_figures`` makes them.
         command: the command line that does the run again.
@@ -43,12 +44,12 @@ def write_report(
     write_text(Path(path), report(metrics, recipe, figures, command))
 
 
-def report(metrics: Mapping[str, Any], recipe: Recipe, figures: Iterable[ReportFigure], command: str) -> str:
+def report(metrics: RunMetrics, recipe: Recipe, figures: Iterable[ReportFigure], command: str) -> str:
     """The report as text; the arguments are those of ``write_report``. Everything but the figures is escaped."""
     return render(
         "report.html",
-        title=f"{metrics.get('model') or 'unnamed model'}, {sparsity_words(recipe.sparsity)}",
-        model=metrics.get("model") or "unnamed model",
+        title=f"{metrics.model}, {sparsity_words(recipe.sparsity)}",
+        model=metrics.model,
         verdict=verdict(metrics, recipe.sparsity),
         scores=score_rows(metrics),
         settings=settings_words(metrics),

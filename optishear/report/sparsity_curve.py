@@ -10,12 +10,13 @@ from matplotlib.ticker import FuncFormatter
 
 from optishear.report.formatting import percent
 from optishear.report.labels import Label, label_points
-from optishear.report.measures import perplexities
 from optishear.report.style import LIGHT, TEXT, Theme, dress, make_log, needs_log, new_figure, statement
 from optishear.report.sweep import SweepCell
+from optishear.run_metrics.measures import perplexities
+from optishear.run_metrics.schema import Model
 
-_TITLES = {"wanda": "Wanda", "pruned": "searched"}
-_MARKERS = {"wanda": "D", "pruned": "o"}
+_TITLES: dict[Model, str] = {"wanda": "Wanda", "pruned": "searched"}
+_MARKERS: dict[Model, str] = {"wanda": "D", "pruned": "o"}
 
 
 def perplexity_by_sparsity(cells: Sequence[SweepCell], theme: Theme = LIGHT) -> Figure:
@@ -27,7 +28,7 @@ def perplexity_by_sparsity(cells: Sequence[SweepCell], theme: Theme = LIGHT) -> 
         cells: one for each sparsity.
         theme: the inks.
     """
-    measured_cells = [(cell, perplexities(cell.metrics or {})) for cell in cells]
+    measured_cells = [(cell, perplexities(cell.metrics)) for cell in cells if cell.metrics is not None]
     measured = [value for _, values in measured_cells for value in values.values() if value is not None]
     finite = [value for value in measured if math.isfinite(value)]
     if not finite:
@@ -36,7 +37,8 @@ def perplexity_by_sparsity(cells: Sequence[SweepCell], theme: Theme = LIGHT) -> 
     axes = dress(figure.add_subplot(), theme)
     labels: list[Label] = []
     crowd: list[tuple[float, float]] = []
-    for model in ("pruned", "wanda"):
+    models: tuple[Model, ...] = ("pruned", "wanda")
+    for model in models:
         points = [
             (cell, value)
             for cell, values in measured_cells
@@ -45,7 +47,7 @@ def perplexity_by_sparsity(cells: Sequence[SweepCell], theme: Theme = LIGHT) -> 
         labels += _draw_model(axes, model, points, theme)
         crowd += [(cell.sparsity.fraction, value) for cell, value in points]
         crowd += _along([(cell.sparsity.fraction, value) for cell, value in points if not cell.sparsity.is_structured])
-    fractions = sorted({cell.sparsity.fraction for cell, _ in measured_cells})
+    fractions = sorted({cell.sparsity.fraction for cell in cells})
     dense = next((value for _, values in measured_cells if (value := values["dense"]) is not None), math.nan)
     if math.isfinite(dense):
         axes.axhline(dense, color=theme.muted, linewidth=1.2, linestyle=(0, (4, 3)), label="dense", zorder=1)
@@ -75,7 +77,7 @@ def _along(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     ]
 
 
-def _draw_model(axes: Axes, model: str, points: Sequence[tuple[SweepCell, float]], theme: Theme) -> list[Label]:
+def _draw_model(axes: Axes, model: Model, points: Sequence[tuple[SweepCell, float]], theme: Theme) -> list[Label]:
     """Draw one model's points, joined over the fractions; returns the labels of the line's end and of each pattern."""
     colour = theme.searched if model == "pruned" else theme.reference
     title, marker, bold = _TITLES[model], _MARKERS[model], model == "pruned"

@@ -1,13 +1,13 @@
 """A sweep over sparsities: the verdict, the rows of its table, and the table as Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from optishear.pattern import Pattern
 from optishear.report.formatting import sparsity_words
 from optishear.report.tables import ScoreRow, score_rows
 from optishear.report.verdict import Outcome, Verdict, verdict
+from optishear.run_metrics.schema import RunMetrics
 
 _WORDS: dict[Outcome, str] = {
     "better": "better than Wanda",
@@ -23,12 +23,12 @@ class SweepCell:
 
     Attributes:
         sparsity: the target.
-        metrics: the content of its ``metrics.json``; ``None`` if it failed.
+        metrics: of its run; ``None`` if it failed.
         failure: reason of the failure.
     """
 
     sparsity: Pattern
-    metrics: Mapping[str, Any] | None = None
+    metrics: RunMetrics | None = None
     failure: str = ""
 
 

@@ -33,7 +33,7 @@ def write_sweep(path: Path, model: str, cells: Sequence[SweepCell], command: str
 
 def sweep_page(model: str, cells: Sequence[SweepCell], command: str) -> str:
     """The page as text; the arguments are those of ``write_sweep``."""
-    evaluated_metrics = next((cell.metrics for cell in cells if cell.metrics is not None), {})
+    evaluated = next((cell.metrics for cell in cells if cell.metrics is not None), None)
     figure = ReportFigure("sweep", "Perplexity against sparsity", perplexity_by_sparsity(cells), _CAPTION)
     return render(
         "sweep.html",
@@ -41,7 +41,7 @@ def sweep_page(model: str, cells: Sequence[SweepCell], command: str) -> str:
         model=model,
         verdict=sweep_verdict(cells),
         scores=sweep_rows(cells),
-        settings=settings_words(evaluated_metrics),
+        settings=settings_words(evaluated) if evaluated else "",
         figures=figures_as_svg([figure]),
         command=command,
     )

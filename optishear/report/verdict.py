@@ -3,14 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from optishear.evaluation.comparison import MODELS
 from optishear.evaluation.differences import NOISE
-from optishear.models.coverage import Coverage
 from optishear.pattern import Pattern
-from optishear.report.formatting import number, percent, sparsity_words
-from optishear.report.measures import TITLES, as_number, perplexities, task_measures
+from optishear.report.formatting import TITLES, number, percent, sparsity_words
+from optishear.run_metrics.measures import perplexities, task_measures
+from optishear.run_metrics.schema import MODELS, Model, RunMetrics
 
 # Two independent codes of one method differ by 0.3 to 1.2 % in perplexity: nearer values are called level.
 LEVEL = 0.005
@@ -33,17 +32,17 @@ class Verdict:
     remarks: tuple[str, ...] = ()
 
 
-def verdict(metrics: Mapping[str, Any], pattern: Pattern) -> Verdict:
+def verdict(metrics: RunMetrics, pattern: Pattern) -> Verdict:
     """Compare the pruned model with Wanda and the dense model.
 
     Args:
-        metrics: the content of ``metrics.json``; any of the three evaluations may be missing.
+        metrics: of the run.
         pattern: the target sparsity.
     """
     perplexity = perplexities(metrics)
     outcome, conclusion = _conclusion(perplexity["dense"], perplexity["wanda"], perplexity["pruned"])
-    noise = ((metrics.get("differences") or {}).get("wanda") or {}).get("perplexity")
-    if outcome in ("better", "worse") and noise is not None and noise["within_noise"]:
+    noise = metrics.differences["wanda"].perplexity
+    if outcome in ("better", "worse") and noise is not None and noise.within_noise:
         outcome, conclusion = "level", "the difference is within the noise of the text, so the two are level"
     sentence = f"{sparsity_words(pattern)}: {_numbers(perplexity)}: {conclusion}."
     return Verdict(
@@ -64,7 +63,7 @@ def verdict(metrics: Mapping[str, Any], pattern: Pattern) -> Verdict:
     )
 
 
-def _numbers(perplexity: Mapping[str, float | None]) -> str:
+def _numbers(perplexity: Mapping[Model, float | None]) -> str:
     pruned, wanda, dense = perplexity["pruned"], perplexity["wanda"], perplexity["dense"]
     if pruned is None and wanda is None and dense is None:
         return "no perplexity was measured"
@@ -114,9 +113,9 @@ def _rounded(share: float) -> str:
     return percent(share, 0 if share >= 0.02 else 1)
 
 
-def _on_sparsity(metrics: Mapping[str, Any], pattern: Pattern) -> str:
-    achieved = as_number(metrics.get("achieved_sparsity"))
-    if achieved is None or not math.isfinite(achieved) or abs(achieved - pattern.fraction) < 0.002:
+def _on_sparsity(metrics: RunMetrics, pattern: Pattern) -> str:
+    achieved = metrics.achieved_sparsity
+    if abs(achieved - pattern.fraction) < 0.002:
         return ""
     favours = "favours" if achieved < pattern.fraction else "is hard on"
     return (
@@ -125,54 +124,48 @@ def _on_sparsity(metrics: Mapping[str, Any], pattern: Pattern) -> str:
     )
 
 
-def _on_coverage(metrics: Mapping[str, Any]) -> str:
+def _on_coverage(metrics: RunMetrics) -> str:
     """The share of the weights that is not prunable, if it is large."""
-    stored = metrics.get("coverage")
-    if not stored:
+    if metrics.coverage.is_sufficient:
         return ""
-    coverage = Coverage(stored["matrix_weights"], stored["prunable_weights"], stored["left_out"])
-    overall = as_number(metrics.get("sparsity_of_all_matrices"))
-    if coverage.is_sufficient or overall is None:
-        return ""
-    return f"Only {coverage.in_words()}. {overall:.2%} of all these weights are zero."
+    return f"Only {metrics.coverage.in_words()}. {metrics.sparsity_of_all_matrices:.2%} of all these weights are zero."
 
 
-def _on_experts(metrics: Mapping[str, Any]) -> str:
+def _on_experts(metrics: RunMetrics) -> str:
     """Which experts were measured on other experts' tokens."""
-    experts = metrics.get("experts") or {}
-    few = experts.get("few_tokens")
-    if not few:
+    experts = metrics.experts
+    if experts is None or not experts.few_tokens:
         return ""
+    few = experts.few_tokens
     named = [f"{name} ({count})" for name, count in list(few.items())[:3]]
     rest = f" and {len(few) - 3} more" if len(few) > 3 else ""
     return (
-        f"{len(few)} of {experts['layers']} layers of experts got fewer than {experts['smallest_tokens']} calibration "
+        f"{len(few)} of {experts.layers} layers of experts got fewer than {experts.smallest_tokens} calibration "
         f"tokens and were pruned on the statistics of all experts of their block: {', '.join(named)}{rest}."
     )
 
 
-def _on_reconstruction(metrics: Mapping[str, Any]) -> str:
+def _on_reconstruction(metrics: RunMetrics) -> str:
     """The effect of reconstruction, if there was one."""
-    description = (metrics.get("reconstruction") or {}).get("in_words")
-    if not description:
+    if metrics.reconstruction is None:
         return ""
-    before = as_number((metrics.get("masked") or {}).get("perplexity"))
-    after = as_number((metrics.get("pruned") or {}).get("perplexity"))
+    before = metrics.masked.perplexity if metrics.masked else None
+    after = metrics.pruned.perplexity
     effect = ""
     if before is not None and after is not None:
         effect = f": the masks alone have a perplexity of {number(before)}, the result {number(after)}"
-    return f"The kept weights were reconstructed ({description}){effect}."
+    return f"The kept weights were reconstructed ({metrics.reconstruction.in_words}){effect}."
 
 
-def _on_tasks(metrics: Mapping[str, Any]) -> str:
+def _on_tasks(metrics: RunMetrics) -> str:
     """The mean accuracy over the tasks of all three models, and whether it differs from Wanda's."""
     # A group's own score would count its tasks a second time.
-    leaves = ((metrics.get("pruned") or {}).get("settings") or {}).get("tasks") or {}
+    leaves = metrics.pruned.settings.tasks
     complete = [
         measure
         for measure in task_measures(metrics)
         if measure.metric == "acc"
-        and (not leaves or measure.task in leaves)
+        and measure.task in leaves
         and all(value is not None and math.isfinite(value) for value in measure.values.values())
     ]
     if not complete:
@@ -187,10 +180,8 @@ def _on_tasks(metrics: Mapping[str, Any]) -> str:
     return f"Mean accuracy over {len(complete)} task{'' if len(complete) == 1 else 's'}: {words}{comparison}."
 
 
-def _noise_of_mean(metrics: Mapping[str, Any], tasks: list[str]) -> float | None:
+def _noise_of_mean(metrics: RunMetrics, tasks: list[str]) -> float | None:
     """Standard error of the mean over tasks of pruned less Wanda; the tasks' examples are independent."""
-    compared = ((metrics.get("differences") or {}).get("wanda") or {}).get("tasks") or {}
-    paired = [(compared.get(task) or {}).get("acc") for task in tasks]
-    if any(difference is None for difference in paired):
-        return None
-    return math.hypot(*(difference["stderr"] for difference in paired if difference is not None)) / len(paired)
+    differences = metrics.differences["wanda"].tasks
+    stderrs = [differences[task]["acc"].stderr for task in tasks if "acc" in differences.get(task, {})]
+    return math.hypot(*stderrs) / len(tasks) if len(stderrs) == len(tasks) else None

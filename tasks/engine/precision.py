@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.json_file import write_json
 from optishear.models.finite import check_float16
 from optishear.models.load import resolve_device
 from optishear.models.memory import check_memory, weight_count
@@ -22,7 +23,6 @@ from optishear.parameters.model import ModelParameters
 from tasks.engine.deployments import deployment_arguments, finish_deployment
 from tasks.engine.placement import GPU_POOL, uses_deployments
 from tasks.store.artifacts import Artifact, Reference, Request, find, make_once
-from tasks.store.json_file import write_json
 from tasks.store.keys import content_key
 
 NAME = "precision"

@@ -13,32 +13,14 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 
 from prefect.context import FlowRunContext
-from pydantic import BaseModel, ConfigDict
 
+from optishear.run_metrics.schema import StageTime
 from optishear.units import format_seconds
 from tasks.engine.progress import ProgressBar
 
 _SECONDS_BETWEEN_REPORTS = 60.0
 _SECONDS_BETWEEN_UPDATES = 5.0
 logger = logging.getLogger("optishear.stages")
-
-
-class StageTime(BaseModel):
-    """The expected and the measured time of a stage.
-
-    Attributes:
-        stage: its label: ``search``, ``evaluate wanda``.
-        expected_seconds: before the run began; ``None`` where it could not be estimated.
-        seconds: what it took; ``None`` before it has ended.
-        cached: whether it was in the store.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stage: str
-    expected_seconds: float | None
-    seconds: float | None = None
-    cached: bool = False
 
 
 @dataclass

@@ -1,13 +1,12 @@
 """Champion and challenger: whether tonight's model takes the place of the best one so far."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from optishear.errors import InputError
 from optishear.parameters.evaluation import EvaluationParameters
-from optishear.report.measures import perplexities, task_measures
+from optishear.run_metrics.measures import task_measures
+from optishear.run_metrics.schema import RunMetrics
 from tasks.registration.parameters import RegistryParameters
 
 # The main metric of a task: the first of these that it has.
@@ -51,10 +50,9 @@ class Decision:
     reason: str
 
 
-def challenger_of(metrics: Mapping[str, Any], settings: str) -> Challenger:
-    """What ``metrics.json`` says of the pruned model; not a number where it says nothing."""
-    perplexity = perplexities(metrics)
-    pruned, dense = perplexity["pruned"], perplexity["dense"]
+def challenger_of(metrics: RunMetrics, settings: str) -> Challenger:
+    """What was measured of the pruned model; not a number where no perplexity was."""
+    pruned, dense = metrics.pruned.perplexity, metrics.dense.perplexity
     return Challenger(
         perplexity=math.nan if pruned is None else pruned,
         dense_perplexity=math.nan if dense is None else dense,
@@ -144,7 +142,7 @@ def _over_dense(challenger: Challenger) -> str:
     return f"{abs(increase):.4g} % {words} the dense model's {challenger.dense_perplexity:.6g}"
 
 
-def _task_drop(metrics: Mapping[str, Any]) -> float | None:
+def _task_drop(metrics: RunMetrics) -> float | None:
     """Dense less pruned, over the tasks that both were evaluated on, in points."""
     drops: dict[str, float] = {}
     measures = task_measures(metrics)
@@ -157,9 +155,8 @@ def _task_drop(metrics: Mapping[str, Any]) -> float | None:
     return 100 * sum(drops.values()) / len(drops) if drops else None
 
 
-def _failed_tasks(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    scores_of_both = [(metrics.get(model) or {}).get("tasks") or {} for model in ("dense", "pruned")]
-    return tuple(dict.fromkeys(task for tasks in scores_of_both for task, scores in tasks.items() if "error" in scores))
+def _failed_tasks(metrics: RunMetrics) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*metrics.dense.failed_tasks, *metrics.pruned.failed_tasks]))
 
 
 def check_limits(limits: RegistryParameters, evaluation: EvaluationParameters) -> None:

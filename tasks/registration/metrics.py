@@ -1,129 +1,229 @@
-"""The numbers of a run as ``metrics.json`` holds them."""
+"""The numbers of a run, put together from the artifacts of its stages."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
-from optishear.evaluation.differences import differences
+from optishear.evaluation.differences import Differences, differences
 from optishear.evaluation.examples import Examples, read_examples
+from optishear.evaluation.harness import failure_of, measures_of
 from optishear.file_names import RECIPE, STATISTICS, TRIALS
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.roles import without_places
+from optishear.parameters.search import SearchParameters
 from optishear.recipes.recipe import Recipe
+from optishear.run_metrics.checkpoint import CheckpointMetrics
+from optishear.run_metrics.evaluated_model import EvaluatedModel, footprint_numbers
+from optishear.run_metrics.schema import (
+    EvaluationMetrics,
+    ExpertTokens,
+    ReconstructionSection,
+    RunMetrics,
+    SearchMetrics,
+    StageCost,
+    SweepMetrics,
+)
 from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
 from tasks.engine.precision import precision_of
-from tasks.stages.diagnose import DIAGNOSIS_SUMMARY
-from tasks.stages.evaluate import EVALUATION, EXAMPLES
-from tasks.stages.footprint import FOOTPRINT
-from tasks.stages.prune import SUMMARY
+from tasks.stages.diagnose import summary_of
+from tasks.stages.evaluate import EXAMPLES, evaluation_of
+from tasks.stages.footprint import footprints_of
+from tasks.stages.prune import checkpoint_metrics
 from tasks.store.artifacts import Artifact
 
 
-def collect_metrics(
+def run_metrics(
     parameters: ModelParameters,
-    stages: Mapping[str, list[Artifact]],
+    recipe: Recipe,
+    calibration: str,
+    stages: Mapping[str, Artifact],
     evaluations: Mapping[str, Artifact],
     footprints: Mapping[str, Artifact],
-) -> dict[str, Any]:
-    """Put together what the stages measured.
+) -> RunMetrics:
+    """Put together what the stages of a pruned model measured.
 
     Args:
         parameters: of the run.
-        stages: the artifacts of each stage, by the stage's name, in the order they were made.
-        evaluations: the evaluations by model: dense, wanda, pruned; and masked, the pruned one before reconstruction.
-        footprints: what dense and pruned take, where it was measured.
+        recipe: what the model was pruned by.
+        calibration: source of the calibration text.
+        stages: the artifact of each stage before the evaluation, by the stage's name.
+        evaluations: those of ``dense``, ``wanda`` and ``pruned``; and ``masked``, the pruned one before reconstruction.
+        footprints: of ``dense`` and ``pruned``, where they were measured.
     """
     values = without_places(parameters)
-    metrics: dict[str, Any] = {
-        "model": values["model"],
-        "sparsity": values.get("sparsity"),
-        "calibration": values.get("calibration"),
-        "precision": asdict(precision_of(parameters)),
-        **{model: artifact.read_json(EVALUATION) for model, artifact in evaluations.items()},
-    }
-    for model, artifact in footprints.items():
-        metrics[model]["footprint"] = artifact.read_json(FOOTPRINT)
-    if "pruned" in evaluations:
-        # The pruned model less each of the others.
-        metrics["differences"] = {
-            other: differences(
-                metrics["pruned"], metrics[other], _examples(evaluations["pruned"]), _examples(evaluations[other])
-            )
-            for other in ("wanda", "dense")
-            if other in evaluations
+    models = {name: _evaluated(artifact, footprints.get(name)) for name, artifact in evaluations.items()}
+    checkpoint = checkpoint_metrics(stages["reconstruct"] if "reconstruct" in stages else stages["prune"])
+    costs = {name: [artifact] for name, artifact in stages.items()}
+    return RunMetrics(
+        model=values["model"],
+        parameters=values,
+        sparsity=str(recipe.sparsity),
+        calibration=calibration,
+        precision=precision_of(parameters),
+        dense=models["dense"],
+        wanda=models["wanda"],
+        pruned=models["pruned"],
+        masked=models.get("masked"),
+        differences=_differences(models, evaluations),
+        achieved_sparsity=checkpoint.achieved_sparsity,
+        sparsity_of_all_matrices=checkpoint.sparsity_of_all_matrices,
+        coverage=checkpoint.coverage,
+        experts=_expert_tokens(Statistics.load(stages["statistics"].path(STATISTICS))),
+        reconstruction=_reconstruction(checkpoint),
+        stages=_costs(
+            {**costs, "evaluate": list(evaluations.values()), "footprint": list(footprints.values())},
+        ),
+        search=_search(values["algorithm"], stages["search"]) if "search" in stages else None,
+        diagnosis=summary_of(stages["diagnose"]) if "diagnose" in stages else None,
+    )
+
+
+def evaluation_metrics(
+    parameters: ModelParameters, evaluation: Artifact, footprint: Artifact | None
+) -> EvaluationMetrics:
+    """Put together what was measured of one model.
+
+    Args:
+        parameters: of the run.
+        evaluation: of the model.
+        footprint: of the model, where it was measured.
+    """
+    values = without_places(parameters)
+    return EvaluationMetrics(
+        model=values["model"],
+        parameters=values,
+        precision=precision_of(parameters),
+        evaluation=_evaluated(evaluation, footprint),
+        stages=_costs({"evaluate": [evaluation], "footprint": [footprint] if footprint else []}),
+    )
+
+
+def flat_metrics(metrics: RunMetrics | EvaluationMetrics | SweepMetrics) -> dict[str, float]:
+    """The numbers for MLflow, under names such as ``pruned/perplexity`` and ``seconds/search``."""
+    if isinstance(metrics, SweepMetrics):
+        return {
+            f"{sparsity}/{name}": value
+            for sparsity, of_sparsity in metrics.sparsities.items()
+            for name, value in flat_metrics(of_sparsity).items()
         }
-    checkpoints = stages.get("reconstruct") or stages.get("prune")
-    if checkpoints:
-        written = checkpoints[0].read_json(SUMMARY)
-        metrics |= {name: written[name] for name in ("achieved_sparsity", "sparsity_of_all_matrices", "coverage")}
-    if "statistics" in stages:
-        statistics = Statistics.load(stages["statistics"][0].path(STATISTICS))
-        if statistics.tokens:
-            metrics["experts"] = {
-                "layers": len(statistics.tokens),
-                "smallest_tokens": EXPERT_TOKENS,
-                "few_tokens": statistics.few_tokens,
-            }
-    if "reconstruct" in stages:
-        summary = stages["reconstruct"][0].read_json(SUMMARY)
-        metrics["reconstruction"] = {"in_words": summary["reconstruction_in_words"], **summary["reconstruction"]}
-    made = {**stages, "footprint": list(footprints.values())}
-    metrics["stages"] = {name: _cost(artifacts) for name, artifacts in made.items() if artifacts}
-    if "search" in stages:
-        metrics["search"] = _search(values["algorithm"], stages["search"][0])
-    if "diagnose" in stages:
-        metrics["diagnosis"] = stages["diagnose"][0].read_json(DIAGNOSIS_SUMMARY)
-    metrics["parameters"] = values
-    return metrics
-
-
-def without_cached(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics without what this run found in the store, and how long it took: the same when it is repeated."""
-    stages = {
-        name: {key: value for key, value in cost.items() if key != "cached"} for name, cost in metrics["stages"].items()
+    flat = _flat_costs(metrics.stages)
+    if isinstance(metrics, EvaluationMetrics):
+        return flat | _flat_model("evaluation", metrics.evaluation)
+    flat |= {
+        "achieved_sparsity": metrics.achieved_sparsity,
+        "sparsity_of_all_matrices": metrics.sparsity_of_all_matrices,
+        "prunable_share": metrics.coverage.prunable_share,
     }
-    return {**{name: value for name, value in metrics.items() if name != "times"}, "stages": stages}
+    for name, model in metrics.compared_models.items():
+        flat |= _flat_model(name, model)
+    if metrics.masked is not None:
+        flat |= _flat_model("masked", metrics.masked)
+    if metrics.diagnosis is not None:
+        flat |= {f"diagnosis/{name}": value for name, value in metrics.diagnosis.numbers().items()}
+    return flat | _flat_search(metrics.search) if metrics.search else flat
 
 
-def readable(evaluation: Mapping[str, Any]) -> str:
+def flat_search(parameters: SearchParameters, stages: Mapping[str, Artifact]) -> dict[str, float]:
+    """The numbers of a search alone, under the names that ``flat_metrics`` gives them.
+
+    Args:
+        parameters: of the search.
+        stages: the artifact of each stage up to the search, by the stage's name.
+    """
+    costs = _costs({name: [artifact] for name, artifact in stages.items()})
+    return _flat_costs(costs) | _flat_search(_search(parameters.algorithm, stages["search"]))
+
+
+def readable(model: EvaluatedModel) -> str:
     """One model's scores and footprints, a line each."""
-    settings = evaluation["settings"]
     lines = []
-    if evaluation["perplexity"] is not None:
-        lines.append(f"perplexity on {settings['text']}: {evaluation['perplexity']}")
-    for task, scores in evaluation["tasks"].items():
-        if "error" in scores:
-            lines.append(f"{task} failed: {scores['error']}")
-            continue
-        for measure, score in scores.items():
-            error = score.get("stderr")
-            lines.append(f"{task} {measure}: {score['value']:.4f}" + (f" ± {error:.4f}" if error is not None else ""))
+    if model.perplexity is not None:
+        lines.append(f"perplexity on {model.settings.text}: {model.perplexity}")
+    for task, result in model.tasks.items():
+        failure = failure_of(result)
+        if failure is not None:
+            lines.append(f"{task} failed: {failure}")
+        for metric, measure in measures_of(result).items():
+            error = measure["stderr"]
+            lines.append(f"{task} {metric}: {measure['value']:.4f}" + (f" ± {error:.4f}" if error is not None else ""))
     lines += [
-        f"{format}: {found['disk_bytes'] / 1e6:,.1f} MB on disk, {found['memory_bytes'] / 1e6:,.1f} MB in memory, "
-        f"{found['tokens_per_second']:.1f} tokens/s"
-        for format, found in evaluation.get("footprint", {}).items()
+        f"{format}: {footprint.disk_bytes / 1e6:,.1f} MB on disk, {footprint.memory_bytes / 1e6:,.1f} MB in memory, "
+        f"{footprint.tokens_per_second:.1f} tokens/s"
+        for format, footprint in model.footprint.items()
     ]
     return "\n".join(lines)
+
+
+def _flat_costs(stages: Mapping[str, StageCost]) -> dict[str, float]:
+    return {
+        f"{measure}/{name}": value
+        for name, cost in stages.items()
+        for measure, value in (("seconds", cost.seconds), ("peak_memory_bytes", cost.peak_memory_bytes))
+    }
+
+
+def _flat_search(search: SearchMetrics) -> dict[str, float]:
+    owners = {"objectives": search.objectives, "wanda_objectives": search.wanda_objectives}
+    return {f"search/{owner}/{name}": value for owner, values in owners.items() for name, value in values.items()}
+
+
+def _flat_model(name: str, model: EvaluatedModel) -> dict[str, float]:
+    numbers = {**model.finite_scores(), **footprint_numbers(model.footprint)}
+    return {f"{name}/{measure}": value for measure, value in numbers.items()}
+
+
+def _evaluated(evaluation: Artifact, footprint: Artifact | None) -> EvaluatedModel:
+    model = evaluation_of(evaluation)
+    return model.model_copy(update={"footprint": footprints_of(footprint)}) if footprint else model
+
+
+def _differences(
+    models: Mapping[str, EvaluatedModel], evaluations: Mapping[str, Artifact]
+) -> dict[Literal["wanda", "dense"], Differences]:
+    """The pruned model less each of the others."""
+    others: tuple[Literal["wanda", "dense"], ...] = ("wanda", "dense")
+    examples = {name: _examples(artifact) for name, artifact in evaluations.items()}
+    return {
+        other: differences(models["pruned"], models[other], examples["pruned"], examples[other]) for other in others
+    }
 
 
 def _examples(evaluation: Artifact) -> dict[tuple[str, str], Examples]:
     return read_examples(pq.read_table(evaluation.path(EXAMPLES)))
 
 
-def _cost(artifacts: list[Artifact]) -> dict[str, Any]:
+def _expert_tokens(statistics: Statistics) -> ExpertTokens | None:
+    if not statistics.tokens:
+        return None
+    return ExpertTokens(
+        layers=len(statistics.tokens), smallest_tokens=EXPERT_TOKENS, few_tokens=dict(statistics.few_tokens)
+    )
+
+
+def _reconstruction(checkpoint: CheckpointMetrics) -> ReconstructionSection | None:
+    if checkpoint.reconstruction is None:
+        return None
+    return ReconstructionSection(in_words=checkpoint.reconstruction_in_words, **dict(checkpoint.reconstruction))
+
+
+def _costs(artifacts: Mapping[str, list[Artifact]]) -> dict[str, StageCost]:
+    """What each stage took; the stages that did not run are left out."""
     return {
-        "seconds": round(sum(artifact.seconds for artifact in artifacts), 3),
-        "peak_memory_bytes": max(artifact.peak_memory_bytes for artifact in artifacts),
-        "cached": all(artifact.cached for artifact in artifacts),
+        name: StageCost(
+            seconds=round(sum(artifact.seconds for artifact in of_stage), 3),
+            peak_memory_bytes=max(artifact.peak_memory_bytes for artifact in of_stage),
+            cached=all(artifact.cached for artifact in of_stage),
+        )
+        for name, of_stage in artifacts.items()
+        if of_stage
     }
 
 
-def _search(algorithm: str, found: Artifact) -> dict[str, Any]:
+def _search(algorithm: str, search: Artifact) -> SearchMetrics:
     """What the search measured for its recipe and for Wanda, on the same sequences."""
-    trials = pq.read_table(found.path(TRIALS)).to_pylist()
-    objectives = Recipe.load(found.path(RECIPE)).objectives
+    trials: list[dict[str, Any]] = pq.read_table(search.path(TRIALS)).to_pylist()
+    objectives = Recipe.load(search.path(RECIPE)).objectives
     chosen = next((trial for trial in trials if trial["chosen"]), None)
     sequences = chosen["sequences"] if chosen else max((trial["sequences"] for trial in trials), default=0)
     wanda = [
@@ -131,10 +231,10 @@ def _search(algorithm: str, found: Artifact) -> dict[str, Any]:
         for trial in trials
         if trial["stage"] == "reference" and trial["name"] == "wanda" and trial["sequences"] == sequences
     ]
-    return {
-        "trials": len(trials),
-        "seconds": found.seconds,
-        "algorithm": algorithm,
-        "objectives": objectives,
-        "wanda_objectives": {name: wanda[-1][name] for name in objectives if name in wanda[-1]} if wanda else {},
-    }
+    return SearchMetrics(
+        trials=len(trials),
+        seconds=search.seconds,
+        algorithm=algorithm,
+        objectives=dict(objectives),
+        wanda_objectives={name: wanda[-1][name] for name in objectives if name in wanda[-1]} if wanda else {},
+    )

@@ -14,13 +14,12 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL
-from pydantic import BaseModel, ConfigDict
 
 from optishear.errors import InputError, first_line
 from optishear.file_names import CHECKPOINT
 from optishear.home import home_folder
 from optishear.pattern import Pattern
-from optishear.report.measures import as_number
+from optishear.run_metrics.schema import Registration
 from tasks.registration.champion import Challenger, Champion, Decision, decide
 from tasks.registration.parameters import RegistryParameters
 from tasks.registration.registered_files import check_files, digest_of_checkpoint, place_checkpoint
@@ -36,24 +35,19 @@ _FORMER_TAGS = {"judged_on": _SETTINGS}
 logger = logging.getLogger("optishear.stages")
 
 
-class Registered(BaseModel):
-    """A version of a registered model.
+class Registered(Registration):
+    """A version of a registered model, and where its checkpoint is.
 
     Attributes:
-        name: the registered model's.
-        version: its number.
-        champion: whether it has the alias ``champion``.
-        reason: why, or why not, in a sentence.
         checkpoint: where its files are, as a URI.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    version: str
-    champion: bool
-    reason: str
     checkpoint: str
+
+    @property
+    def registration(self) -> Registration:
+        """The part that ``metrics.json`` holds; the place of the files is the tracking server's business."""
+        return Registration.model_validate(self.model_dump(exclude={"checkpoint"}))
 
 
 def registered_name(name: str | None, model: str, sparsity: Pattern) -> str:
@@ -253,9 +247,11 @@ def _decide(
 def _champion(version: ModelVersion) -> Champion:
     """What its tags say; a version that somebody else made says nothing, and does not compare."""
     tags = _tags(version)
-    perplexity = as_number(tags.get(_PERPLEXITY))
-    settings = tags.get(_SETTINGS, "")
-    return Champion(str(version.version), math.nan if perplexity is None else perplexity, settings)
+    try:
+        perplexity = float(tags.get(_PERPLEXITY, "nan"))
+    except ValueError:
+        perplexity = math.nan
+    return Champion(str(version.version), perplexity, tags.get(_SETTINGS, ""))
 
 
 def _tags(version: ModelVersion) -> dict[str, str]:

@@ -1,14 +1,13 @@
 """Stage 5: look at the pruned model layer by layer, beside Wanda: ``diagnosis/`` and ``summary.json``."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from optishear.diagnosis.diagnosis import Diagnosis
+from optishear.diagnosis.diagnosis import Diagnosis, DiagnosisSummary
 from optishear.diagnosis.layer_errors import layer_errors
 from optishear.diagnosis.pruned_weights import in_checkpoint, masked_by
 from optishear.diagnosis.scales import diagnose_scales
 from optishear.file_names import CALIBRATION, CHECKPOINT, DIAGNOSIS, STATISTICS
+from optishear.json_file import write_json
 from optishear.models.select_layers import select_layers
 from optishear.parameters.model import ModelParameters
 from optishear.recipes.recipe import Recipe, published_beside
@@ -19,7 +18,6 @@ from tasks.stages.calibrate import load_calibration
 from tasks.stages.reconstruct import reconstruct_stage
 from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
-from tasks.store.json_file import write_json
 from tasks.store.keys import digest, model_digest
 
 DIAGNOSIS_SUMMARY = "summary.json"
@@ -69,13 +67,9 @@ def _write(
     write_json(outputs / DIAGNOSIS_SUMMARY, diagnosis.summary())
 
 
-def flat_summary(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of the summary under names such as ``layer_error/pruned``."""
-    flat: dict[str, float] = {}
-    for name, value in summary.items():
-        by_method = value if isinstance(value, dict) else {"pruned": value}
-        flat |= {f"{name}/{method}": number for method, number in by_method.items() if number is not None}
-    return flat
+def summary_of(artifact: Artifact) -> DiagnosisSummary:
+    """The means that the stage's artifact holds."""
+    return artifact.read_model(DIAGNOSIS_SUMMARY, DiagnosisSummary)
 
 
 diagnose_stage = Stage(
@@ -84,6 +78,6 @@ diagnose_stage = Stage(
     parameters=("dtype",),
     inputs=_inputs,
     write=_write,
-    scores=lambda diagnosed: flat_summary(diagnosed.read_json(DIAGNOSIS_SUMMARY)),
+    scores=lambda diagnosis: summary_of(diagnosis).numbers(),
     on_gpu=ModelParameters,
 )

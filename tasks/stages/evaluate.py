@@ -6,18 +6,14 @@ alone, a repeated run evaluates only the tasks that failed, and scores from befo
 
 import functools
 import logging
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
-import torch
 from pydantic import BaseModel
-from torch import nn
 from transformers import PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
@@ -30,18 +26,18 @@ from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Load, Part, Result
 from optishear.evaluation.task_files import suites_of
 from optishear.file_names import STATISTICS
-from optishear.models.layers import all_prunable_layers
+from optishear.json_file import write_json
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.pruning.apply import apply_recipe
+from optishear.pruning.checkpoint import sparsity_in_memory
 from optishear.recipes.recipe import Recipe
-from optishear.report.measures import as_number
+from optishear.run_metrics.evaluated_model import EvaluatedModel
 from tasks.engine.batch_size import with_smaller_batches
 from tasks.engine.model_cache import shared_model, take_model
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import EvaluateStageParameters
 from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact, Request, forget, make_once
-from tasks.store.json_file import write_json
 from tasks.store.keys import content_key, digest, folder_digest, model_digest
 
 EVALUATION = "evaluation.json"
@@ -53,9 +49,15 @@ logger = logging.getLogger("optishear.stages")
 
 
 class Sparsity(BaseModel):
-    """The fraction of zeros over the weights of the prunable layers; ``None`` where a model has no such layers."""
+    """The fractions of zeros in a model; ``None`` where it has no prunable layers.
 
-    value: float | None
+    Attributes:
+        prunable: over the weights of the prunable layers.
+        all_matrices: over all matrices of the decoder blocks.
+    """
+
+    prunable: float | None
+    all_matrices: float | None
 
 
 def _model_inputs(
@@ -101,8 +103,11 @@ def _write(
             return evaluate(load, smaller, seed=parameters.seed, keep=keep)
 
         result = with_smaller_batches(parameters.batch_size, evaluate_with)
-        sparsity = keep(Part("sparsity", {}, Sparsity, lambda: Sparsity(value=fraction_of_zeros(load()[0]))))
-    write_json(outputs / EVALUATION, {**result.evaluation.model_dump(), "sparsity": sparsity.value})
+        sparsity = keep(Part("sparsity", {"of": list(Sparsity.model_fields)}, Sparsity, lambda: _sparsity(load()[0])))
+    evaluated = EvaluatedModel(
+        **dict(result.evaluation), sparsity=sparsity.prunable, sparsity_of_all_matrices=sparsity.all_matrices
+    )
+    write_json(outputs / EVALUATION, evaluated)
     pq.write_table(examples_table(result.examples), outputs / EXAMPLES)
 
 
@@ -152,15 +157,12 @@ class _Kept:
         return part.result.model_validate(artifact.read_json(_SCORE))
 
 
-@torch.no_grad()
-def fraction_of_zeros(model: nn.Module) -> float | None:
-    """The fraction of zeros over the weights of the prunable layers; ``None`` where a model has no such layers."""
+def _sparsity(model: PreTrainedModel) -> Sparsity:
     try:
-        weights = [layer.module.weight for layer in all_prunable_layers(model)]
+        measured = sparsity_in_memory(model)
     except InputError:  # it can still be evaluated
-        return None
-    zeros = sum(int((weight == 0).sum()) for weight in weights)
-    return zeros / sum(weight.numel() for weight in weights)
+        return Sparsity(prunable=None, all_matrices=None)
+    return Sparsity(prunable=measured.prunable, all_matrices=measured.all_matrices)
 
 
 def check_window_length(model: PreTrainedModel, parameters: EvaluationParameters) -> None:
@@ -173,14 +175,9 @@ def check_window_length(model: PreTrainedModel, parameters: EvaluationParameters
         check_context(model, "window_length", parameters.window_length)
 
 
-def flat_scores(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
-    """The finite numbers of an evaluation under names such as ``perplexity`` and ``boolq/acc``."""
-    flat = {name: as_number(evaluation.get(name)) for name in ("perplexity", "sparsity")}
-    for task, scores in (evaluation.get("tasks") or {}).items():
-        for measure, score in scores.items():
-            if isinstance(score, dict):  # a task that failed holds the reason instead
-                flat[f"{task}/{measure}"] = as_number(score["value"])
-    return {name: value for name, value in flat.items() if value is not None and math.isfinite(value)}
+def evaluation_of(artifact: Artifact) -> EvaluatedModel:
+    """The scores that the stage's artifact holds."""
+    return artifact.read_model(EVALUATION, EvaluatedModel)
 
 
 def forget_failures(evaluations: Iterable[Artifact]) -> None:
@@ -189,8 +186,7 @@ def forget_failures(evaluations: Iterable[Artifact]) -> None:
     The scores that did not fail stay.
     """
     for artifact in evaluations:
-        tasks = artifact.read_json(EVALUATION)["tasks"]
-        if any("error" in scores for scores in tasks.values()):
+        if evaluation_of(artifact).failed_tasks:
             forget(artifact)
 
 
@@ -200,6 +196,6 @@ evaluate_stage = Stage(
     parameters=("window_length", "windows", "bos", "limit", "fewshot", "batch_size", "max_length", "seed", "dtype"),
     inputs=_inputs,
     write=_write,
-    scores=lambda artifact: flat_scores(artifact.read_json(EVALUATION)),
+    scores=lambda evaluation: evaluation_of(evaluation).finite_scores(),
     on_gpu=EvaluateStageParameters,
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from optishear.evaluation.perplexity import perplexity
 from optishear.file_names import STATISTICS
+from optishear.json_file import write_json
 from optishear.parameters.model import ModelParameters
 from optishear.pruning.apply import apply_recipe
 from optishear.recipes.recipe import Recipe
@@ -12,7 +13,6 @@ from tasks.engine.stage import Stage
 from tasks.stages.held_out import HELD_OUT, load_held_out
 from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
-from tasks.store.json_file import write_json
 from tasks.store.keys import digest, model_digest
 
 PERPLEXITY = "perplexity.json"

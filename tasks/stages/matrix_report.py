@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from optishear.evidence.evidence import Evidence
 from optishear.files import write_text
+from optishear.json_file import write_json
 from optishear.parameters.base import Parameters
 from optishear.recipes.recipe import Recipe
 from optishear.report.evidence import write_page
@@ -15,7 +16,6 @@ from optishear.report.export import png, themed_svg
 from optishear.report.heat_map import heat_map
 from optishear.report.matrix_table import markdown
 from tasks.engine.stage import Stage
-from tasks.store.json_file import write_json
 from tasks.store.keys import digest
 
 # The captions of the heat maps, for pages that show them elsewhere.

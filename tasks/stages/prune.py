@@ -1,24 +1,22 @@
 """Stage 4: apply a recipe and save the pruned checkpoint, ``model/``."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from optishear.file_names import CHECKPOINT, STATISTICS
-from optishear.models.coverage import Coverage, warn_of_coverage
+from optishear.json_file import write_json
+from optishear.models.coverage import warn_of_coverage
 from optishear.models.load import LoadedModel
 from optishear.parameters.model import ModelParameters
 from optishear.pruning.apply import PruningSummary, apply_recipe
 from optishear.pruning.card import model_card
 from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
 from optishear.recipes.recipe import Recipe
+from optishear.run_metrics.checkpoint import CheckpointMetrics, ReconstructionMetrics
 from optishear.statistics.statistics import Statistics
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
-from tasks.store.json_file import write_json
 from tasks.store.keys import digest, model_digest
 
 SUMMARY = "summary.json"
@@ -45,9 +43,9 @@ def save_pruned(
     recipe: Recipe,
     summary: PruningSummary,
     statistics: Statistics,
-    reconstruction: str = "",
+    reconstruction_in_words: str = "",
     mask_rule: str = "",
-    more: Mapping[str, Any] | None = None,
+    reconstruction: ReconstructionMetrics | None = None,
 ) -> None:
     """Write a pruned model's checkpoint and its summary.
 
@@ -57,9 +55,9 @@ def save_pruned(
         recipe: the recipe that was applied.
         summary: its zeros.
         statistics: that it was pruned by.
-        reconstruction: what was done to the weights beside the masks, in words.
+        reconstruction_in_words: what was done to the weights beside the masks.
         mask_rule: the rule of the masks, if they are not those of the recipe.
-        more: further content of the summary.
+        reconstruction: its numbers.
     """
     coverage = warn_of_coverage(loaded.model)
     card = model_card(
@@ -69,7 +67,7 @@ def save_pruned(
         sparsity_of_all_matrices=summary.sparsity_of_all_matrices,
         coverage=coverage,
         layers=summary.layers,
-        reconstruction=reconstruction,
+        reconstruction=reconstruction_in_words,
         mask_rule=mask_rule,
         experts=statistics.few_tokens_in_words,
     )
@@ -77,31 +75,31 @@ def save_pruned(
     save_checkpoint(folder, loaded.model, loaded.tokenizer, recipe, card)
     # Measured in the written files, not in the model in memory.
     zeros = measured_sparsity(folder, loaded.model)
-    numbers = {
-        "achieved_sparsity": zeros.prunable,
-        "sparsity_of_all_matrices": zeros.all_matrices,
-        "coverage": {"prunable_share": coverage.prunable_share, **asdict(coverage)},
-        "layers": summary.layers,
-        "reconstruction_in_words": reconstruction,
-        "mask_rule": mask_rule,
-        "experts_in_words": statistics.few_tokens_in_words,
-    }
-    write_json(outputs / SUMMARY, {**numbers, **(more or {})})
+    metrics = CheckpointMetrics(
+        achieved_sparsity=zeros.prunable,
+        sparsity_of_all_matrices=zeros.all_matrices,
+        coverage=coverage,
+        layers=dict(summary.layers),
+        reconstruction_in_words=reconstruction_in_words,
+        mask_rule=mask_rule,
+        experts_in_words=statistics.few_tokens_in_words,
+        reconstruction=reconstruction,
+    )
+    write_json(outputs / SUMMARY, metrics)
 
 
-def coverage_of(summary: Mapping[str, Any]) -> Coverage:
-    """The coverage that a checkpoint's summary holds."""
-    stored = summary["coverage"]
-    return Coverage(stored["matrix_weights"], stored["prunable_weights"], stored["left_out"])
+def checkpoint_metrics(checkpoint: Artifact) -> CheckpointMetrics:
+    """The numbers that a checkpoint's artifact holds."""
+    return checkpoint.read_model(SUMMARY, CheckpointMetrics)
 
 
 def sparsities(checkpoint: Artifact) -> dict[str, float | None]:
     """The sparsities and the prunable share of a checkpoint, for MLflow."""
-    summary = checkpoint.read_json(SUMMARY)
+    metrics = checkpoint_metrics(checkpoint)
     return {
-        "achieved_sparsity": summary["achieved_sparsity"],
-        "sparsity_of_all_matrices": summary["sparsity_of_all_matrices"],
-        "prunable_share": summary["coverage"]["prunable_share"],
+        "achieved_sparsity": metrics.achieved_sparsity,
+        "sparsity_of_all_matrices": metrics.sparsity_of_all_matrices,
+        "prunable_share": metrics.coverage.prunable_share,
     }
 
 

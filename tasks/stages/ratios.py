@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from optishear.file_names import STATISTICS
+from optishear.json_file import write_json
 from optishear.models.select_layers import select_layers
 from optishear.models.selection import Selection
 from optishear.parameters.model import ModelParameters
@@ -12,7 +13,6 @@ from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
 from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
-from tasks.store.json_file import write_json
 from tasks.store.keys import digest, model_digest
 
 RATIOS = "ratios.json"

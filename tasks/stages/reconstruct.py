@@ -1,9 +1,7 @@
 """Stage 4b: reconstruct the kept weights, and save the checkpoint in place of the masked one, ``model/``."""
 
-from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from optishear.file_names import CALIBRATION, STATISTICS
 from optishear.parameters.calibration import CalibrationParameters
@@ -11,11 +9,12 @@ from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.description import in_words, mask_rule
 from optishear.reconstruction.reconstruct import ReconstructionSummary, check_sequences, reconstruct
+from optishear.run_metrics.checkpoint import ReconstructionMetrics
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import load_calibration
 from tasks.stages.parameters import ReconstructStageParameters
-from tasks.stages.prune import SUMMARY, save_pruned, sparsities
+from tasks.stages.prune import checkpoint_metrics, save_pruned, sparsities
 from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest, model_digest
@@ -53,34 +52,33 @@ def _write(
         recipe,
         summary.pruning,
         of_model,
-        reconstruction=in_words(parameters, summary),
+        reconstruction_in_words=in_words(parameters, summary),
         mask_rule=mask_rule(parameters),
-        more=_summary(summary),
+        reconstruction=_metrics(summary),
     )
 
 
-def _summary(summary: ReconstructionSummary) -> dict[str, Any]:
-    return {
-        "reconstruction": {
-            "layer_errors": summary.layer_errors,
-            "mean_layer_error": fmean(summary.layer_errors.values()),
-            "converged_rows": fmean(summary.converged.values()) if summary.converged else None,
-            "block_errors": [list(errors) for errors in summary.block_errors],
-            "experts": asdict(summary.experts) if summary.experts else None,
-            "distillation": asdict(summary.distillation) if summary.distillation else None,
-        }
-    }
+def _metrics(summary: ReconstructionSummary) -> ReconstructionMetrics:
+    return ReconstructionMetrics(
+        layer_errors=summary.layer_errors,
+        mean_layer_error=fmean(summary.layer_errors.values()),
+        converged_rows=fmean(summary.converged.values()) if summary.converged else None,
+        block_errors=summary.block_errors,
+        experts=summary.experts,
+        distillation=summary.distillation,
+    )
 
 
-def _scores(artifact: Artifact) -> dict[str, float | None]:
-    summary = artifact.read_json(SUMMARY)
-    distillation = summary["reconstruction"]["distillation"] or {}
+def _scores(checkpoint: Artifact) -> dict[str, float | None]:
+    reconstruction = checkpoint_metrics(checkpoint).reconstruction
+    assert reconstruction is not None  # the stage writes no checkpoint without
+    distillation = reconstruction.distillation
     return {
-        **sparsities(artifact),
-        "mean_layer_error": summary["reconstruction"]["mean_layer_error"],
-        "converged_rows": summary["reconstruction"]["converged_rows"],
-        "held_out_kl_before_distillation": distillation.get("before"),
-        "held_out_kl_after_distillation": distillation.get("after"),
+        **sparsities(checkpoint),
+        "mean_layer_error": reconstruction.mean_layer_error,
+        "converged_rows": reconstruction.converged_rows,
+        "held_out_kl_before_distillation": distillation.before if distillation else None,
+        "held_out_kl_after_distillation": distillation.after if distillation else None,
     }
 
 

@@ -11,6 +11,7 @@ from optishear.calibration.calibrate import longest_sequence
 from optishear.calibration.self_generated import TEXTS_PER_BATCH
 from optishear.calibration.text import text_digest
 from optishear.evaluation.task_files import suites_of
+from optishear.json_file import write_json
 from optishear.models.folder import checkpoint_folder
 from optishear.models.load import resolve_device
 from optishear.models.precision import processor_of
@@ -25,7 +26,6 @@ from tasks.engine.placement import computed_on_pool, measured_on
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import SpeedStageParameters
 from tasks.store.artifacts import Artifact
-from tasks.store.json_file import write_json
 from tasks.store.keys import digest, folder_digest, model_digest
 from tasks.store.model_sources import find_model
 

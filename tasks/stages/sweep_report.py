@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from optishear.evaluation.sweep import sweep_table
 from optishear.parameters.model import ModelParameters
 from optishear.report.export import png
 from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.sweep import SweepCell
 from optishear.report.sweep_page import write_sweep
+from optishear.run_metrics.sweep import sweep_table
 from tasks.engine.stage import Stage
 from tasks.store.keys import digest
 
@@ -19,8 +19,8 @@ SWEEP_PAGE = "sweep.html"
 
 
 def _inputs(parameters: ModelParameters, cells: list[SweepCell], command: str) -> dict[str, str]:
-    rows = [[str(cell.sparsity), cell.metrics, cell.failure] for cell in cells]
-    return {"model": parameters.model, "cells": digest(rows), "command": command}
+    shown = [[str(cell.sparsity), cell.metrics and cell.metrics.model_dump(), cell.failure] for cell in cells]
+    return {"model": parameters.model, "cells": digest(shown), "command": command}
 
 
 def _write(outputs: Path, parameters: ModelParameters, cells: list[SweepCell], command: str) -> None:

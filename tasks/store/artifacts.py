@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +22,7 @@ from tasks.store.cost import measured
 from tasks.store.former_stages import rename_former_stages
 
 RECORD = "record.json"
+Content = TypeVar("Content", bound=BaseModel)
 
 
 class StoredFile(BaseModel):
@@ -118,6 +119,10 @@ class Artifact(BaseModel):
     def read_json(self, name: str) -> Any:
         """The content of a JSON file of the artifact."""
         return json.loads(self.path(name).read_text(encoding="utf-8"))
+
+    def read_model(self, name: str, kind: type[Content]) -> Content:
+        """The content of a JSON file of the artifact, as a pydantic model."""
+        return kind.model_validate(self.read_json(name))
 
 
 @dataclass(frozen=True)

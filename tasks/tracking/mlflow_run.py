@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from mlflow.utils.time import get_current_time_millis
 
-from tasks.store.json_file import finite
+from optishear.json_file import finite
 from tasks.tracking.experiment import Tracking
 
 

@@ -2,18 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from evidence_record import Record, save_record
 
-from optishear.evaluation.sweep import sweep_table
 from optishear.evidence.matrix import Matrix
+from optishear.file_names import METRICS
 from optishear.pattern import parse_pattern
 from optishear.report.export import themed_svg
 from optishear.report.heat_map import heat_map
+from optishear.run_metrics.file import write_metrics
+from optishear.run_metrics.schema import RunMetrics, SweepMetrics
+from optishear.run_metrics.sweep import sweep_table
 from optishear.searching.comparison import compare_searches
-from report.samples import make_diagnosis, make_metrics, make_recipe, make_trials
+from report.samples import make_diagnosis, make_recipe, make_trials
+from run_metrics.samples import changed, make_metrics
 
 TITLES = {
     "sweep": "Several sparsities",
@@ -24,15 +27,15 @@ TITLES = {
 HOME = "/home/me/shared"
 
 
-def metrics_of_run() -> dict[str, Any]:
-    registered = {"name": "smollm2-0.5", "version": "3"}
-    return {**make_metrics(tasks=False), "calibration": f"{HOME}/c4.jsonl", "registered": registered}
+def metrics_of_run() -> RunMetrics:
+    registered = {"name": "smollm2-0.5", "version": "3", "champion": True, "reason": "Promoted."}
+    return changed(make_metrics(tasks=False), {"calibration": f"{HOME}/c4.jsonl", "registered": registered})
 
 
 def make_run(folder: Path, sparsity: str) -> None:
     folder.mkdir(parents=True)
     make_recipe(sparsity).save(folder / "recipe.yaml")
-    (folder / "metrics.json").write_text(json.dumps(metrics_of_run()))
+    write_metrics(folder / METRICS, metrics_of_run())
     pq.write_table(make_trials(), folder / "trials.parquet")
     (folder / "diagnosis").mkdir()
     make_diagnosis().save(folder / "diagnosis")
@@ -43,11 +46,11 @@ def make_run(folder: Path, sparsity: str) -> None:
 def make_sweep(folder: Path, sparsities: tuple[str, ...] = ("0.5", "0.7")) -> None:
     for sparsity in sparsities:
         make_run(folder / sparsity, sparsity)
-    made = {sparsity: metrics_of_run() for sparsity in sparsities}
+    metrics = {sparsity: metrics_of_run() for sparsity in sparsities}
     pq.write_table(
-        sweep_table({parse_pattern(sparsity): metrics for sparsity, metrics in made.items()}), folder / "sweep.parquet"
+        sweep_table({parse_pattern(sparsity): of_one for sparsity, of_one in metrics.items()}), folder / "sweep.parquet"
     )
-    (folder / "metrics.json").write_text(json.dumps({"sparsities": made, "failures": {}}))
+    write_metrics(folder / METRICS, SweepMetrics(model="m", parameters={}, sparsities=metrics, failures={}))
 
 
 def make_compared(folder: Path) -> None:

@@ -80,6 +80,6 @@ def test_by_how_much_the_distance_shrank_is_told_by_layer_and_by_kind() -> None:
     errors, blocks = (pa.Table.from_pylist([], schema=schema) for schema in (LAYER_SCHEMA, BLOCK_SCHEMA))
     summary = Diagnosis(table, Distributions().table(), errors, blocks).summary()
     # 1 less the ratio of the means: 2 of 3 orders of magnitude are left.
-    assert summary["alignment_shrank_by_kind"] == {
+    assert summary.alignment_shrank_by_kind == {
         "attention_in": pytest.approx(1 / 3), "mlp_in": None, "mlp_out": None,
     }  # fmt: skip

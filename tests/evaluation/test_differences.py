@@ -3,8 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from optishear.evaluation.differences import differences, paired_difference
+from optishear.evaluation.differences import Differences, differences, paired_difference
+from optishear.evaluation.evaluate import Evaluation, EvaluationSettings
 from optishear.evaluation.examples import Examples, examples_table, read_examples
+from optishear.evaluation.harness import Measure, Seeds, TaskResult
 
 
 def scores(*values: float) -> Examples:
@@ -68,28 +70,33 @@ def test_the_noise_is_real_on_random_examples() -> None:
     assert 0.92 < sum(within) / 400 < 0.98
 
 
+def evaluation(tasks: dict[str, TaskResult]) -> Evaluation:
+    settings = EvaluationSettings(
+        text="none", window_length=8, windows=None, suite=None, limit=None, fewshot=None, batch_size=1,
+        seeds=Seeds.of(0), lm_eval=None, tasks={},
+    )  # fmt: skip
+    return Evaluation(perplexity=None, tasks=tasks, settings=settings)
+
+
+def measure(value: float, stderr: float | None) -> Measure:
+    return {"value": value, "stderr": stderr}
+
+
 def test_evaluations_are_compared_by_example_where_there_are_any() -> None:
-    one = {
-        "tasks": {
-            "a": {"acc": {"value": 0.5, "stderr": 0.3}, "f1": {"value": 0.5, "stderr": 0.03}},
-            "b": {"error": "x"},
-        }
-    }
-    other = {
-        "tasks": {"a": {"acc": {"value": 0.0, "stderr": 0.3}, "f1": {"value": 0.4, "stderr": 0.04}}, "b": {"acc": {}}}
-    }
-    found = differences(one, other, {("a", "acc"): scores(1, 0)}, {("a", "acc"): scores(0, 0)})
-    assert found["perplexity"] is None
-    assert set(found["tasks"]) == {"a"}
-    assert found["tasks"]["a"]["acc"]["paired"]
-    f1 = found["tasks"]["a"]["f1"]
-    assert not f1["paired"]
-    assert (f1["value"], f1["stderr"], f1["within_noise"]) == (pytest.approx(0.1), pytest.approx(0.05), False)
+    one = evaluation({"a": {"acc": measure(0.5, 0.3), "f1": measure(0.5, 0.03)}, "b": {"error": "x"}})
+    other = evaluation({"a": {"acc": measure(0.0, 0.3), "f1": measure(0.4, 0.04)}, "b": {"acc": measure(0.0, 0.1)}})
+    compared = differences(one, other, {("a", "acc"): scores(1, 0)}, {("a", "acc"): scores(0, 0)})
+    assert compared.perplexity is None
+    assert set(compared.by_measure()) == {"a/acc", "a/f1"}
+    assert compared.tasks["a"]["acc"].paired
+    f1 = compared.tasks["a"]["f1"]
+    assert not f1.paired
+    assert (f1.value, f1.stderr, f1.within_noise) == (pytest.approx(0.1), pytest.approx(0.05), False)
 
 
 def test_scores_without_a_standard_error_have_no_noise() -> None:
-    one = {"tasks": {"a": {"bleu": {"value": "nan", "stderr": 0.1}, "ter": {"value": 1.0, "stderr": None}}}}
-    assert differences(one, one, {}, {}) == {"perplexity": None, "tasks": {}}
+    one = evaluation({"a": {"bleu": measure(math.nan, 0.1), "ter": measure(1.0, None)}})
+    assert differences(one, one, {}, {}) == Differences(perplexity=None, tasks={})
 
 
 def test_examples_survive_a_table() -> None:

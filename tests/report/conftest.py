@@ -1,17 +1,17 @@
 """A run that ends better than Wanda: its metrics, its recipe, its trials."""
 
-from typing import Any
-
 import pyarrow as pa
 import pytest
 
 from optishear.recipes.recipe import Recipe
+from optishear.run_metrics.schema import RunMetrics
+from run_metrics.samples import make_metrics
 
-from .samples import make_metrics, make_recipe, make_trials
+from .samples import make_recipe, make_trials
 
 
 @pytest.fixture
-def metrics() -> dict[str, Any]:
+def metrics() -> RunMetrics:
     """A run that ends better than Wanda, with tasks."""
     return make_metrics()
 

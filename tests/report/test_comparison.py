@@ -5,8 +5,7 @@ from matplotlib.figure import Figure
 
 from optishear.report.comparison import comparison
 from optishear.report.style import DARK, LIGHT, Theme
-
-from .samples import make_metrics
+from run_metrics.samples import changed, make_metrics
 
 
 def words(figure: Figure, panel: int = 0) -> list[str]:
@@ -64,10 +63,10 @@ def test_tasks_without_a_perplexity_stand_alone() -> None:
 
 
 def test_scores_that_are_no_fractions_stay_out() -> None:
-    metrics = make_metrics(tasks=False)
-    metrics["dense"]["tasks"] = {"wikitext": {"word_perplexity": {"value": 33.0, "stderr": None}}}
+    scores = {"wikitext": {"word_perplexity": {"value": 33.0, "stderr": None}}}
+    metrics = changed(make_metrics(tasks=False), {"dense.tasks": scores})
     assert len(comparison(metrics).axes) == 1
 
 
 def test_nothing_evaluated_says_so() -> None:
-    assert comparison({}).texts[0].get_text() == "No model was evaluated."
+    assert comparison(make_metrics(None, None, None, tasks=False)).texts[0].get_text() == "No model was evaluated."

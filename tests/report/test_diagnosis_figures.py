@@ -78,10 +78,11 @@ def test_an_empty_table_is_said_in_words(draw: object) -> None:
 def test_wording_of_the_captions_with_by_how_much_it_shrank() -> None:
     diagnosis = make_diagnosis()
     summary = diagnosis.summary()
-    wanda, pruned = summary["alignment_distance"]["wanda"], summary["alignment_distance"]["pruned"]
-    assert summary["alignment_shrank_by"] == pytest.approx(1 - pruned / wanda)
+    wanda, pruned = summary.alignment_distance["wanda"], summary.alignment_distance["pruned"]
+    assert summary.alignment_shrank_by == pytest.approx(1 - pruned / wanda)
     assert f"{100 * (1 - pruned / wanda):.0f}\N{NO-BREAK SPACE}% less than Wanda (" in captions.alignment(diagnosis)
-    share = summary["alignment_shrank_by_kind"]["mlp_out"]
+    share = summary.alignment_shrank_by_kind["mlp_out"]
+    assert share is not None
     assert f"MLP, writing, {100 * share:.0f}\N{NO-BREAK SPACE}% less than Wanda." in captions.alignment(diagnosis)
     assert "0.300 after the last block against 0.600 with Wanda" in captions.layer_errors(diagnosis)
     masked = captions.layer_errors(make_diagnosis(("wanda", "masked", "pruned")))

@@ -1,7 +1,6 @@
 import math
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,8 +10,10 @@ from optishear.errors import InputError
 from optishear.recipes.recipe import Recipe
 from optishear.report.figures import run_figures
 from optishear.report.html import report, write_report
+from optishear.run_metrics.schema import RunMetrics
+from run_metrics.samples import changed, make_metrics
 
-from .samples import make_diagnosis, make_metrics, make_recipe, make_trials
+from .samples import make_diagnosis, make_recipe, make_trials
 
 HOSTILE = '<script>alert("1")</script>&<img src=x onerror=alert(2)>'
 
@@ -35,7 +36,7 @@ class Page(HTMLParser):
         self.text += data.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def page_text(metrics: dict[str, Any], recipe: Recipe, trials: pa.Table, diagnosis: Diagnosis | None = None) -> str:
+def page_text(metrics: RunMetrics, recipe: Recipe, trials: pa.Table, diagnosis: Diagnosis | None = None) -> str:
     return report(metrics, recipe, run_figures(metrics, recipe, trials, diagnosis), f"optishear run --model {HOSTILE}")
 
 
@@ -106,13 +107,18 @@ def test_both_themes_are_in_the_style_sheet(text: str) -> None:
     assert "--paper: #0d1117" in dark
 
 
-def test_hostile_names_are_text(metrics: dict[str, Any], trials: pa.Table) -> None:
-    metrics["model"] = HOSTILE
-    metrics["calibration"] = HOSTILE
-    metrics["stages"] = {HOSTILE: {"seconds": 1.0}}
-    metrics["pruned"]["settings"]["text"] = HOSTILE
-    metrics["pruned"]["tasks"] = {HOSTILE: {"acc": {"value": 0.5, "stderr": 0.1}}}
-    metrics["search"]["objectives"] = {f"kl/{HOSTILE}": 1.0}
+def test_hostile_names_are_text(metrics: RunMetrics, trials: pa.Table) -> None:
+    metrics = changed(
+        metrics,
+        {
+            "model": HOSTILE,
+            "calibration": HOSTILE,
+            "stages": {HOSTILE: {"seconds": 1.0, "peak_memory_bytes": 1, "cached": False}},
+            "pruned.settings.text": HOSTILE,
+            "pruned.tasks": {HOSTILE: {"acc": {"value": 0.5, "stderr": 0.1}}},
+            "search.objectives": {f"kl/{HOSTILE}": 1.0},
+        },
+    )
     recipe = make_recipe(scope="linear")
     ratios = {HOSTILE: recipe.sparsity_ratios["mlp.up_proj"], "$b_{$": recipe.sparsity_ratios["mlp.up_proj"]}
     recipe = recipe.model_copy(update={"name": HOSTILE, "sparsity_ratios": ratios})
@@ -125,8 +131,7 @@ def test_hostile_names_are_text(metrics: dict[str, Any], trials: pa.Table) -> No
 
 @pytest.mark.parametrize("sparsity", ["0.7", "2:4"])
 def test_missing_and_infinite_values_are_said_in_words(sparsity: str) -> None:
-    metrics = make_metrics(wanda=math.inf, pruned=math.nan, tasks=False)
-    metrics["dense"] = None
+    metrics = make_metrics(dense=None, wanda=math.inf, pruned=math.nan, tasks=False)
     page = Page(page_text(metrics, make_recipe(sparsity, scope="none"), pa.table({})))
     assert page.tags.count("svg") == 2
     assert all(words in page.text for words in ("infinite", "not a number", "not measured"))
@@ -134,10 +139,10 @@ def test_missing_and_infinite_values_are_said_in_words(sparsity: str) -> None:
     assert " inf " not in page.text
 
 
-def test_an_empty_metrics_file_still_makes_a_page(trials: pa.Table) -> None:
-    page = Page(page_text({}, make_recipe(scope="linear"), trials))
+def test_a_run_without_perplexity_and_tasks_still_makes_a_page(trials: pa.Table) -> None:
+    page = Page(page_text(make_metrics(None, None, None, tasks=False), make_recipe(scope="linear"), trials))
     assert "no perplexity was measured" in page.text
-    assert "What it took" not in page.text
+    assert "Perplexity on" not in page.text
 
 
 def test_single_objective_and_no_rounds() -> None:
@@ -146,9 +151,7 @@ def test_single_objective_and_no_rounds() -> None:
     assert "Task" not in page.text
 
 
-def test_the_file_is_whole_or_not_there(
-    tmp_path: Path, metrics: dict[str, Any], recipe: Recipe, trials: pa.Table
-) -> None:
+def test_the_file_is_whole_or_not_there(tmp_path: Path, metrics: RunMetrics, recipe: Recipe, trials: pa.Table) -> None:
     figures = run_figures(metrics, recipe, trials)
     write_report(tmp_path / "out" / "report.html", metrics, recipe, figures, "optishear run")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
@@ -168,7 +171,6 @@ def test_what_each_format_takes_is_beside_the_dense_model(page: Page) -> None:
     assert "on the CPU" in page.text
 
 
-def test_without_footprints_there_is_no_table_of_them(metrics: dict[str, Any], trials: pa.Table) -> None:
-    for model in ("dense", "pruned"):
-        del metrics[model]["footprint"]
+def test_without_footprints_there_is_no_table_of_them(metrics: RunMetrics, trials: pa.Table) -> None:
+    metrics = changed(metrics, {"dense.footprint": {}, "pruned.footprint": {}})
     assert "What the model takes" not in page_text(metrics, make_recipe(), trials)

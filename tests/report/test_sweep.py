@@ -7,8 +7,8 @@ from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.style import DARK, LIGHT, Theme
 from optishear.report.sweep import SweepCell, sweep_markdown, sweep_rows, sweep_verdict
 from optishear.report.sweep_page import sweep_page
+from run_metrics.samples import make_metrics
 
-from .samples import make_metrics
 from .test_html import HOSTILE, Page
 
 

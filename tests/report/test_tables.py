@@ -1,20 +1,27 @@
-"""The table of scores as text."""
-
-from typing import Any
+"""The tables of the report."""
 
 from optishear.report.tables import score_markdown
+from run_metrics.samples import changed, make_metrics
 
 ACC = {"acc": {"value": 0.6, "stderr": 0.0126}}
-METRICS: dict[str, Any] = {
-    "dense": {"perplexity": 22.881, "sparsity": 0.0, "tasks": {"boolq": ACC, "rte": {"error": "KeyError"}}},
-    "wanda": {"perplexity": 50.0, "sparsity": 0.5, "tasks": {"boolq": {"error": "KeyError"}}},
-    "pruned": {"perplexity": 45.0, "sparsity": 0.5, "tasks": {"boolq": ACC, "a|b": {"f1": {"value": 0.5}}}},
-    "differences": {"wanda": {"perplexity": {"value": -0.1, "stderr": 0.2, "within_noise": True}}},
-}
+FAILED = {"error": "KeyError"}
 
 
 def test_wording_of_the_table_of_scores_in_which_failed_tasks_say_so() -> None:
-    assert score_markdown(METRICS).replace("\N{NO-BREAK SPACE}", " ").splitlines() == [
+    noise = {"value": -0.1, "stderr": 0.2, "paired": True, "within_noise": True}
+    metrics = changed(
+        make_metrics(22.881, 50.0, 45.0),
+        {
+            "dense.tasks": {"boolq": ACC, "rte": FAILED},
+            "wanda.tasks": {"boolq": FAILED},
+            "pruned.tasks": {"boolq": ACC, "a|b": {"f1": {"value": 0.5, "stderr": None}}},
+            "pruned.sparsity": 0.5,
+            "wanda.sparsity_of_all_matrices": 0.4321,
+            "pruned.sparsity_of_all_matrices": None,
+            "differences.wanda.perplexity": noise,
+        },
+    )
+    assert score_markdown(metrics).replace("\N{NO-BREAK SPACE}", " ").splitlines() == [
         "|  | dense | Wanda | pruned | pruned against Wanda |",
         "| --- | ---: | ---: | ---: | ---: |",
         "| perplexity (lower is better) | 22.9 | 50.0 | 45.0 | −10.0 %, within noise |",
@@ -22,4 +29,5 @@ def test_wording_of_the_table_of_scores_in_which_failed_tasks_say_so() -> None:
         "| rte | failed | – | – |  |",
         "| a\\|b f1 | – | – | 0.500 |  |",
         "| sparsity of the pruned layers | 0 % | 50 % | 50 % |  |",
+        "| sparsity of all matrices in the decoder layers | 0 % | 43.21 % | – |  |",
     ]

@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from flows.parameters.pipeline import PipelineParameters
+from run_metrics.samples import changed, make_metrics
 from tasks.registration.champion import Challenger, Champion, challenger_of, decide
 from wording import numbers_in
 
@@ -110,28 +110,32 @@ def test_wording_of_a_champion_that_stays() -> None:
 
 def test_the_drop_is_the_mean_over_the_tasks_main_metrics() -> None:
     def scores(**tasks: dict[str, float]) -> dict[str, object]:
-        named = {
-            task: {metric: {"value": value} for metric, value in metrics.items()} for task, metrics in tasks.items()
+        return {
+            task: {metric: {"value": value, "stderr": None} for metric, value in metrics.items()}
+            for task, metrics in tasks.items()
         }
-        return {"perplexity": 20.0, "tasks": named}
 
-    metrics: dict[str, Any] = {
-        "dense": scores(arc={"acc": 0.60, "acc_norm": 0.9}, gsm={"exact_match/strict": 0.30}, lost={"acc": 1.0}),
-        "pruned": {
-            **scores(arc={"acc": 0.55, "acc_norm": 0.1}, gsm={"exact_match/strict": 0.28}),
-            "perplexity": "inf",
+    metrics = changed(
+        make_metrics(dense=20.0, pruned=math.inf, tasks=False),
+        {
+            "dense.tasks": scores(arc={"acc": 0.60, "acc_norm": 0.9}, gsm={"exact_match/strict": 0.3}, lost={"acc": 1}),
+            "pruned.tasks": scores(arc={"acc": 0.55, "acc_norm": 0.1}, gsm={"exact_match/strict": 0.28}),
         },
-    }
-    made = challenger_of(metrics, "text")
-    assert made.task_drop == pytest.approx((5 + 2) / 2)
-    assert (made.perplexity, made.dense_perplexity) == (math.inf, 20.0)
-    assert made.failed_tasks == ()
-    metrics["pruned"]["tasks"]["lost"] = {"error": "no data"}
-    failed = challenger_of(metrics, "text")
+    )
+    challenger = challenger_of(metrics, "text")
+    assert challenger.task_drop == pytest.approx((5 + 2) / 2)
+    assert (challenger.perplexity, challenger.dense_perplexity) == (math.inf, 20.0)
+    assert challenger.failed_tasks == ()
+    failed = challenger_of(changed(metrics, {"pruned.tasks.lost": {"error": "no data"}}), "text")
     assert failed.failed_tasks == ("lost",)
     decision = decide(replace(failed, perplexity=20.0), limits(drop=90), None)
     assert not decision.promoted
     assert "champion_max_task_drop" in decision.reason
     assert decision.reason.endswith(" lost.")
-    assert challenger_of({}, "text").task_drop is None
-    assert math.isnan(challenger_of({}, "text").perplexity)
+
+
+def test_a_challenger_without_perplexity_and_tasks() -> None:
+    challenger = challenger_of(make_metrics(None, None, None, tasks=False), "text")
+    assert challenger.task_drop is None
+    assert math.isnan(challenger.perplexity)
+    assert math.isnan(challenger.dense_perplexity)

@@ -11,7 +11,6 @@ from flows.parameters.pipeline import PipelineParameters
 from optishear.models.precision import given_precision
 from optishear.named_source import NamedSource
 from optishear.units import parse_duration
-from tasks.registration.results import flat_metrics
 from tasks.tracking.experiment import connect, public_uri, run_key, tracking_uri
 from tasks.tracking.flow_runs import FAILURE_TAG, tracked_run
 from tasks.tracking.parameters import TrackingParameters
@@ -147,26 +146,6 @@ def test_an_unusable_server_is_one_sentence() -> None:
 def test_no_password_is_shown() -> None:
     assert public_uri("postgresql://me:secret@db:5432/mlflow") == "postgresql://me:***@db:5432/mlflow"
     assert public_uri("sqlite:////tmp/mlflow.db") == "sqlite:////tmp/mlflow.db"
-
-
-def test_metrics_have_flat_names() -> None:
-    metrics = {
-        "achieved_sparsity": 0.5,
-        "pruned": {"perplexity": 30.5, "sparsity": 0.5, "tasks": {"boolq": {"acc": {"value": 0.6, "stderr": 0.1}}}},
-        "wanda": {"perplexity": "inf", "tasks": {}},
-        "stages": {"search": {"seconds": 9.0, "peak_memory_bytes": 10, "cached": False}},
-        "search": {"objectives": {"kl": 0.1}, "wanda_objectives": {"kl": 0.2}},
-    }
-    assert flat_metrics(metrics) == {
-        "achieved_sparsity": 0.5,
-        "pruned/perplexity": 30.5,
-        "pruned/sparsity": 0.5,
-        "pruned/boolq/acc": 0.6,
-        "seconds/search": 9.0,
-        "peak_memory_bytes/search": 10,
-        "search/objectives/kl": 0.1,
-        "search/wanda_objectives/kl": 0.2,
-    }
 
 
 def test_a_deleted_experiment_is_named_as_such(tracked_parameters: PipelineParameters) -> None:

@@ -5,16 +5,25 @@ import math
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from optishear.files import write_text
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all; ``NaN`` and ``Infinity`` are not JSON and become ``"nan"``, ``"inf"``."""
+    """Write a JSON file, whole or not at all; ``NaN`` and ``Infinity`` are not JSON and become ``"nan"``, ``"inf"``.
+
+    Args:
+        path: the file.
+        value: what JSON can hold, or a pydantic model, whose number fields read the two texts as numbers again.
+    """
     write_text(path, json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def finite(value: Any) -> Any:
-    """The value with every number that is not finite as text."""
+    """The value with every number that is not finite as text; models as their fields."""
+    if isinstance(value, BaseModel):
+        return finite(value.model_dump())
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

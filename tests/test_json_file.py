@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tasks.store.json_file import write_json
+from optishear.json_file import write_json
 
 
 def test_numbers_that_are_not_finite_become_text(tmp_path: Path) -> None:

@@ -1,0 +1,207 @@
+"""The types of ``metrics.json``: one for a pruned model, one for an evaluation alone, one for a sweep.
+
+A change that an old reader would misread gets the next ``SCHEMA_VERSION``, and ``run_metrics.file`` a migration.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue, SerializerFunctionWrapHandler, model_serializer
+
+from optishear.diagnosis.diagnosis import DiagnosisSummary
+from optishear.evaluation.differences import Differences
+from optishear.models.coverage import Coverage
+from optishear.models.precision import Precision
+from optishear.run_metrics.checkpoint import ReconstructionMetrics
+from optishear.run_metrics.evaluated_model import EvaluatedModel
+
+SCHEMA_VERSION: Literal[1] = 1
+Model = Literal["dense", "wanda", "pruned"]
+# In the order in which they are compared.
+MODELS: tuple[Model, ...] = ("dense", "wanda", "pruned")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StageCost(_Section):
+    """What a stage took.
+
+    Attributes:
+        seconds: of the process that computed it.
+        peak_memory_bytes: the largest memory of that process meanwhile.
+        cached: whether it was in the store.
+    """
+
+    seconds: float
+    peak_memory_bytes: int
+    cached: bool
+
+
+class StageTime(_Section):
+    """What a stage was expected to take, and what it took.
+
+    Attributes:
+        stage: its label: ``search``, ``evaluate wanda``.
+        expected_seconds: before the run began; ``None`` where it could not be estimated.
+        seconds: what it took; ``None`` before it has ended.
+        cached: whether it was in the store.
+    """
+
+    stage: str
+    expected_seconds: float | None
+    seconds: float | None = None
+    cached: bool = False
+
+
+class ExpertTokens(_Section):
+    """On how many tokens the experts of routed models were measured.
+
+    Attributes:
+        layers: number of layers of experts.
+        smallest_tokens: an expert with fewer tokens is pruned on the statistics of all experts of its block.
+        few_tokens: the layers that got fewer tokens, and how many.
+    """
+
+    layers: int
+    smallest_tokens: int
+    few_tokens: dict[str, int]
+
+
+class ReconstructionSection(ReconstructionMetrics):
+    """What reconstruction did, and the same in words."""
+
+    in_words: str
+
+
+class SearchMetrics(_Section):
+    """What the search measured.
+
+    Attributes:
+        trials: number of measured candidates, the references included.
+        seconds: of the search.
+        algorithm: its name.
+        objectives: the recipe's, by name.
+        wanda_objectives: those of Wanda on the same sequences; empty where Wanda was not measured on them.
+    """
+
+    trials: int
+    seconds: float
+    algorithm: str
+    objectives: dict[str, float]
+    wanda_objectives: dict[str, float]
+
+
+class Registration(_Section):
+    """The registered version of the pruned model.
+
+    Attributes:
+        name: the registered model's.
+        version: its number.
+        champion: whether it has the alias ``champion``.
+        reason: why, or why not, in a sentence.
+    """
+
+    name: str
+    version: str
+    champion: bool
+    reason: str
+
+
+class Metrics(_Section):
+    """What all kinds of ``metrics.json`` have. A section that is not given is not written.
+
+    Attributes:
+        schema_version: of the file's shape.
+        model: name of the dense model.
+        parameters: of the run, by name.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    model: str
+    parameters: dict[str, JsonValue]
+
+    @model_serializer(mode="wrap")
+    def _without_missing_sections(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return {name: section for name, section in serialize(self).items() if section is not None}
+
+
+class EvaluationMetrics(Metrics):
+    """The metrics of ``evaluate``.
+
+    Attributes:
+        precision: the dtype that was computed in, and why.
+        evaluation: of the model.
+        stages: by the stage's name.
+    """
+
+    precision: Precision
+    evaluation: EvaluatedModel
+    stages: dict[str, StageCost]
+
+
+class RunMetrics(Metrics):
+    """The metrics of a pruned model: those of ``run`` and ``transfer``.
+
+    Attributes:
+        sparsity: the target, a fraction or N:M.
+        calibration: source of the calibration text.
+        precision: the dtype that was computed in, and why.
+        dense: evaluation of the dense model.
+        wanda: of the model pruned by Wanda at the same sparsity.
+        pruned: of the result.
+        masked: of the pruned model before reconstruction, where there was one.
+        differences: of the pruned model from ``wanda`` and from ``dense``, with their noise.
+        achieved_sparsity: fraction of zeros over the prunable layers' weights.
+        sparsity_of_all_matrices: fraction of zeros over all matrices of the decoder blocks.
+        coverage: how much of these matrices is prunable.
+        experts: ``None`` for a model that is not routed.
+        reconstruction: ``None`` where the weights are the dense ones.
+        stages: by the stage's name.
+        search: ``None`` where a given recipe was used.
+        diagnosis: ``None`` where it was not made.
+        times: expected and actual time of each stage; ``None`` in the metrics that reports are made from, since they
+            differ when a run is repeated.
+        registered: ``None`` before the model is registered.
+    """
+
+    sparsity: str
+    calibration: str
+    precision: Precision
+    dense: EvaluatedModel
+    wanda: EvaluatedModel
+    pruned: EvaluatedModel
+    masked: EvaluatedModel | None = None
+    differences: dict[Literal["wanda", "dense"], Differences]
+    achieved_sparsity: float
+    sparsity_of_all_matrices: float
+    coverage: Coverage
+    experts: ExpertTokens | None = None
+    reconstruction: ReconstructionSection | None = None
+    stages: dict[str, StageCost]
+    search: SearchMetrics | None = None
+    diagnosis: DiagnosisSummary | None = None
+    times: list[StageTime] | None = None
+    registered: Registration | None = None
+
+    @property
+    def compared_models(self) -> dict[Model, EvaluatedModel]:
+        """The three models, in the order in which they are compared."""
+        return {"dense": self.dense, "wanda": self.wanda, "pruned": self.pruned}
+
+    def repeatable(self) -> "RunMetrics":
+        """The metrics without what this run found in the store, and how long it took: the same when it is repeated."""
+        stages = {name: cost.model_copy(update={"cached": False}) for name, cost in self.stages.items()}
+        return self.model_copy(update={"stages": stages, "times": None})
+
+
+class SweepMetrics(Metrics):
+    """The metrics of ``sweep``.
+
+    Attributes:
+        sparsities: the metrics of each sparsity that did not fail, by a fraction or N:M.
+        failures: the reasons of the others.
+    """
+
+    sparsities: dict[str, RunMetrics]
+    failures: dict[str, str]
