@@ -6,10 +6,18 @@ from dataclasses import dataclass
 
 from optishear.evaluation.differences import Difference
 from optishear.inference.footprint import Footprint
+from optishear.parameters.bos import Bos
 from optishear.report.formatting import SPACE, TITLES, duration, memory, number, percent
 from optishear.report.objectives import objective_label
 from optishear.run_metrics.measures import ComparedMeasure, perplexities, task_measures
 from optishear.run_metrics.schema import MODELS, Model, RunMetrics
+
+# Perplexities count with it: some models lose more than a nat a token without.
+_BOS: dict[Bos | None, str] = {
+    None: "",
+    "each-window": ", each of which begins with the tokenizer's BOS",
+    "text-start": ", of which the first begins with the tokenizer's BOS",
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,8 @@ def settings_words(metrics: RunMetrics) -> str:
     sentences = []
     if settings.windows is not None:
         sentences.append(
-            f"Perplexity on {settings.text}, {settings.windows} windows of {settings.window_length} tokens."
+            f"Perplexity on {settings.text}, {settings.windows} windows of {settings.window_length} tokens"
+            f"{_BOS[settings.bos]}."
         )
     if metrics.pruned.tasks:
         limit = f"the first {settings.limit} examples" if settings.limit else "all examples"

@@ -1,6 +1,8 @@
 """The tables of the report."""
 
-from optishear.report.tables import score_markdown
+import pytest
+
+from optishear.report.tables import score_markdown, settings_words
 from run_metrics.samples import changed, make_metrics
 
 ACC = {"acc": {"value": 0.6, "stderr": 0.0126}}
@@ -31,3 +33,10 @@ def test_wording_of_the_table_of_scores_in_which_failed_tasks_say_so() -> None:
         "| sparsity of the pruned layers | 0 % | 50 % | 50 % |  |",
         "| sparsity of all matrices in the decoder layers | 0 % | 43.21 % | – |  |",
     ]
+
+
+@pytest.mark.parametrize(("bos", "words"), [(None, "tokens."), ("each-window", "each of"), ("text-start", "the first")])
+def test_wording_of_the_windows_says_where_the_bos_is(bos: str | None, words: str) -> None:
+    sentence = settings_words(changed(make_metrics(), {"pruned.settings.bos": bos})).split(" Tasks")[0]
+    assert sentence.startswith("Perplexity on python-docs, 16 windows of 1024 tokens")
+    assert words in sentence
