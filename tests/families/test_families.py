@@ -10,6 +10,7 @@ from family_table import PAGE, row
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
@@ -249,3 +250,19 @@ def test_the_language_model_of_a_multimodal_one_is_pruned_and_the_rest_is_copied
         assert torch.equal(value, dense[name]) == (name not in pruned), name
     assert measured_sparsity(tmp_path / "model", model).all_matrices == summary.sparsity_of_all_matrices
     assert summary.achieved_sparsity == pytest.approx(0.5, abs=0.01)
+
+
+def test_of_a_real_mixture_of_experts_nearly_all_weights_are_prunable() -> None:
+    """Mixtral 8x7B, without weights."""
+    config = AutoConfig.for_model(
+        "mixtral", hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
+        num_key_value_heads=8, num_local_experts=8, num_experts_per_tok=2, vocab_size=32000,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+
+    covered = coverage(model)
+
+    routers = 32 * 8 * 4096
+    assert covered.left_out == {"mlp.gate.weight": routers}
+    assert covered.prunable_weights == 32 * (3 * 8 * 4096 * 14336 + 4096 * (2 * 4096 + 2 * 1024))
