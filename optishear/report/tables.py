@@ -79,6 +79,9 @@ def settings_words(metrics: RunMetrics) -> str:
             f"Perplexity on {settings.text}, {settings.windows} windows of {settings.window_length} tokens"
             f"{_BOS[settings.bos]}."
         )
+    if metrics.calibration_documents is not None:
+        documents = "1 document" if metrics.calibration_documents == 1 else f"{metrics.calibration_documents} documents"
+        sentences.append(f"Calibration text from {documents}.")
     if metrics.pruned.tasks:
         limit = f"the first {settings.limit} examples" if settings.limit else "all examples"
         sentences.append(f"Tasks on {limit} of each, ± one standard error.")

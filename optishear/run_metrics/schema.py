@@ -146,6 +146,7 @@ class RunMetrics(Metrics):
     Attributes:
         sparsity: the target, a fraction or N:M.
         calibration: source of the calibration text.
+        calibration_documents: number of documents that it is from; ``None`` where the model wrote it.
         precision: the dtype that was computed in, and why.
         dense: evaluation of the dense model.
         wanda: of the model pruned by Wanda at the same sparsity.
@@ -167,6 +168,7 @@ class RunMetrics(Metrics):
 
     sparsity: str
     calibration: str
+    calibration_documents: int | None = None
     precision: Precision
     dense: EvaluatedModel
     wanda: EvaluatedModel

@@ -26,6 +26,7 @@ from optishear.run_metrics.schema import (
 )
 from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
 from tasks.engine.precision import precision_of
+from tasks.stages.calibrate import load_calibration
 from tasks.stages.diagnose import summary_of
 from tasks.stages.evaluate import EXAMPLES, evaluation_of
 from tasks.stages.footprint import footprints_of
@@ -60,6 +61,7 @@ def run_metrics(
         parameters=values,
         sparsity=str(recipe.sparsity),
         calibration=calibration,
+        calibration_documents=load_calibration(stages["calibrate"]).documents,
         precision=precision_of(parameters),
         dense=models["dense"],
         wanda=models["wanda"],

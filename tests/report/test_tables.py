@@ -40,3 +40,9 @@ def test_wording_of_the_windows_says_where_the_bos_is(bos: str | None, words: st
     sentence = settings_words(changed(make_metrics(), {"pruned.settings.bos": bos})).split(" Tasks")[0]
     assert sentence.startswith("Perplexity on python-docs, 16 windows of 1024 tokens")
     assert words in sentence
+
+
+def test_wording_of_the_documents_of_the_calibration_text() -> None:
+    assert "document" not in settings_words(make_metrics())
+    words = settings_words(changed(make_metrics(), {"calibration_documents": 3}))
+    assert " Calibration text from 3 documents. " in words

@@ -105,6 +105,8 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     for name in ("dense", "wanda", "pruned"):
         assert metrics[name]["perplexity"] > 1
         assert metrics[name]["settings"]["window_length"] == 64
+        assert metrics[name]["settings"]["bos"] == "each-window"
+    assert metrics["calibration_documents"] == 1
     assert metrics["dense"]["sparsity"] == 0
     assert list(metrics["dense"]["footprint"]) == ["dense"]
     footprint = metrics["pruned"]["footprint"]
