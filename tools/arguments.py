@@ -104,7 +104,7 @@ def type_text(annotation: Any) -> str:
     if origin is Annotated:
         return type_text(inner[0])
     if origin in (Union, UnionType):
-        return " | ".join(type_text(each) for each in inner)
+        return " | ".join(type_text(member) for member in inner)
     if origin is Literal:
         return f"Literal[{', '.join(f'{chr(34)}{value}{chr(34)}' for value in inner)}]"
     if origin is list:

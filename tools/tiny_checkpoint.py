@@ -34,9 +34,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("family", choices=sorted(FAMILIES), metavar="FAMILY")
     parser.add_argument("folder", type=Path)
-    given = parser.parse_args()
-    write_tiny_checkpoint(given.family, given.folder)
-    print(f"Written: {given.folder}")
+    arguments = parser.parse_args()
+    write_tiny_checkpoint(arguments.family, arguments.folder)
+    print(f"Written: {arguments.folder}")
 
 
 if __name__ == "__main__":

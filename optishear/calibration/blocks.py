@@ -182,5 +182,5 @@ def some_tokens(
 
 def _start_of_word(text: str, place: int) -> int:
     """The next white space, which belongs to the word after it; the place itself where there is none near."""
-    found = _SPACE.search(text, place, place + _LONGEST_WORD) if place else None
-    return found.start() if found else place
+    space = _SPACE.search(text, place, place + _LONGEST_WORD) if place else None
+    return space.start() if space else place

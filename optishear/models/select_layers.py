@@ -39,7 +39,7 @@ def select_layers(model: nn.Module, selection: Selection) -> list[PrunableLayer]
             f"The parameter {parameter} has the pattern {pattern!r}, which matches no prunable layer; layers have "
             f"names such as {layers[0].name}, and paths such as {', '.join(close)}."
         )
-    if selection and not any(selection.takes(each) for each in names):
+    if selection and not any(selection.takes(name) for name in names):
         raise InputError(
             f"The parameters include {list(selection.include)} and exclude {list(selection.exclude)} leave no layer to "
             "prune; give other patterns."
@@ -52,10 +52,10 @@ def log_selection(model: nn.Module) -> None:
     """Log how many layers are pruned and left out by the patterns, and their paths; nothing without patterns."""
     if not selection_of(model):
         return
-    chosen = prunable_layers(model)
-    inside = {layer.name for layer in chosen}
+    layers = prunable_layers(model)
+    inside = {layer.name for layer in layers}
     left_out = [layer for layer in all_prunable_layers(model) if layer.name not in inside]
-    logger.info("%d layers are pruned by include and exclude: %s.", len(chosen), _paths(chosen))
+    logger.info("%d layers are pruned by include and exclude: %s.", len(layers), _paths(layers))
     logger.info("%d layers are left out: %s.", len(left_out), _paths(left_out) or "none")
 
 

@@ -136,8 +136,8 @@ def with_selection(recipe: Recipe, include: Sequence[str], exclude: Sequence[str
     Raises:
         InputError: if the recipe has other patterns of its own.
     """
-    given = Selection.of(include, exclude)
-    if not given or given == recipe.selection:
+    selection = Selection.of(include, exclude)
+    if not selection or selection == recipe.selection:
         return recipe
     if recipe.selection:
         raise InputError(

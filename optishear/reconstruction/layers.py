@@ -134,14 +134,14 @@ def _solve_stack(
     else:
         conditioned = [condition(moment, parameters.reconstruction_damping) for moment in moments]
         moves = parameters.reconstruction_masks == "refined"
-        inverses = torch.stack([each.shifted_inverse(SHIFT) for each in conditioned]) if moves else None
+        inverses = torch.stack([system.shifted_inverse(SHIFT) for system in conditioned]) if moves else None
         positions = [_stack_by_admm(tasks, conditioned, inverses, parameters) for tasks in by_position]
     return [list(layers) for layers in zip(*positions, strict=True)]
 
 
 def _stack_by_sparsegpt(tasks: Sequence[LayerTask], moments: Tensor, factors: Tensor) -> list[SolvedLayer]:
     masks = [task.mask for task in tasks if task.mask is not None]
-    weights, kept = sparsegpt(
+    weights, support = sparsegpt(
         torch.stack([task.layer.module.weight.float() for task in tasks]),
         moments,
         tasks[0].pattern,
@@ -149,7 +149,7 @@ def _stack_by_sparsegpt(tasks: Sequence[LayerTask], moments: Tensor, factors: Te
         mask=torch.stack(masks) if masks else None,
         factor=factors,
     )
-    return [SolvedLayer(weight, mask) for weight, mask in zip(weights, kept, strict=True)]
+    return [SolvedLayer(weight, mask) for weight, mask in zip(weights, support, strict=True)]
 
 
 def _stack_by_admm(
@@ -166,8 +166,8 @@ def _stack_by_admm(
     if inverses is not None:
 
         def select(values: Tensor) -> Tensor:
-            chosen = [largest(each, task.pattern, task.sparsity) for each, task in zip(values, tasks, strict=True)]
-            return torch.stack(chosen)
+            masks = [largest(scores, task.pattern, task.sparsity) for scores, task in zip(values, tasks, strict=True)]
+            return torch.stack(masks)
 
         start, mask = admm(
             target,

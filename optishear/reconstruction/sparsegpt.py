@@ -124,7 +124,7 @@ def _subtract_product(values: Tensor, left: Tensor, right: Tensor) -> None:
 def _all_but_lowest(scores: Tensor, share: float | Sequence[float]) -> Tensor:
     """True but for the lowest share of all scores; what equals the threshold goes too, as published."""
     if not isinstance(share, float | int):
-        return torch.stack([_all_but_lowest(each, one) for each, one in zip(scores, share, strict=True)])
+        return torch.stack([_all_but_lowest(rows, one) for rows, one in zip(scores, share, strict=True)])
     position = int(scores.numel() * share)
     if position == 0:
         return torch.ones_like(scores, dtype=torch.bool)
