@@ -255,7 +255,8 @@ def test_cross_task_evaluates_each_recipe_on_each_text(
     loaded = load_model(str(model_folder))
     held_out = blocks(loaded, other, 8).tokens[4:]
     assert cells["dense", "other"]["perplexity"] == perplexity(loaded.model, held_out)
-    observed = collect_statistics(loaded.model, blocks(loaded, text_file, 4), progress=False)
+    both = blocks(loaded, text_file, 8)
+    observed = collect_statistics(loaded.model, CalibrationSet(both.tokens[:4], both.source), progress=False)
     apply_recipe(loaded.model, Recipe.load(tmp_path / "output" / "recipes" / "text.txt.yaml"), observed)
     assert cells["text.txt", "other"]["perplexity"] == perplexity(loaded.model, held_out)
 
