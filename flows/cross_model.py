@@ -58,10 +58,10 @@ def cross_model(parameters: CrossModelParameters) -> str:
             tasks = task_scores(outcome)
             subject = subject_of(parameters, parameters.sparsity, f"{len(models)} models")
             evidence = crossed_evidence(subject, matrix, tuple(models), "model", tasks=tasks)
-            searched = [row for row in sources if any(cell[0] == row for cell in outcome.made)]
+            searched = [row for row in sources if any(cell[0] == row for cell in outcome.artifacts)]
             recipes = {row: _recipe_of(parameters, models, row) for row in searched}
             summary = publish_matrix(TABLE, parameters, output, run, evidence, recipes)
-            forget_failures(outcome.made.values())
+            forget_failures(outcome.artifacts.values())
             outcome.raise_if_incomplete(tasks)
             return summary
 

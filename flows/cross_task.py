@@ -47,11 +47,11 @@ def cross_task(parameters: CrossTaskParameters) -> str:
                 (row, column): partial(_cell, texts, row, column) for column in texts for row in (DENSE, WANDA, *texts)
             }
             outcome = make_cells(cells, parameters.parallel_cells)
-            values = {cell: load_perplexity(artifact) for cell, artifact in outcome.made.items()}
+            values = {cell: load_perplexity(artifact) for cell, artifact in outcome.artifacts.items()}
             matrix = Matrix((*texts, WANDA, DENSE), tuple(texts), values, outcome.failures)
             subject = subject_of(parameters, parameters.sparsity)
             evidence = crossed_evidence(subject, matrix, tuple(texts), "text", by_complexity=True)
-            searched = [row for row in texts if any(cell[0] == row for cell in outcome.made)]
+            searched = [row for row in texts if any(cell[0] == row for cell in outcome.artifacts)]
             recipes = {row: _recipe_of(texts, row) for row in searched}
             summary = publish_matrix(TABLE, parameters, output, run, evidence, recipes)
             outcome.raise_if_incomplete()

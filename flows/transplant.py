@@ -59,7 +59,7 @@ def transplant(parameters: TransplantParameters) -> str:
             tasks = task_scores(outcome)
             evidence = transplant_evidence(subject_of(parameters, recipe.sparsity), matrix, tasks)
             summary = publish_matrix("transplant", parameters, output, run, evidence)
-            forget_failures(outcome.made.values())
+            forget_failures(outcome.artifacts.values())
             outcome.raise_if_incomplete(tasks)
             return summary
 

@@ -46,8 +46,9 @@ def deploy(gpus: int | None) -> None:
 
 
 def worker_commands(url: str, gpus: int) -> list[str]:
-    """One worker for the cpu pool, and one for each GPU, which runs one job at a time."""
-    commands = ["prefect worker start --pool cpu --name cpu"]
+    """One worker for the cpu pool, which sees no GPU, and one for each GPU, which runs one job at a time."""
+    # A flow of the cpu pool would otherwise take memory of the GPU that a stage of the gpu pool is planned for.
+    commands = ["CUDA_VISIBLE_DEVICES= prefect worker start --pool cpu --name cpu"]
     commands += [
         f"CUDA_VISIBLE_DEVICES={gpu} prefect worker start --pool gpu --name gpu-{gpu} --limit 1" for gpu in range(gpus)
     ]

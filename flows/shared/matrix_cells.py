@@ -18,11 +18,11 @@ class Cells:
     """The outcome of the cells.
 
     Attributes:
-        made: the artifact of each cell that was computed.
+        artifacts: the artifact of each cell that was computed.
         failures: the reason for each failed cell.
     """
 
-    made: dict[Cell, Artifact] = field(default_factory=dict)
+    artifacts: dict[Cell, Artifact] = field(default_factory=dict)
     failures: dict[Cell, str] = field(default_factory=dict)
 
     def raise_if_incomplete(self, scores: Scores = NO_SCORES) -> None:
@@ -37,7 +37,7 @@ class Cells:
         failures = {**self.failures, **scores.failures}
         if failures:
             (row, column), reason = next(iter(failures.items()))
-            total = len(self.made) + len(self.failures)
+            total = len(self.artifacts) + len(self.failures)
             raise IncompleteError(
                 f"{len(failures)} of {total} cells failed, the first {row} × {column} ({reason}); the others are "
                 "laid out, and the same command makes only what failed."
@@ -62,7 +62,7 @@ def make_cells(cells: Mapping[Cell, Callable[[], Artifact]], parallel: int = 1) 
             results = [future.result() for future in futures]
     for cell, result in zip(cells, results, strict=True):
         if isinstance(result, Artifact):
-            outcome.made[cell] = result
+            outcome.artifacts[cell] = result
         else:
             outcome.failures[cell] = result
     return outcome

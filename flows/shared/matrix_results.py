@@ -30,7 +30,7 @@ from tasks.tracking.mlflow_run import TrackedRun
 
 def perplexities(cells: Cells) -> dict[Cell, float]:
     """The perplexity of each evaluated cell."""
-    measured = {cell: evaluation_of(artifact).perplexity for cell, artifact in cells.made.items()}
+    measured = {cell: evaluation_of(artifact).perplexity for cell, artifact in cells.artifacts.items()}
     return {cell: perplexity for cell, perplexity in measured.items() if perplexity is not None}
 
 
@@ -38,7 +38,7 @@ def task_scores(cells: Cells) -> Scores:
     """The scores of the cells' lm-eval tasks, by ``TASK/METRIC``, and the first reason where tasks failed."""
     scores: dict[str, dict[Cell, float]] = {}
     failures: dict[Cell, str] = {}
-    for cell, artifact in cells.made.items():
+    for cell, artifact in cells.artifacts.items():
         for task, result in evaluation_of(artifact).tasks.items():
             failure = failure_of(result)
             if failure is not None:

@@ -43,7 +43,8 @@ def split_at_head(model: PreTrainedModel) -> FeatureModel:
 
     def hidden(tokens: Tensor) -> Tensor:
         state: Tensor = backbone(model)(input_ids=tokens.to(device), use_cache=False).last_hidden_state
-        return state
+        # Of a model on several devices, the last block may be on another one than a tied head.
+        return state.to(head.weight.device) if isinstance(head, nn.Linear) else state
 
     def whole(tokens: Tensor) -> Tensor:
         logits: Tensor = model(input_ids=tokens.to(device), use_cache=False).logits
@@ -51,6 +52,6 @@ def split_at_head(model: PreTrainedModel) -> FeatureModel:
 
     if isinstance(head, nn.Linear) and getattr(head, "bias", None) is None:
         probe = torch.arange(8).remainder(head.out_features).reshape(1, 8)
-        if torch.equal(head(hidden(probe)), whole(probe)):
+        if torch.equal(head(hidden(probe)), whole(probe).to(head.weight.device)):
             return FeatureModel(hidden, head, head.weight)
     return FeatureModel(whole, lambda logits: logits, None)

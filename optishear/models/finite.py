@@ -9,6 +9,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError
+from optishear.models.in_memory import check_in_memory
 
 # Model types, by how they begin, whose activations are known to pass float16's largest number: those that vLLM
 # (vllm/config/model.py) and Unsloth (unsloth_zoo) do not compute in float16.
@@ -62,8 +63,9 @@ def check_weights(model: nn.Module) -> None:
         model: whose parameters are read once.
 
     Raises:
-        InputError: naming the parameter, and how many there are of such.
+        InputError: naming the parameter, and how many there are of such; or if weights are offloaded.
     """
+    check_in_memory(model)
     damaged = [(name, value) for name, value in model.named_parameters() if not is_finite(value)]
     if damaged:
         name, value = damaged[0]

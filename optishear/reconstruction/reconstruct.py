@@ -1,7 +1,5 @@
 """Prune a model by a recipe and make the weights that stay as good as they can be."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +12,7 @@ from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.masks.select import keep_mask
 from optishear.models.finite import check_weights
+from optishear.models.in_memory import frozen
 from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks, expert_group
 from optishear.models.select_layers import select_layers
 from optishear.parameters.reconstruction import ReconstructionParameters
@@ -111,7 +110,7 @@ def reconstruct(
         check_statistics(recipe, layers, statistics)
     check_weights(model)
     counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
-    with _frozen(model):
+    with frozen(model):
         return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, layer_errors, progress)
 
 
@@ -140,18 +139,6 @@ def _fitted(sequences: int, parameters: ReconstructionParameters) -> int:
     """Number of sequences to fit layers and blocks on; the last are held out to evaluate distillation."""
     held_out_count = held_out(sequences) if parameters.distillation_steps else 0
     return min(parameters.reconstruction_sequences or sequences, sequences - held_out_count)
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Only parameters in training require gradients; afterwards the original settings are restored."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trainable:
-            parameter.requires_grad_(True)
 
 
 def _reconstruct(

@@ -1,5 +1,7 @@
 """Apply candidates to a model's weights in place, and restore the dense weights at the end."""
 
+import functools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -95,12 +97,13 @@ class MaskedWeights:
             for layer, metric, count in zip(self._layers, metrics, pruned_per_row, strict=True)
             if layer.applied != (metric_key(metric), count)
         ]
-        blocks = [(change, rows) for change in changes for rows in _row_blocks(change.layer.original)]
-        if len(blocks) > 1:
-            list(_threads().map(self._prune, *zip(*blocks, strict=True)))
-        else:
-            for block in blocks:
-                self._prune(*block)
+        _for_each(
+            [
+                (change.layer.original.device, functools.partial(self._prune, change, rows))
+                for change in changes
+                for rows in _row_blocks(change.layer.original)
+            ]
+        )
         for change in changes:
             change.done()
         return len(changes)
@@ -170,7 +173,8 @@ class MaskedWeights:
         def rank(rows: slice) -> None:
             ranks[rows] = row_ranks(scores.rows(rows))
 
-        list(_threads().map(rank, _row_blocks(layer.original)))
+        blocks = _row_blocks(layer.original)
+        _for_each([(layer.original.device, functools.partial(rank, rows)) for rows in blocks])
         return ranks
 
     def _has_room_for_ranks(self, layer: _Layer) -> bool:
@@ -224,6 +228,32 @@ def _row_blocks(weight: Tensor) -> list[slice]:
     """
     height = len(weight) if weight.device.type != "cpu" else max(1, WEIGHTS_PER_BLOCK // weight.shape[1] // 64) * 64
     return [slice(start, start + height) for start in range(0, len(weight), height)]
+
+
+def _for_each(work: list[tuple[torch.device, Callable[[], None]]]) -> None:
+    """Do the work of each device: on the CPU in as many threads as PyTorch uses, on each GPU one after another.
+
+    Each piece of work needs several times the memory of its weights, and pieces on one GPU do not run at the same time
+    anyway, so that a second thread for it would only take memory.
+    """
+    on_gpus: dict[torch.device, list[Callable[[], None]]] = {}
+    queues = []
+    for device, piece in work:
+        if device.type == "cpu":
+            queues.append([piece])
+        else:
+            on_gpus.setdefault(device, []).append(piece)
+    queues += on_gpus.values()
+    if len(queues) == 1:
+        _in_order(queues[0])
+    else:
+        list(_threads().map(_in_order, queues))
+
+
+@torch.no_grad()
+def _in_order(pieces: list[Callable[[], None]]) -> None:
+    for piece in pieces:
+        piece()
 
 
 @lru_cache(maxsize=1)

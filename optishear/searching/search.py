@@ -11,6 +11,7 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
+from optishear.models.in_memory import check_in_memory, frozen
 from optishear.models.layers import PrunableLayer
 from optishear.models.memory import free_memory
 from optishear.models.select_layers import select_layers
@@ -89,8 +90,9 @@ def run_search(
         selection: which layers are pruned.
 
     Raises:
-        InputError: if the parameters contradict each other or do not fit the model.
+        InputError: if the parameters contradict each other or do not fit the model, or weights are offloaded.
     """
+    check_in_memory(model)
     layers = select_layers(model, selection)
     check_pattern(pattern, layers)
     check_sequences(parameters, calibrations)
@@ -113,7 +115,7 @@ def run_search(
         first_held_out = max(first_held_out, parameters.search_sequences + len(fitting_tokens))
     held_out = HeldOut(model, main[first_held_out:], batch_size)
     measurements = Journal(journal)
-    with MaskedWeights(layers, statistics, pattern, budget) as weights:
+    with frozen(model), MaskedWeights(layers, statistics, pattern, budget) as weights:
         evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern)
         run = SearchRun(evaluator, layers, parameters, pattern, seed, descent_sequences, on_generation, progress)
         run.run_phases()

@@ -16,6 +16,7 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
+from optishear.models.in_memory import frozen
 from optishear.models.layers import PrunableLayer, block_path
 from optishear.models.select_layers import select_layers
 from optishear.models.selection import ALL_LAYERS, Selection
@@ -111,6 +112,7 @@ def search_universal(
                 measured=parameters.search_sequences,
             )
             held_out[member.name] = HeldOut(member.model, tokens[gradients:])
+            stack.enter_context(frozen(member.model))
             weights[member.name] = stack.enter_context(
                 MaskedWeights(layers[member.name], member.statistics, pattern, budgets[member.name])
             )

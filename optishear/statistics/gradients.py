@@ -10,6 +10,7 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.models.features import split_at_head
 from optishear.models.finite import not_finite
+from optishear.models.in_memory import check_in_memory, frozen
 from optishear.models.layers import PrunableLayer, all_prunable_layers, by_parameter
 
 
@@ -29,19 +30,19 @@ def collect_gradients(model: PreTrainedModel, calibration: CalibrationSet, progr
         For each layer's name float16 [out, in] on the CPU.
 
     Raises:
-        InputError: if a layer's gradients are not finite.
+        InputError: if weights are offloaded, or a layer's gradients are not finite.
     """
+    check_in_memory(model)
     layers = all_prunable_layers(model)
     split = split_at_head(model)
     sums = {layer.name: torch.zeros(layer.module.weight.shape) for layer in layers}
     grouped = by_parameter(layers)
-    needed = [parameter.requires_grad for parameter in grouped]
     handles = []
     try:
-        for parameter, members in grouped.items():
-            parameter.requires_grad_(True)
-            handles.append(parameter.register_post_accumulate_grad_hook(_adder(sums, members)))
-        with torch.enable_grad():
+        with frozen(model), torch.enable_grad():
+            for parameter, members in grouped.items():
+                parameter.requires_grad_(True)
+                handles.append(parameter.register_post_accumulate_grad_hook(_adder(sums, members)))
             for sequence in tqdm(calibration.tokens, desc="gradients", unit="sequence", disable=not progress):
                 hidden = split.features(sequence[None])[0, :-1]
                 logits = split.logits(hidden).float()
@@ -49,8 +50,7 @@ def collect_gradients(model: PreTrainedModel, calibration: CalibrationSet, progr
     finally:
         for handle in handles:
             handle.remove()
-        for parameter, need in zip(grouped, needed, strict=True):
-            parameter.requires_grad_(need)
+        for parameter in grouped:
             parameter.grad = None
     for name, total in sums.items():
         if not bool(total.isfinite().all()):

@@ -129,7 +129,7 @@ def test_workers_share_what_they_keep(services: Services) -> None:
     declared = yaml.safe_load(COMPOSE_FILE.read_text())["volumes"]
     for name in WORKERS | ONE_SHOT:
         assert services[name]["volumes"] == services["cpu-worker"]["volumes"]
-        assert services[name]["environment"] == services["cpu-worker"]["environment"]
+        assert services[name]["environment"].items() <= services["cpu-worker"]["environment"].items()
     mounted = [str(volume).split(":")[0] for service in services.values() for volume in service.get("volumes", [])]
     assert {volume for volume in mounted if not volume.startswith(".")} == set(declared)
     for volume in mounted:
@@ -237,3 +237,8 @@ def test_health_checks_tell_well_from_ill(services: Services, service: str, stat
         thread.join()
     assert (result.returncode == 0) == healthy
     assert [path.removeprefix("/api") for path in paths] == (["/health"] if status else [])
+
+
+def test_the_worker_of_the_cpu_pool_sees_no_gpu(services: Services) -> None:
+    assert services["cpu-worker"]["environment"]["CUDA_VISIBLE_DEVICES"] == ""
+    assert "CUDA_VISIBLE_DEVICES" not in services["gpu-worker"]["environment"]

@@ -42,7 +42,7 @@ def test_elsewhere_than_in_the_repository_is_one_sentence(
 def test_one_worker_for_each_gpu() -> None:
     cpu, first, second = worker_commands("http://h/api", 2)
     start = ["prefect", "worker", "start", "--pool"]
-    assert cpu.split() == ["PREFECT_API_URL=http://h/api", *start, "cpu", "--name", "cpu"]
+    assert cpu.split() == ["PREFECT_API_URL=http://h/api", "CUDA_VISIBLE_DEVICES=", *start, "cpu", "--name", "cpu"]
     for number, command in enumerate((first, second)):
         expected = [f"CUDA_VISIBLE_DEVICES={number}", *start, "gpu", "--name", f"gpu-{number}", "--limit", "1"]
         assert command.split()[-len(expected) :] == expected

@@ -1,0 +1,159 @@
+"""Every stage on GPUs that are not there: unlike devices raise, results equal the CPU's, nothing big is moved."""
+
+import gc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from accelerate import dispatch_model
+
+from fake_device import DeviceMismatch, FakeGpus, enter_thread, no_threads
+from optishear.calibration.self_generated import generate
+from optishear.metrics.metric import RIA
+from optishear.models.layers import prunable_layers
+from optishear.parameters.read import read_parameters
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.search import SearchParameters
+from optishear.pattern import parse_pattern
+from optishear.pruning.apply import apply_recipe
+from optishear.reconstruction.reconstruct import reconstruct
+from optishear.searching import masked_weights
+from optishear.searching.masked_weights import MaskedWeights
+from optishear.searching.search import run_search
+from optishear.statistics.collect import collect_statistics
+from optishear.statistics.gradients import collect_gradients
+from tiny import make_tokenizer, random_calibration, tiny_model
+
+CALIBRATION = random_calibration(8, 16)
+SMALL = {"trials": 12, "population": 4, "search_sequences": 2, "rounds": 2, "descent_steps": 2}
+METHODS = [
+    {"reconstruction": "admm"},
+    {"reconstruction": "sparsegpt"},
+    {"reconstruction": "admm", "tuning_steps": 2},
+    {"reconstruction": "none", "distillation_steps": 2},
+]
+
+
+def model_on(device: str, dtype: torch.dtype = torch.float32) -> Any:
+    model = tiny_model("mistral").to(dtype).requires_grad_(False)
+    model.config.use_cache = False
+    return model.to(device)
+
+
+def sharded() -> Any:
+    """The second block, the norm and the head on the second GPU, as ``device_map='auto'`` would."""
+    parts = {
+        "model.embed_tokens": 0,
+        "model.rotary_emb": 0,
+        "model.layers.0": 0,
+        "model.layers.1": 1,
+        "model.norm": 1,
+        "lm_head": 1,
+    }
+    return dispatch_model(model_on("cpu"), parts)
+
+
+def stages(model: Callable[[], Any], sparsity: str) -> dict[str, Any]:
+    """What each stage gives, on the CPU."""
+    dense = model()
+    statistics = collect_statistics(dense, CALIBRATION, progress=False)
+    result = run_search(
+        dense,
+        {"": CALIBRATION},
+        statistics,
+        read_parameters(SearchParameters, SMALL),
+        parse_pattern(sparsity),
+        progress=False,
+    )
+    results: dict[str, Any] = {
+        "text": generate(dense, make_tokenizer(), 2, 8, 0).tokens,
+        "statistics": list(statistics.squared_norms.values()),
+        "gradients": list(collect_gradients(dense, CALIBRATION, progress=False).values()),
+        "trials": result.trials.drop_columns(["seconds"]).to_pylist(),
+        "recipe": result.recipe.model_dump(),
+    }
+    pruned = model()
+    apply_recipe(pruned, result.recipe, statistics)
+    results["pruned"] = [layer.module.weight.cpu() for layer in prunable_layers(pruned)]
+    for method in METHODS:
+        reconstructed = model()
+        reconstruct(
+            reconstructed, result.recipe, statistics, CALIBRATION, read_parameters(ReconstructionParameters, method)
+        )
+        results[str(method)] = [layer.module.weight.cpu() for layer in prunable_layers(reconstructed)]
+    return results
+
+
+def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
+    for name, value in one.items():
+        if isinstance(value, list) and isinstance(value[0], torch.Tensor):
+            assert all(torch.equal(a, b) for a, b in zip(value, other[name], strict=True)), name
+        elif isinstance(value, torch.Tensor):
+            assert torch.equal(value, other[name]), name
+        else:
+            assert value == other[name], name
+
+
+def test_devices_that_differ_are_noticed() -> None:
+    with FakeGpus(2):
+        on_first = torch.ones(2, 3, device="cuda:0")
+        assert (on_first * torch.tensor(2.0)).device == torch.device("cuda:0")
+        for other in (torch.ones(2, 3), torch.ones(2, 3, device="cuda:1")):
+            with pytest.raises(DeviceMismatch):
+                on_first + other
+        with pytest.raises(TypeError, match="can't convert cuda:0"):
+            on_first.numpy()
+
+
+@pytest.mark.parametrize("sparsity", ["0.5", "2:4"])
+def test_a_gpu_gives_what_the_cpu_gives(sparsity: str) -> None:
+    expected = stages(lambda: model_on("cpu"), sparsity)
+    with FakeGpus(1), no_threads():
+        on_gpu = stages(lambda: model_on("cuda"), sparsity)
+    assert_equal(expected, on_gpu)
+
+
+def test_half_precision_stays_on_the_gpu() -> None:
+    with FakeGpus(1), no_threads():
+        stages(lambda: model_on("cuda", torch.bfloat16), "0.5")
+
+
+def test_a_model_on_two_gpus_gives_what_the_cpu_gives() -> None:
+    expected = stages(lambda: model_on("cpu"), "0.5")
+    with FakeGpus(2), no_threads():
+        on_gpu = stages(sharded, "0.5")
+    assert_equal(expected, on_gpu)
+
+
+def test_a_trial_moves_no_weights_between_host_and_gpu() -> None:
+    model = model_on("cpu")
+    statistics = collect_statistics(model, CALIBRATION, progress=False)
+    with FakeGpus(1) as gpus, no_threads():
+        layers = prunable_layers(model.to("cuda"))
+        with MaskedWeights(layers, statistics, parse_pattern("0.5"), 0) as weights:
+            gpus.reset()
+            weights.apply([RIA] * len(layers), [layer.module.in_features // 2 for layer in layers])
+            norms = sum(layer.module.in_features * 4 for layer in layers)
+            assert sum(transfer["bytes"] for transfer in gpus.transfers.values()) <= norms
+            assert sum(gpus.syncs.values()) <= 4 * len(layers)
+
+
+def test_masks_take_room_for_few_layers_however_many_threads_there_are() -> None:
+    model = tiny_model("mistral", layers=16)
+    statistics = collect_statistics(model, CALIBRATION, progress=False)
+    with FakeGpus(1, sync_seconds=0.002) as gpus, ThreadPoolExecutor(32, initializer=enter_thread) as pool:
+        layers = prunable_layers(model.to("cuda"))
+        half = [layer.module.in_features // 2 for layer in layers]
+        with (
+            mock.patch.object(masked_weights, "_threads", return_value=pool),
+            MaskedWeights(layers, statistics, parse_pattern("0.5"), 0) as weights,
+        ):
+            gc.collect()
+            gpus.reset()
+            before = gpus.live["cuda:0"]
+            weights.apply([RIA] * len(layers), half)
+    largest = max(layer.module.weight.numel() for layer in layers)
+    assert gpus.peak["cuda:0"] - before < 3 * 12 * largest
