@@ -13,12 +13,14 @@ from optishear.ratios.allocate import RatioMethod
 from optishear.recipes.recipe import Recipe
 from optishear.timing.measure import Step
 from tasks.engine.precision import make_precision
+from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.evaluate import evaluate_stage
 from tasks.stages.evaluate_held_out import evaluate_held_out_stage
 from tasks.stages.footprint import footprint_stage
 from tasks.stages.gradients import gradients_stage
 from tasks.stages.parameters import (
+    CalibrateStageParameters,
     EvaluateStageParameters,
     ReconstructStageParameters,
     SearchStageParameters,
@@ -39,6 +41,13 @@ from tasks.tracking.stage_runs import RunReference, joined
 def precision(parameters: ModelParameters) -> Reference:
     """Choose the working precision of this worker's device, for all stages of the pool."""
     return make_precision(parameters).reference
+
+
+@flow(name="calibrate-stage")
+def calibrate(parameters: CalibrateStageParameters, run: RunReference | None = None) -> Reference:
+    """Let the dense model write its calibration text, in token blocks."""
+    with joined(run):
+        return calibrate_stage(parameters).reference
 
 
 @flow(name="speed-stage")

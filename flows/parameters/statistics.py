@@ -1,8 +1,7 @@
 """The parameters of the flow ``statistics``."""
 
 from flows.parameters.calibrate import CalibrateParameters
-from tasks.engine.parameters import PlacementParameters
 
 
-class StatisticsParameters(CalibrateParameters, PlacementParameters):
+class StatisticsParameters(CalibrateParameters):
     """Observe the dense model's activations on the calibration text."""

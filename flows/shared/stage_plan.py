@@ -25,7 +25,6 @@ from optishear.timing.stage_times import (
     statistics_seconds,
 )
 from tasks.engine.parameter_groups import belongs, part
-from tasks.engine.placement import uses_deployments
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.evaluate import evaluate_stage
 from tasks.stages.parameters import EvaluateStageParameters
@@ -94,12 +93,12 @@ def stored_artifacts(stages: list[PlannedStage]) -> Artifacts:
 
 def _statistics_plan(parameters: StatisticsParameters) -> Iterator[PlannedStage]:
     sequences, length = parameters.sequences, parameters.sequence_length
-    generates, elsewhere = parameters.calibration == SELF, uses_deployments(parameters)
+    generates = parameters.calibration == SELF
     yield PlannedStage(
         "calibrate",
-        lambda speed, _: None if elsewhere else calibrate_seconds(speed, parameters),
+        lambda speed, _: calibrate_seconds(speed, parameters),
         lambda _: calibrate_stage.find(parameters),
-        frozenset({"decode"} if generates and not elsewhere else ()),
+        frozenset({"decode"} if generates else ()),
         expensive=True,
         announced=generates,
     )

@@ -98,6 +98,36 @@ def load_model(
     return LoadedModel(loaded, tokenizer, source, precision)
 
 
+def load_without_weights(
+    model: str, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model's structure on the meta device, and its tokenizer.
+
+    Args:
+        model: as for ``load_model``.
+        trust_remote_code: as for ``load_model``.
+
+    Raises:
+        InputError: as ``load_model``; or if the structure cannot be built without weights.
+    """
+    source = resolve_model(model)
+    if source.gguf is not None:
+        convert_gguf(source.gguf, Path(source.location))
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if source.revision is not None:
+        options["revision"] = source.revision
+    with quiet_transformers():
+        config = _causal_config(source, options)
+        tokenizer = _tokenizer(source, options)
+        empty = _without_weights(config, trust_remote_code)
+    if empty is None:
+        raise InputError(
+            f"The model {source.name!r} cannot be built from its configuration; check its config.json, or the version "
+            "of transformers."
+        )
+    return empty, tokenizer
+
+
 def model_without_weights(source: ModelSource, trust_remote_code: bool) -> PreTrainedModel | None:
     """The model's structure on the meta device; ``None`` if it cannot be built: loading then reports why.
 

@@ -43,6 +43,7 @@ class Stage(Generic[Group, Inputs]):
         label: name of a run of it, where one flow has several.
         scores: numbers of an artifact that its MLflow run shows.
         on_gpu: for a stage that needs a GPU, the parameters that its deployment takes; it is named after the stage.
+        needs_gpu: whether a run of such a stage needs one.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Stage(Generic[Group, Inputs]):
     label: str = ""
     scores: Callable[[Artifact], Mapping[str, float | None]] = lambda _: {}
     on_gpu: type[Parameters] | None = None
+    needs_gpu: Callable[[Group], bool] = lambda _: True
 
     def labelled(self, label: str) -> "Stage[Group, Inputs]":
         """The same stage under another name in the Prefect UI."""
@@ -108,7 +110,9 @@ class Stage(Generic[Group, Inputs]):
         stored = store.find(request.stage, request.key)
         name = self.label or self.name
         task = Task(
-            self.make_on_gpu if stored is None and self.on_gpu and uses_deployments(parameters) else self.make,
+            self.make_on_gpu
+            if stored is None and self._on_gpu(parameters) and uses_deployments(parameters)
+            else self.make,
             name=self.name,
             task_run_name=name,
             version=str(self.version),
@@ -138,4 +142,7 @@ class Stage(Generic[Group, Inputs]):
 
     def _settled(self, parameters: Group) -> Group:
         """The parameters with a plain dtype, if the dtype is part of the key."""
-        return with_dtype(parameters, on_gpu=self.on_gpu is not None) if "dtype" in self.parameters else parameters
+        return with_dtype(parameters, on_gpu=self._on_gpu(parameters)) if "dtype" in self.parameters else parameters
+
+    def _on_gpu(self, parameters: Group) -> bool:
+        return self.on_gpu is not None and self.needs_gpu(parameters)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibrate import SELF, calibrate, check_calibration, check_context
@@ -9,6 +10,7 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.calibration.self_generated import check_own_text
 from optishear.calibration.text import text_digest
 from optishear.file_names import CALIBRATION
+from optishear.models.load import load_without_weights
 from optishear.parameters.calibration import CalibrationParameters
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
@@ -56,17 +58,32 @@ def _inputs(parameters: CalibrateStageParameters) -> dict[str, str]:
 
 
 def _write(outputs: Path, parameters: CalibrateStageParameters) -> None:
-    with shared_model(parameters) as loaded:
-        blocks = calibrate(
-            loaded.model,
-            loaded.tokenizer,
-            calibration=parameters.calibration,
-            sequences=parameters.sequences,
-            sequence_length=parameters.sequence_length,
-            seed=parameters.seed,
-            bos=parameters.bos,
-        )
+    if _needs_model(parameters):
+        with shared_model(parameters) as loaded:
+            blocks = _blocks(parameters, loaded.model, loaded.tokenizer)
+    else:
+        model, tokenizer = load_without_weights(parameters.model, parameters.trust_remote_code)
+        blocks = _blocks(parameters, model, tokenizer)
     blocks.save(outputs / CALIBRATION, provenance(parameters))
+
+
+def _blocks(
+    parameters: CalibrateStageParameters, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> CalibrationSet:
+    return calibrate(
+        model,
+        tokenizer,
+        calibration=parameters.calibration,
+        sequences=parameters.sequences,
+        sequence_length=parameters.sequence_length,
+        seed=parameters.seed,
+        bos=parameters.bos,
+    )
+
+
+def _needs_model(parameters: CalibrateStageParameters) -> bool:
+    """Whether the model writes the text; a given text needs its tokenizer and its configuration alone."""
+    return parameters.calibration == SELF
 
 
 calibrate_stage = Stage(
@@ -75,4 +92,6 @@ calibrate_stage = Stage(
     parameters=("sequences", "sequence_length", "bos", "seed", "dtype"),
     inputs=_inputs,
     write=_write,
+    on_gpu=CalibrateStageParameters,
+    needs_gpu=_needs_model,
 )

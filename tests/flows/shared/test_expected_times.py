@@ -1,7 +1,5 @@
 """The expected times of the flows' stages."""
 
-import pytest
-
 from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.search import SearchFlowParameters
 from flows.parameters.transfer import TransferParameters
@@ -37,12 +35,6 @@ def test_reconstruction_and_footprint_add_their_stages() -> None:
 
 def test_a_transfer_searches_nothing() -> None:
     assert "search" not in expected_times(TransferParameters(recipe="wanda"), speed(), WORK)
-
-
-def test_text_that_another_machine_generates_is_not_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.shared.stage_plan.uses_deployments", lambda _: True)
-    parameters = SearchFlowParameters(trials=40, calibration="self")
-    assert expected_times(parameters, speed(decode_step=None), WORK)["calibrate"] is None
 
 
 def test_wording_of_the_announcement_with_the_processor_and_every_stage() -> None:

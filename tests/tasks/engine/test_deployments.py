@@ -22,12 +22,18 @@ from optishear.recipes.recipe import named_recipe
 from tasks.engine import deployments as deployed
 from tasks.engine.deployments import UnfinishedRunError, deployment_arguments, failure, finish_deployment
 from tasks.engine.parameter_groups import with_absolute_paths
+from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.evaluate import evaluate_stage
 from tasks.stages.evaluate_held_out import evaluate_held_out_stage
 from tasks.stages.footprint import footprint_stage
 from tasks.stages.gradients import gradients_stage
-from tasks.stages.parameters import EvaluateStageParameters, ReconstructStageParameters, SearchStageParameters
+from tasks.stages.parameters import (
+    CalibrateStageParameters,
+    EvaluateStageParameters,
+    ReconstructStageParameters,
+    SearchStageParameters,
+)
 from tasks.stages.prune import prune_stage
 from tasks.stages.ratios import ratios_stage
 from tasks.stages.reconstruct import reconstruct_stage
@@ -182,6 +188,7 @@ def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None
     from flows import gpu_stages as stages
 
     handed = {
+        calibrate_stage: (CalibrateStageParameters, set()),
         statistics_stage: (ModelParameters, {"calibration"}),
         search_stage: (SearchStageParameters, {"calibration", "statistics"}),
         gradients_stage: (ModelParameters, {"calibration", "statistics"}),
@@ -209,6 +216,6 @@ def test_each_stage_on_the_gpu_has_a_deployment_on_its_pool() -> None:
     from flows import gpu_stages as stages
 
     flows = {name: found for name, found in vars(stages).items() if isinstance(found, Flow)}
-    assert len(flows) == 13
+    assert len(flows) == 14
     for name, found in flows.items():
         assert pools[f"flows.gpu_stages.{name}"] == (found.name.removesuffix("-stage"), "gpu")

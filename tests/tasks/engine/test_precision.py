@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from flows.parameters.calibrate import CalibrateParameters
 from flows.parameters.statistics import StatisticsParameters
 from optishear.models import precision as choice
 from optishear.models.precision import Precision
@@ -14,6 +13,7 @@ from optishear.parameters.model import ModelParameters
 from tasks.engine import precision
 from tasks.engine.precision import make_precision, precision_of, with_dtype
 from tasks.engine.stage import Stage
+from tasks.stages.parameters import CalibrateStageParameters
 from tasks.store.artifacts import Artifact
 
 NATIVE = {"native": True, "bfloat16_time": 0.5}
@@ -87,7 +87,7 @@ def test_the_pool_is_asked_once_and_its_answer_is_in_the_keys(pool: list[str]) -
 
 def test_a_stage_of_this_process_goes_by_this_machine(pool: list[str]) -> None:
     assert stage("dtype", on_gpu=False).request(StatisticsParameters()).parameters == {"dtype": "float32"}
-    assert with_dtype(CalibrateParameters(), on_gpu=True).dtype == "float32"  # no placement
+    assert with_dtype(CalibrateStageParameters(), on_gpu=True).dtype == "float32"  # no placement
     assert pool == []
 
 
