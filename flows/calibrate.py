@@ -20,7 +20,7 @@ from tasks.stages.calibrate import calibrate_stage
 @flow(name="calibrate")
 def calibrate(parameters: CalibrateParameters) -> str:
     """Write ``calibration.parquet``; returns its place."""
-    with output_folder(parameters.output) as output:
+    with output_folder("calibrate", parameters) as output:
         check(parameters)
         blocks = calibrate_stage(parameters)
         place_files(output, {CALIBRATION: blocks.path(CALIBRATION)})

@@ -40,7 +40,7 @@ def compare(parameters: CompareParameters) -> str:
     All searches share calibration and statistics, which use the flow's own seed. Each search is a cached task, so an
     additional seed costs one search.
     """
-    with output_folder(parameters.output) as output:
+    with output_folder("compare", parameters) as output:
         check(parameters)
         with tracked_run("compare", parameters, precision_of(parameters)) as run:
             calibration = calibrate_stage(parameters)

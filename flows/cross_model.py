@@ -40,7 +40,7 @@ TABLE = "cross-model"
 @flow(name="cross-model")
 def cross_model(parameters: CrossModelParameters) -> str:
     """Write ``cross-model.parquet``, its heat maps and page, and the recipes; returns the summary."""
-    with output_folder(parameters.output) as output:
+    with output_folder("cross-model", parameters) as output:
         check(parameters)
         with tracked_run("cross-model", parameters, precision_of(parameters)) as run:
             models = {

@@ -36,7 +36,7 @@ TABLE = "cross-task"
 @flow(name="cross-task")
 def cross_task(parameters: CrossTaskParameters) -> str:
     """Write ``cross-task.parquet``, its heat maps and page, and the recipes; returns the summary."""
-    with output_folder(parameters.output) as output:
+    with output_folder("cross-task", parameters) as output:
         check(parameters)
         with tracked_run("cross-task", parameters, precision_of(parameters)) as run:
             texts = {

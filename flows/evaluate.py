@@ -11,10 +11,9 @@ from prefect import flow
 
 from flows.parameters.evaluate import EvaluateParameters
 from flows.shared.checks import check
-from flows.shared.output_folder import output_folder
+from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
 from optishear.file_names import METRICS
-from optishear.run_metrics.file import write_metrics
 from tasks.engine.precision import precision_of
 from tasks.registration.datasets import dataset_inputs
 from tasks.registration.metrics import evaluation_metrics, flat_metrics, readable
@@ -27,13 +26,13 @@ from tasks.tracking.flow_runs import tracked_run
 @flow(name="evaluate")
 def evaluate(parameters: EvaluateParameters) -> str:
     """Write ``metrics.json``; returns the scores and their place."""
-    with output_folder(parameters.output) as output:
+    with output_folder("evaluate", parameters) as output:
         check(parameters)
         with tracked_run("evaluate", parameters, precision_of(parameters)) as run:
             evaluation = evaluate_stage(parameters)
             footprint = footprint_stage(parameters) if parameters.footprint else None
             metrics = evaluation_metrics(parameters, evaluation, footprint)
-            write_metrics(output / METRICS, metrics)
+            place_files(output, {}, {METRICS: metrics})
             forget_failures([evaluation])
             inputs = dataset_inputs({"evaluate": [evaluation]}, evaluation_text=parameters.evaluation_text)
             attachments = Attachments(inputs=inputs, files={"": [output / METRICS]})

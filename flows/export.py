@@ -23,7 +23,7 @@ from tasks.stages.export import export_stage
 @flow(name="export")
 def export(parameters: ExportParameters) -> str:
     """Write the checkpoint ``model/``; returns its size and place."""
-    with output_folder(parameters.output) as output:
+    with output_folder("export", parameters) as output:
         check(parameters)
         exported = export_stage(parameters)
         place_files(output, {CHECKPOINT: exported.path(CHECKPOINT)})

@@ -27,7 +27,7 @@ from tasks.tracking.flow_runs import tracked_run
 @flow(name="pipeline")
 def pipeline(parameters: PipelineParameters) -> str:
     """Search, prune, evaluate, report and register; returns the summary."""
-    with output_folder(parameters.output) as output:
+    with output_folder("run", parameters) as output:
         check(parameters)
         with tracked_run("pipeline", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
             statistics = statistics_stage(parameters, calibration)

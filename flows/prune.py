@@ -25,7 +25,7 @@ from tasks.stages.reconstruct import reconstruct_stage
 @flow(name="prune")
 def prune(parameters: PruneParameters) -> str:
     """Write the pruned checkpoint ``model/``, its recipe, calibration and statistics; returns their places."""
-    with output_folder(parameters.output) as output:
+    with output_folder("prune", parameters) as output:
         check(parameters)
         recipe = recipe_of(parameters)
         blocks = calibrate_stage(parameters)

@@ -29,7 +29,7 @@ from tasks.tracking.flow_runs import tracked_run
 @flow(name="search")
 def search(parameters: SearchFlowParameters) -> str:
     """Write ``trials.parquet``, ``recipe.yaml`` ``front/``, calibration and statistics; returns their places."""
-    with output_folder(parameters.output) as output:
+    with output_folder("search", parameters) as output:
         check(parameters)
         with tracked_run("search", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
             statistics = statistics_stage(parameters, calibration)

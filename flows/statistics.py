@@ -21,7 +21,7 @@ from tasks.stages.statistics import statistics_stage
 @flow(name="statistics")
 def statistics(parameters: StatisticsParameters) -> str:
     """Write ``statistics.parquet`` and its calibration; returns their places."""
-    with output_folder(parameters.output) as output:
+    with output_folder("statistics", parameters) as output:
         check(parameters)
         blocks = calibrate_stage(parameters)
         artifact = statistics_stage(parameters, blocks)

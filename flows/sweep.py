@@ -28,7 +28,7 @@ from optishear.parameters.roles import without_places
 from optishear.pattern import Pattern
 from optishear.report.reproduce import command_line
 from optishear.report.sweep import SweepCell, sweep_markdown, sweep_verdict
-from optishear.run_metrics.file import read_metrics, write_metrics
+from optishear.run_metrics.file import read_metrics
 from optishear.run_metrics.schema import RunMetrics, SweepMetrics
 from tasks.engine.precision import precision_of
 from tasks.registration.metrics import flat_metrics
@@ -46,7 +46,7 @@ def sweep(parameters: SweepParameters) -> str:
     Raises:
         IncompleteError: if a sparsity failed, once the others are laid out.
     """
-    with output_folder(parameters.output) as output:
+    with output_folder("sweep", parameters) as output:
         check(parameters)
         with tracked_run("sweep", parameters, precision_of(parameters)) as run:
             cells = [_cell(sparsity, one) for sparsity, one in pipelines_of(parameters).items()]
@@ -61,7 +61,7 @@ def sweep(parameters: SweepParameters) -> str:
                 sparsities={str(sparsity): of_sparsity for sparsity, of_sparsity in measured.items()},
                 failures=failed,
             )
-            write_metrics(output / METRICS, metrics)
+            place_files(output, {}, {METRICS: metrics})
             shown = [replace(cell, metrics=cell.metrics and cell.metrics.repeatable()) for cell in cells]
             report = sweep_report_stage(parameters, shown, command_line("sweep", parameters))
             place_files(output, {name: report.path(name) for name in (SWEEP, SWEEP_FIGURE, SWEEP_PAGE)})

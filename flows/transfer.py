@@ -26,7 +26,7 @@ from tasks.tracking.flow_runs import tracked_run
 @flow(name="transfer")
 def transfer(parameters: TransferParameters) -> str:
     """Prune this model by the recipe, evaluate, report and register; returns the summary."""
-    with output_folder(parameters.output) as output:
+    with output_folder("transfer", parameters) as output:
         check(parameters)
         with tracked_run("transfer", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
             recipe = recipe_of(parameters)

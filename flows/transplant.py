@@ -42,7 +42,7 @@ SPARSEGPT = "sparsegpt"
 @flow(name="transplant")
 def transplant(parameters: TransplantParameters) -> str:
     """Write ``transplant.parquet``, its heat map and page; returns the summary."""
-    with output_folder(parameters.output) as output:
+    with output_folder("transplant", parameters) as output:
         check(parameters)
         with tracked_run("transplant", parameters, precision_of(parameters)) as run:
             recipe = recipe_of(parameters)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -29,17 +30,48 @@ def write_aside(final: Path) -> Iterator[Path]:
     final = Path(final)
     ensure_writable(final.parent)
     aside = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.partial"
-    try:
+    with _removed_after_failure(aside):
         yield aside
         move(aside, final)
+
+
+@contextmanager
+def folder_aside(parent: Path) -> Iterator[Path]:
+    """An empty folder in ``parent``, to write files to that are then moved to their places; it is gone at the end.
+
+    Raises:
+        InputError: if it cannot be made, or the disk is full.
+    """
+    aside = ensure_writable(parent) / f".results.{uuid.uuid4().hex[:8]}.partial"
+    with _removed_after_failure(aside):
+        aside.mkdir()
+        yield aside
+        shutil.rmtree(aside)
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """What killed processes have left of the two functions above; only for who knows that no other one is at work."""
+    return [path for path in folder.iterdir() if re.fullmatch(r"\..+\.[0-9a-f]{8}\.(partial|old)", path.name)]
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _removed_after_failure(aside: Path) -> Iterator[None]:
+    try:
+        yield
     except BaseException as error:
-        if aside.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            remove(aside)
         if _is_disk_full(error):
             raise InputError(
-                f"The disk of {str(final.parent)!r} is full; free some space, or name a folder on another disk."
+                f"The disk of {str(aside.parent)!r} is full; free some space, or name a folder on another disk."
             ) from error
         raise
 
@@ -61,7 +93,7 @@ def move(source: Path, final: Path) -> None:
     except BaseException:
         os.rename(old, final)
         raise
-    shutil.rmtree(old)
+    remove(old)
 
 
 def _is_disk_full(error: BaseException) -> bool:

@@ -69,7 +69,7 @@ def _run_flow(entry: FlowEntry, parameters: Parameters) -> None:
             f"The command line needs the package {error.name!r}; install it with: pip install 'optishear[pipeline]'"
         ) from None
     quiet_console()
-    folder = output_folder(parameters.output) if isinstance(parameters, OutputParameters) else nullcontext()
+    folder = output_folder(entry.command, parameters) if isinstance(parameters, OutputParameters) else nullcontext()
     # The checks come before the flow, so that bad input is reported at once, without starting a server.
     with folder, checked(parameters):
         flow: Callable[[Parameters], Any] = getattr(import_module(f"flows.{entry.module}"), entry.module)

@@ -1,5 +1,6 @@
 """The plan of a night: the pipelines to run, from a YAML file."""
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from flows.parameters.nightly import NightlyParameters
 from flows.parameters.pipeline import PipelineParameters
+from flows.shared.output_inputs import check_output
 from optishear.errors import InputError
 from optishear.parameters.read import read_mapping, read_parameters
 
@@ -38,20 +40,24 @@ def read_plan(file: Path) -> list[PlannedRun]:
     if not isinstance(runs, list) or not runs or not all(isinstance(run, dict) for run in runs):
         raise InputError(f"The plan {str(file)!r} needs runs, a list of mappings of parameter names to values.")
     planned = [_planned(defaults, run, f"run {number} of {str(file)!r}") for number, run in enumerate(runs, 1)]
-    folders = [run.parameters.output for run in planned]
-    twice = next((folder for folder in folders if folders.count(folder) > 1), None)
-    if twice is not None:
-        raise InputError(f"Two runs of {str(file)!r} write to {str(twice)!r}; give one of them its own output.")
+    for one, other in itertools.permutations(planned, 2):
+        folder, outer = one.parameters.output, other.parameters.output
+        if folder.resolve().is_relative_to(outer.resolve()):
+            within = "" if folder == outer else f", which is within {str(outer)!r}"
+            raise InputError(
+                f"Two runs of {str(file)!r} write to {str(folder)!r}{within}; give one of them its own output."
+            )
     return planned
 
 
 def check_plan(parameters: NightlyParameters) -> None:
-    """Refuse a plan that cannot be read.
+    """Refuse a plan that cannot be read, or a run of it whose output folder is not apart from its inputs.
 
     Raises:
         InputError: one sentence on the first thing that is wrong.
     """
-    read_plan(parameters.plan)
+    for run in read_plan(parameters.plan):
+        check_output(run.parameters, ("plan", parameters.plan))
 
 
 def _planned(defaults: dict[str, Any], run: dict[str, Any], place: str) -> PlannedRun:

@@ -1,49 +1,176 @@
-"""The output folder: create it, check it, and lay out results in it."""
+"""The output folder of a run: whose it is, and how results are laid out in it."""
 
+import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flows.parameters.export import ExportParameters
 from flows.parameters.output import OutputParameters
-from optishear.errors import InputError
+from flows.parameters.sweep import SweepParameters, pipelines_of
+from flows.shared.folder_lock import locked
+from flows.shared.output_inputs import check_output
+from flows.shared.output_record import (
+    OutputRecord,
+    check_record,
+    read_record,
+    remove_earlier,
+    unknown_results,
+    written_files,
+)
 from optishear.file_names import CHECKPOINT
-from optishear.files import copy_files, ensure_writable, write_aside
+from optishear.files import copy_files, ensure_writable, folder_aside, left_behind, move, remove
 from optishear.formats.stored import open_checkpoint, stored_format
+from optishear.json_file import write_json
 from optishear.parameters.sparsity import SparsityParameters
 from optishear.pruning.checkpoint import check_replaceable
+from optishear.report.reproduce import command_line
 from tasks.store.model_sources import find_model
+
+logger = logging.getLogger("optishear.stages")
+
+
+@dataclass
+class _OpenFolder:
+    """A folder that this run holds.
+
+    Attributes:
+        path: with symbolic links followed.
+        earlier: what the run before wrote; ``None`` once that is replaced.
+        record: what this run has written so far.
+        has_results: whether that is anything.
+    """
+
+    path: Path
+    earlier: OutputRecord | None
+    record: OutputRecord
+    has_results: bool = False
+
+
+_open: ContextVar[tuple[_OpenFolder, ...]] = ContextVar("open", default=())
 
 
 @contextmanager
-def output_folder(output: Path) -> Iterator[Path]:
-    """Make the folder and check that it can be written; if the body fails, new empty folders are removed.
+def output_folder(command: str, parameters: OutputParameters) -> Iterator[Path]:
+    """Hold the output folder of a run; where the body fails, folders that were made for nothing go again.
+
+    A command and its flow are one run: what is held already is given again. A sweep also holds the folders of its
+    sparsities.
+
+    Args:
+        command: the name of the command.
+        parameters: of its flow.
 
     Raises:
-        InputError: if the folder cannot be written.
+        InputError: if the folder is, contains or lies inside something that the run reads, cannot be written, is being
+            written by another run, or holds the results of another command.
     """
-    missing = [folder for folder in (output, *output.parents) if not folder.exists()]
+    output = parameters.output
+    if _find(output) is not None:
+        yield output
+        return
+    check_output(parameters)
+    cells = pipelines_of(parameters).values() if isinstance(parameters, SweepParameters) else ()
+    folders: dict[Path, tuple[str, OutputParameters]] = {
+        output: (command, parameters),
+        **{each.output: ("run", each) for each in cells},
+    }
+    made = [path for folder in folders for path in (folder, *folder.parents) if not path.exists()]
     try:
-        yield ensure_writable(output)
-    except BaseException:
-        for folder in missing:
+        with ExitStack() as held:
+            opened = [held.enter_context(_hold(folder, *run)) for folder, run in folders.items()]
+            token = _open.set((*_open.get(), *opened))
+            try:
+                yield output
+            finally:
+                _open.reset(token)
+    finally:
+        # The innermost first. A sparsity that failed leaves none, nor one whose earlier results were removed.
+        for path in sorted({*made, *(each.output for each in cells)}, key=lambda path: -len(path.parts)):
             with suppress(OSError):  # not empty, or never made
-                folder.rmdir()
-        raise
+                path.rmdir()
 
 
-def place_files(output: Path, files: Mapping[str, Path]) -> None:
-    """Put artifacts' files and folders into the output folder, each completely or not at all.
+@contextmanager
+def _hold(folder: Path, command: str, parameters: OutputParameters) -> Iterator[_OpenFolder]:
+    words = command_line(command, parameters)
+    ensure_writable(folder)
+    with locked(folder, " ".join(line.strip(" \\") for line in words.splitlines())):
+        earlier = read_record(folder)
+        check_record(folder, earlier, command)
+        yield _OpenFolder(folder.resolve(), earlier, OutputRecord(command=command, command_line=words))
 
-    They are copies, free to be edited. On file systems with reflinks these take no space of their own.
+
+def place_files(output: Path, files: Mapping[str, Path], documents: Mapping[str, Any] | None = None) -> None:
+    """Put files and folders into the output folder: all of them, or none where one cannot be written.
+
+    They are copies, free to be edited. On file systems with reflinks these take no space of their own. What the run
+    before wrote is replaced as a whole: its files of other names are removed, unless they were changed since.
 
     Args:
         output: the folder.
         files: for each name within it, the file or folder to put there.
+        documents: for each name of a further JSON file, its content.
     """
-    for name, source in files.items():
-        with write_aside(output / name) as aside:
-            copy_files(source, aside)
+    with folder_aside(output) as aside:
+        for name, source in files.items():
+            copy_files(source, aside / name)
+        for name, value in (documents or {}).items():
+            write_json(aside / name, value)
+        names = sorted(path.name for path in aside.iterdir())
+        folder = _find(output)
+        if folder is not None:
+            _announce(folder, written_files(aside, names))
+        for name in names:
+            move(aside / name, output / name)
+    if folder is not None:
+        _finish(folder)
+
+
+def _find(output: Path) -> _OpenFolder | None:
+    path = output.resolve()
+    return next((folder for folder in _open.get() if folder.path == path), None)
+
+
+def _announce(folder: _OpenFolder, files: Mapping[str, Any]) -> None:
+    """Write down what comes, beside what is there, so that a killed process leaves nothing unknown."""
+    folder.record.files |= files
+    for outer in _open.get():
+        if outer is not folder and folder.path.is_relative_to(outer.path):
+            outer.record.runs = sorted({*outer.record.runs, folder.path.relative_to(outer.path).as_posix()})
+    before = folder.earlier or folder.record
+    everything = {**before.files, **folder.record.files}
+    runs = sorted({*before.runs, *folder.record.runs})
+    folder.record.model_copy(update={"files": everything, "runs": runs}).save(folder.path)
+
+
+def _finish(folder: _OpenFolder) -> None:
+    """Remove what is not of this run."""
+    for path in left_behind(folder.path):
+        remove(path)
+    if folder.earlier is not None:
+        removed, changed = remove_earlier(folder.path, folder.earlier, folder.record)
+        if removed:
+            logger.info("%s: removed %s of an earlier run", folder.path, _names(removed, folder.path))
+        if changed:
+            logger.warning(
+                "%s: kept %s of an earlier run, which was changed since; it does not belong to these results",
+                folder.path,
+                _names(changed, folder.path),
+            )
+        folder.earlier = None
+    elif not folder.has_results and (unknown := unknown_results(folder.path, folder.record)):
+        logger.warning("%s: %s is not of this run, but was there before", folder.path, ", ".join(unknown))
+    folder.has_results = True
+    folder.record.save(folder.path)
+
+
+def _names(paths: list[Path], folder: Path) -> str:
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def check_checkpoint(parameters: OutputParameters, _: SparsityParameters) -> None:
@@ -56,16 +183,12 @@ def check_checkpoint(parameters: OutputParameters, _: SparsityParameters) -> Non
 
 
 def check_export(parameters: ExportParameters) -> None:
-    """Refuse a missing checkpoint, and an export that would replace the checkpoint itself.
+    """Refuse a missing checkpoint, and an export that would replace something else.
 
     Raises:
         InputError: names the checkpoint or the folder.
     """
     source, target = find_model(parameters.model), parameters.output / CHECKPOINT
-    if target.exists() and target.samefile(source.location):
-        raise InputError(
-            f"The checkpoint {parameters.model!r} would be replaced by its own export; name another output folder."
-        )
     if source.gguf is None and source.revision is None:
         open_checkpoint(source.location)
     if stored_format(target) != "bitmask":

@@ -24,7 +24,6 @@ from optishear.file_names import (
     TRIALS,
 )
 from optishear.recipes.recipe import Recipe, published_beside
-from optishear.run_metrics.file import write_metrics
 from optishear.run_metrics.schema import RunMetrics
 from tasks.engine.model_cache import release_model
 from tasks.engine.parameter_groups import part
@@ -129,17 +128,17 @@ def publish_results(
     }
     if search is not None:
         files |= {TRIALS: search.path(TRIALS), FRONT: search.path(FRONT)}
-    place_files(output, files)
+    place_files(output, files, {METRICS: metrics})
     timetable = current_timetable()
     if timetable is not None:
         metrics = metrics.model_copy(update={"times": timetable.times()})
-    write_metrics(output / METRICS, metrics)
+    place_files(output, {}, {METRICS: metrics})
     forget_failures(evaluations.values())
     table = report.path(COMPARISON_TEXT).read_text(encoding="utf-8").strip()
     figures = sorted(report.path(FIGURES).iterdir())
     registered = register_model(run, parameters, recipe, checkpoint, evaluations, metrics, table)
     metrics = metrics.model_copy(update={"registered": registered.registration})
-    write_metrics(output / METRICS, metrics)
+    place_files(output, {}, {METRICS: metrics})
     names = [name for name in (RECIPE, REPORT, METRICS, COMPARISON, TRIALS) if (output / name).exists()]
     register(
         run,

@@ -7,19 +7,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from optishear.errors import InputError, first_line
-from optishear.json_file import write_json
 from optishear.run_metrics.schema import SCHEMA_VERSION, Metrics
 
 AnyMetrics = TypeVar("AnyMetrics", bound=Metrics)
 
 
-def write_metrics(path: Path, metrics: Metrics) -> None:
-    """Write the file, whole or not at all; numbers that are not finite become ``"nan"``, ``"inf"`` and ``"-inf"``."""
-    write_json(path, metrics)
-
-
 def read_metrics(path: Path, kind: type[AnyMetrics]) -> AnyMetrics:
-    """Read what ``write_metrics`` wrote.
+    """Read what ``write_json`` wrote; its texts ``"nan"``, ``"inf"`` and ``"-inf"`` are numbers again.
 
     Args:
         path: the file.

@@ -8,10 +8,10 @@ from evidence_record import Record, save_record
 
 from optishear.evidence.matrix import Matrix
 from optishear.file_names import METRICS
+from optishear.json_file import write_json
 from optishear.pattern import parse_pattern
 from optishear.report.export import themed_svg
 from optishear.report.heat_map import heat_map
-from optishear.run_metrics.file import write_metrics
 from optishear.run_metrics.schema import RunMetrics, SweepMetrics
 from optishear.run_metrics.sweep import sweep_table
 from optishear.searching.comparison import compare_searches
@@ -35,7 +35,7 @@ def metrics_of_run() -> RunMetrics:
 def make_run(folder: Path, sparsity: str) -> None:
     folder.mkdir(parents=True)
     make_recipe(sparsity).save(folder / "recipe.yaml")
-    write_metrics(folder / METRICS, metrics_of_run())
+    write_json(folder / METRICS, metrics_of_run())
     pq.write_table(make_trials(), folder / "trials.parquet")
     (folder / "diagnosis").mkdir()
     make_diagnosis().save(folder / "diagnosis")
@@ -50,7 +50,7 @@ def make_sweep(folder: Path, sparsities: tuple[str, ...] = ("0.5", "0.7")) -> No
     pq.write_table(
         sweep_table({parse_pattern(sparsity): of_one for sparsity, of_one in metrics.items()}), folder / "sweep.parquet"
     )
-    write_metrics(folder / METRICS, SweepMetrics(model="m", parameters={}, sparsities=metrics, failures={}))
+    write_json(folder / METRICS, SweepMetrics(model="m", parameters={}, sparsities=metrics, failures={}))
 
 
 def make_compared(folder: Path) -> None:

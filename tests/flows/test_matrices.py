@@ -11,6 +11,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from transformers import PreTrainedTokenizerFast
 
+from flows.shared.output_record import RECORD
 from optishear.calibration.calibrate import calibrate
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.evaluation.perplexity import perplexity, text_windows
@@ -203,6 +204,7 @@ def test_cross_model_applies_each_recipe_to_each_model_and_one_to_all(
     assert "One recipe searched for all is" in shown
     output = tmp_path / "output"
     assert {path.name for path in output.iterdir()} == {
+        RECORD,
         "cross-model.parquet", "cross-model.html", "cross-model-to-wanda.png", "cross-model-to-own.png",
         "cross-model-to-wanda.svg", "cross-model-to-own.svg", "figures.json", "recipes",
     }  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from flows.command_line.main import main
+from flows.shared.output_record import RECORD
 from tasks.engine.stage import Stage
 from tasks.stages.search import search_stage
 
@@ -39,7 +40,7 @@ def test_a_sweep_shares_and_its_cells_are_runs(
 ) -> None:
     command("sweep", "swept", "--sparsities", "0.4,2:4")
     swept = tmp_path / "swept"
-    names = {"0.4", "2of4", "metrics.json", "sweep.html", "sweep.parquet", "sweep.png"}
+    names = {RECORD, "0.4", "2of4", "metrics.json", "sweep.html", "sweep.parquet", "sweep.png"}
     assert {path.name for path in swept.iterdir()} == names
     assert (made(home, "calibrate"), made(home, "statistics"), made(home, "search")) == (1, 1, 2)
     # Dense once, Wanda and pruned at each sparsity.

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from optishear.errors import InputError
-from optishear.run_metrics.file import read_metrics, write_metrics
+from optishear.json_file import write_json
+from optishear.run_metrics.file import read_metrics
 from optishear.run_metrics.schema import EvaluationMetrics, RunMetrics, SweepMetrics
 
 from .samples import changed, make_metrics, metrics_values
@@ -28,7 +29,7 @@ def test_a_run_survives_the_file(tmp_path: Path) -> None:
             "registered": {"name": "m", "version": "3", "champion": True, "reason": "Promoted."},
         },
     )
-    write_metrics(tmp_path / "metrics.json", metrics)
+    write_json(tmp_path / "metrics.json", metrics)
     assert read_metrics(tmp_path / "metrics.json", RunMetrics) == metrics
     text = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert text["wanda"]["perplexity"] == "inf"
@@ -37,20 +38,20 @@ def test_a_run_survives_the_file(tmp_path: Path) -> None:
 
 
 def test_sections_that_are_not_given_are_not_written(tmp_path: Path) -> None:
-    write_metrics(tmp_path / "metrics.json", make_metrics())
+    write_json(tmp_path / "metrics.json", make_metrics())
     text = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert not {"masked", "experts", "reconstruction", "times", "registered"} & set(text)
 
 
 def test_what_was_not_measured_is_written_as_null(tmp_path: Path) -> None:
-    write_metrics(tmp_path / "metrics.json", make_metrics(dense=None))
+    write_json(tmp_path / "metrics.json", make_metrics(dense=None))
     text = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert text["dense"]["perplexity"] is None
 
 
 def test_a_sweep_survives_the_file(tmp_path: Path) -> None:
     sweep = SweepMetrics(model="m", parameters={}, sparsities={"0.5": make_metrics()}, failures={"2:4": "no memory"})
-    write_metrics(tmp_path / "metrics.json", sweep)
+    write_json(tmp_path / "metrics.json", sweep)
     assert read_metrics(tmp_path / "metrics.json", SweepMetrics) == sweep
 
 

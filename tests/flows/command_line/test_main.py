@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_utils import PreTrainedModel
 
 from flows.command_line.main import main
+from flows.shared.output_record import RECORD
 from optishear.inference.footprint import memory_bytes
 from optishear.inference.kernel import best_kernel
 from optishear.recipes.recipe import Recipe
@@ -23,6 +24,7 @@ from tiny import tiny_model
 pytestmark = [pytest.mark.usefixtures("prefect_server")]
 
 CONTRACT = [
+    RECORD,
     "calibration.parquet",
     "comparison.parquet",
     "diagnosis",
@@ -147,7 +149,9 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
     assert metrics["diagnosis"]["layer_error"].keys() == {"wanda", "pruned"}
 
     # The second run: the same recipe, and nothing computed.
-    first = {path: path.read_bytes() for path in output.rglob("*") if path.is_file() and path.name != "metrics.json"}
+    # These hold the times of one run.
+    changing = ("metrics.json", RECORD)
+    first = {path: path.read_bytes() for path in output.rglob("*") if path.is_file() and path.name not in changing}
     command("run", "--sparsity", "0.5", "--device", "cpu:0")  # the same by another name
     again = json.loads((output / "metrics.json").read_text())
     assert all(cost["cached"] for cost in again["stages"].values())
@@ -310,7 +314,7 @@ def test_each_stage_is_a_command(
     command: Callable[..., None], settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def names(folder: str) -> set[str]:
-        return {path.name for path in (tmp_path / folder).iterdir()}
+        return {path.name for path in (tmp_path / folder).iterdir()} - {RECORD}
 
     flags = [
         "--model", settings["model"], "--calibration", settings["calibration"],
@@ -336,7 +340,7 @@ def test_each_stage_is_a_command(
     evaluation = json.loads((tmp_path / "evaluated" / "metrics.json").read_text())["evaluation"]
     assert evaluation["sparsity"] == pytest.approx(0.4, abs=0.002)
     main(["transfer", *flags, *windows, "--recipe", str(recipe), "--output", str(tmp_path / "transferred")])
-    assert names("transferred") == {*CONTRACT} - {"trials.parquet", "front"}
+    assert names("transferred") == {*CONTRACT} - {RECORD, "trials.parquet", "front"}
     transferred = json.loads((tmp_path / "transferred" / "metrics.json").read_text())
     assert transferred["pruned"]["perplexity"] == evaluation["perplexity"]
 
@@ -454,7 +458,7 @@ def test_export_packs_and_goes_back(
         main(["export", "--model", str(model_folder), "--format", "bitmask", "--output", str(packed)])
     assert "bitmask: 59.1 KiB" in capsys.readouterr().out
     main(["export", "--model", str(packed / "model"), "--format", "dense", "--output", str(dense)])
-    assert [path.name for path in dense.iterdir()] == ["model"]
+    assert {path.name for path in dense.iterdir()} == {RECORD, "model"}
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (dense / "model" / name).read_bytes() == (model_folder / name).read_bytes()
     assert (packed / "model" / "bitmask.safetensors").stat().st_size < (
@@ -533,5 +537,5 @@ def test_an_export_never_replaces_what_it_reads(
     with pytest.raises(SystemExit) as caught:
         main(["export", "--model", str(tmp_path / "output" / "model"), "--output", str(tmp_path / "output")])
     assert caught.value.code == 2
-    assert "would be replaced by its own export" in capsys.readouterr().err
+    assert "which is read" in capsys.readouterr().err
     assert (tmp_path / "output" / "model" / "model.safetensors").is_file()

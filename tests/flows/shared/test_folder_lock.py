@@ -1,0 +1,99 @@
+"""Of two runs into one folder at once, the second is refused; a dead run holds nothing."""
+
+import errno
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.shared import folder_lock
+from flows.shared.folder_lock import LOCK, locked
+from wording import refused
+
+HOLD = """
+import sys
+from pathlib import Path
+from flows.shared.folder_lock import locked
+with locked(Path(sys.argv[1]), "optishear run --model other"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process, which holds the folder."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+@pytest.fixture(params=[True, False], ids=["locks", "no locks"])
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with locks, and one without."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    if not request.param:
+        monkeypatch.setattr(folder_lock.fcntl, "flock", refuse)
+
+
+@pytest.mark.usefixtures("file_system")
+def test_the_second_run_is_refused_and_names_the_first(tmp_path: Path, other: "subprocess.Popen[str]") -> None:
+    with refused(str(tmp_path), other.pid, platform.node(), "optishear run --model other"), locked(tmp_path, "mine"):
+        pytest.fail("entered")
+    assert json.loads((tmp_path / LOCK).read_text())["pid"] == other.pid
+
+
+@pytest.mark.usefixtures("file_system")
+def test_a_killed_run_holds_nothing(tmp_path: Path, other: "subprocess.Popen[str]") -> None:
+    other.kill()
+    other.wait()
+    assert (tmp_path / LOCK).exists()
+    with locked(tmp_path, "mine"):
+        assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_without_locks_a_run_on_another_machine_is_taken_to_be_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_lock, "fcntl", None)
+    with locked(tmp_path, "mine"):
+        record = json.loads((tmp_path / LOCK).read_text())
+    (tmp_path / LOCK).write_text(json.dumps({**record, "host": "elsewhere"}))
+    with refused("elsewhere", LOCK), locked(tmp_path, "mine"):
+        pytest.fail("entered")
+
+
+def test_a_folder_is_free_again_after_a_run(tmp_path: Path) -> None:
+    for _ in range(2):
+        with locked(tmp_path, "mine"):
+            pass
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_a_file_that_was_removed_meanwhile_is_not_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run before ends between the opening of the file and its locking."""
+    is_free = folder_lock._is_free
+    (tmp_path / LOCK).touch()
+
+    def ends(file: int) -> bool:
+        monkeypatch.setattr(folder_lock, "_is_free", is_free)
+        free = is_free(file)
+        (tmp_path / LOCK).unlink()
+        return free
+
+    monkeypatch.setattr(folder_lock, "_is_free", ends)
+    with locked(tmp_path, "mine"):
+        assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
