@@ -78,13 +78,13 @@ def check_pattern_of_model(model: PreTrainedModel, _: StatisticsParameters, para
     check_pattern(parameters.sparsity, prunable_layers(model))
 
 
-def check_recipe_of_model(model: PreTrainedModel, parameters: RecipeParameters, sparsity: SparsityParameters) -> None:
+def check_recipe_of_model(model: PreTrainedModel, parameters: RecipeParameters) -> None:
     """Refuse a recipe whose paths, pattern or layer ratios do not fit the model.
 
     Raises:
         InputError: names the layer or the recipe.
     """
-    recipe = find_recipe(parameters.recipe, sparsity.sparsity)
+    recipe = recipe_of(parameters)
     layers = prunable_layers(model)
     check_fits(recipe, layers, model.config.model_type)
     check_pattern(recipe.sparsity, layers)

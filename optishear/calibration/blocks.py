@@ -59,26 +59,27 @@ def draw_blocks(
     opening = opening_tokens(tokenizer)
     before_block, before_text = (opening, []) if bos == "each-window" else ([], opening)
     separator = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-    drawn = _Drawn(sequences, sequence_length - len(before_block), separator)
+    block_set = _BlockSet(sequences, sequence_length - len(before_block), separator)
     chance = Random(seed)
     with tqdm(total=sequences, unit="sequence", desc="calibration text") as progress:
         for number, document in enumerate(documents):
-            tokens = some_tokens(tokenizer, document, drawn.missing * drawn.length, chance, before_text)
-            drawn.add(number, tokens, chance)
-            progress.update(len(drawn.blocks) - progress.n)
-            if not drawn.missing:
+            tokens = some_tokens(tokenizer, document, block_set.missing * block_set.length, chance, before_text)
+            block_set.add(number, tokens, chance)
+            progress.update(len(block_set.blocks) - progress.n)
+            if not block_set.missing:
                 break
-        drawn.add_further_pieces()
-        progress.update(len(drawn.blocks) - progress.n)
-    if drawn.missing:
+        block_set.add_further_pieces()
+        progress.update(len(block_set.blocks) - progress.n)
+    if block_set.missing:
         raise InputError(
-            f"The calibration text {source!r} has only {drawn.tokens} tokens, and {sequences} sequences of "
-            f"{sequence_length} need {sequences * drawn.length}; give more text, or ask for fewer or shorter sequences."
+            f"The calibration text {source!r} has only {block_set.tokens} tokens, and {sequences} sequences of "
+            f"{sequence_length} need {sequences * block_set.length}; give more text, or ask for fewer or shorter "
+            "sequences."
         )
     return CalibrationSet(
-        torch.tensor([before_block + block.tokens for block in drawn.blocks]),
+        torch.tensor([before_block + block.tokens for block in block_set.blocks]),
         source,
-        documents=len(frozenset().union(*(block.documents for block in drawn.blocks))),
+        documents=len(frozenset().union(*(block.documents for block in block_set.blocks))),
         bos=bos if opening else None,
     )
 
@@ -92,30 +93,30 @@ class _Block:
 
 
 @dataclass
-class _Drawn:
+class _BlockSet:
     """The blocks so far, and what further ones can be made of.
 
     Attributes:
-        wanted: number of blocks.
+        count: number of blocks.
         length: tokens of the text in a block.
         separator: tokens between two packed texts.
-        blocks: at most ``wanted``.
+        blocks: at most ``count``.
         tokens: of all texts that were given, separators included.
     """
 
-    wanted: int
+    count: int
     length: int
     separator: list[int]
     blocks: list[_Block] = field(default_factory=list)
     tokens: int = 0
     _further: list[list[_Block]] = field(default_factory=list)
-    _left: list[tuple[int, list[int]]] = field(default_factory=list)
+    _rests: list[tuple[int, list[int]]] = field(default_factory=list)
     # Each packed token with the number of its document.
     _packed: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def missing(self) -> int:
-        return self.wanted - len(self.blocks)
+        return self.count - len(self.blocks)
 
     def add(self, number: int, tokens: list[int], chance: Random) -> None:
         """A document: a random piece of a long one; a short one is packed."""
@@ -132,7 +133,7 @@ class _Drawn:
         chance.shuffle(pieces)
         self.blocks.append(pieces[0])
         self._further.append(pieces[1:])
-        self._left += [(number, rest) for rest in (tokens[:start], tokens[end:]) if rest]
+        self._rests += [(number, rest) for rest in (tokens[:start], tokens[end:]) if rest]
 
     def add_further_pieces(self) -> None:
         """More pieces of the long documents, in turn; then what lies before and after their pieces, packed."""
@@ -140,7 +141,7 @@ class _Drawn:
             self.blocks += [piece for piece in turn if piece is not None][: self.missing]
         if self.missing:
             before = self.tokens
-            for number, rest in self._left:
+            for number, rest in self._rests:
                 self._pack(number, rest)
             # They were counted with their documents.
             self.tokens = before

@@ -49,7 +49,7 @@ def score_rows(metrics: RunMetrics) -> list[ScoreRow]:
         for measure in task_measures(metrics)
     ]
     models = metrics.compared_models.values()
-    rows.append(_sparsity_row("sparsity of the pruned layers", [model.sparsity for model in models]))
+    rows.append(_sparsity_row("sparsity of the prunable layers", [model.sparsity for model in models]))
     of_all = [model.sparsity_of_all_matrices for model in models]
     rows.append(_sparsity_row("sparsity of all matrices in the decoder layers", of_all))
     return rows

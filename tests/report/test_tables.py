@@ -30,7 +30,7 @@ def test_wording_of_the_table_of_scores_in_which_failed_tasks_say_so() -> None:
         "| boolq acc | 0.600 ± 0.013 | failed | 0.600 ± 0.013 |  |",
         "| rte | failed | – | – |  |",
         "| a\\|b f1 | – | – | 0.500 |  |",
-        "| sparsity of the pruned layers | 0 % | 50 % | 50 % |  |",
+        "| sparsity of the prunable layers | 0 % | 50 % | 50 % |  |",
         "| sparsity of all matrices in the decoder layers | 0 % | 43.21 % | – |  |",
     ]
 

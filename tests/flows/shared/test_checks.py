@@ -8,16 +8,24 @@ from transformers.modeling_utils import PreTrainedModel
 
 from flows.parameters.cross_model import CrossModelParameters
 from flows.parameters.pipeline import PipelineParameters
+from flows.parameters.prune import PruneParameters
+from flows.parameters.recipe import RecipeParameters
 from flows.parameters.search import SearchFlowParameters
 from flows.parameters.sweep import SweepParameters, pipelines_of
+from flows.parameters.transfer import TransferParameters
+from flows.parameters.transplant import TransplantParameters
 from flows.registry import FLOWS
 from flows.shared import checks
+from flows.shared.pruning_checks import check_recipe_of_model
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.read import read_parameters
 from optishear.parameters.sparsity import SparsityParameters
-from tasks.engine.parameter_groups import groups_of
+from optishear.pattern import parse_pattern
+from optishear.recipes.recipe import named_recipe
+from tasks.engine.parameter_groups import belongs, groups_of
 from tasks.registration.champion import check_limits
+from tiny import tiny_model
 from wording import refused
 
 
@@ -80,3 +88,21 @@ def test_the_models_of_a_matrix_are_each_checked(monkeypatch: pytest.MonkeyPatch
     values = {"model": str(model_folder), "other_models": [f"other={model_folder}"]}
     checks.check_model(read_parameters(CrossModelParameters, values))
     assert sources == [str(model_folder)] * 2
+
+
+@pytest.mark.parametrize("group", [PruneParameters, TransferParameters, TransplantParameters])
+def test_a_recipe_of_another_model_is_refused_by_each_flow_that_takes_one(
+    group: type[RecipeParameters], tmp_path: Path
+) -> None:
+    recipe = named_recipe("wanda", parse_pattern("0.5")).model_copy(
+        update={
+            "ratio_scope": "linear",
+            "sparsity_ratios": {"mlp.no_such_layer": [0.4, 0.6]},
+            "origin": {"model_type": "llama"},
+        }
+    )
+    recipe.save(tmp_path / "recipe.yaml")
+    parameters = read_parameters(group, {"recipe": str(tmp_path / "recipe.yaml")})
+    assert belongs(parameters, check_recipe_of_model)
+    with refused("mlp.no_such_layer"):
+        check_recipe_of_model(tiny_model(), parameters)
