@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -41,6 +42,7 @@ def deploy(gpus: int | None) -> None:
     url = _server()
     _make_pools(count)
     _make_deployments()
+    remove_former_deployments()
     watch_runs()
     click.echo("\n".join(["Deployed. Start the workers, each in this folder:", *worker_commands(url, count)]))
 
@@ -118,3 +120,17 @@ def _make_deployments() -> None:
     if process.returncode:
         output = " ".join((process.stderr or process.stdout).split())[-500:]
         raise InputError(f"prefect deploy failed: {output}")
+
+
+def remove_former_deployments() -> None:
+    """Delete the deployments of stages under their former names, which nothing calls any more."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    from tasks.store.former_stages import FORMER_STAGES
+
+    with get_client(sync_client=True) as client:
+        for stage in FORMER_STAGES.values():
+            with suppress(ObjectNotFound):
+                deployment = client.read_deployment_by_name(f"{stage.name}-stage/{stage.name}")
+                client.delete_deployment(deployment.id)

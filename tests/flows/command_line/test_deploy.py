@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.command_line.deploy import worker_commands
+from flows.command_line.deploy import remove_former_deployments, worker_commands
 from flows.command_line.main import main
 
 
@@ -46,3 +48,15 @@ def test_one_worker_for_each_gpu() -> None:
     for number, command in enumerate((first, second)):
         expected = [f"CUDA_VISIBLE_DEVICES={number}", *start, "gpu", "--name", f"gpu-{number}", "--limit", "1"]
         assert command.split()[-len(expected) :] == expected
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_deployments_of_former_stages_are_deleted() -> None:
+    with get_client(sync_client=True) as client:
+        for stage in ("judge", "search"):
+            client.create_deployment(client.create_flow_from_name(f"{stage}-stage"), name=stage)
+        for _ in range(2):
+            remove_former_deployments()
+        assert client.read_deployment_by_name("search-stage/search").name == "search"
+        with pytest.raises(ObjectNotFound):
+            client.read_deployment_by_name("judge-stage/judge")
