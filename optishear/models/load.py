@@ -72,12 +72,7 @@ def load_model(
     """
     check_dtype(dtype)
     target = resolve_device(device)
-    source = resolve_model(model)
-    if source.gguf is not None:
-        convert_gguf(source.gguf, Path(source.location))
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if source.revision is not None:
-        options["revision"] = source.revision
+    source, options = _located(model, trust_remote_code)
     with quiet_transformers():
         config = _causal_config(source, options)
         tokenizer = _tokenizer(source, options)
@@ -110,12 +105,7 @@ def load_without_weights(
     Raises:
         InputError: as ``load_model``; or if the structure cannot be built without weights.
     """
-    source = resolve_model(model)
-    if source.gguf is not None:
-        convert_gguf(source.gguf, Path(source.location))
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if source.revision is not None:
-        options["revision"] = source.revision
+    source, options = _located(model, trust_remote_code)
     with quiet_transformers():
         config = _causal_config(source, options)
         tokenizer = _tokenizer(source, options)
@@ -153,6 +143,17 @@ def _without_weights(config: PreTrainedConfig, trust_remote_code: bool) -> PreTr
     except Exception:  # a checkpoint's own code may raise anything on the meta device, and load all the same
         return None
     return model
+
+
+def _located(model: str, trust_remote_code: bool) -> tuple[ModelSource, dict[str, Any]]:
+    """The source of a model, converted where it is a GGUF file, and the arguments that transformers loads it with."""
+    source = resolve_model(model)
+    if source.gguf is not None:
+        convert_gguf(source.gguf, Path(source.location))
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if source.revision is not None:
+        options["revision"] = source.revision
+    return source, options
 
 
 def resolve_device(device: str) -> torch.device:
