@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -110,6 +111,11 @@ def check_evaluation(parameters: EvaluationParameters) -> None:
         identify_tasks(suite.tasks, parameters.include_path, suite.fewshot)
 
 
+def default_batch_size(device: torch.device) -> int:
+    """Sequences per forward pass where none are given: lm-eval's 1 on a CPU, and many on a GPU, which 1 leaves idle."""
+    return 1 if device.type == "cpu" else 64
+
+
 def evaluate(
     load: Load, parameters: EvaluationParameters, seed: int = 0, keep: Keep = measure_always
 ) -> EvaluationResult:
@@ -117,14 +123,15 @@ def evaluate(
 
     Args:
         load: returns the model and its tokenizer; called only for a measurement.
-        parameters: text, tasks and limits.
+        parameters: text, tasks and limits; without a batch size, sequences are evaluated one at a time.
         seed: as for ``run_tasks``.
         keep: may return a stored result of a part.
 
     Raises:
         InputError: if the windows are longer than the model's context, the text is too short, or a task is unknown.
     """
-    losses = None if parameters.evaluation_text == NO_TEXT else keep(_perplexity_part(load, parameters))
+    batch_size = parameters.batch_size or 1
+    losses = None if parameters.evaluation_text == NO_TEXT else keep(_perplexity_part(load, parameters, batch_size))
     scores = [
         run_tasks(
             load,
@@ -132,7 +139,7 @@ def evaluate(
             include_path=parameters.include_path,
             limit=parameters.limit,
             fewshot=suite.fewshot,
-            batch_size=parameters.batch_size,
+            batch_size=batch_size,
             max_length=parameters.max_length,
             seed=seed,
             keep=keep,
@@ -155,7 +162,7 @@ def evaluate(
             suite=parameters.suite and Path(parameters.suite).stem,
             limit=parameters.limit,
             fewshot=parameters.fewshot,
-            batch_size=parameters.batch_size,
+            batch_size=batch_size,
             seeds=Seeds.of(seed),
             lm_eval=version("lm-eval") if scores else None,
             tasks=task_scores.settings,
@@ -164,25 +171,25 @@ def evaluate(
     return EvaluationResult(evaluation, {**({("", "perplexity"): losses} if losses else {}), **task_scores.examples})
 
 
-def _perplexity_part(load: Load, parameters: EvaluationParameters) -> Part[WindowLosses]:
+def _perplexity_part(load: Load, parameters: EvaluationParameters, batch_size: int) -> Part[WindowLosses]:
     text = parameters.evaluation_text
     identity: dict[str, Any] = {
         "text": text_digest(text),
         "window_length": parameters.window_length,
         "windows": parameters.windows,
-        "batch_size": parameters.batch_size,
+        "batch_size": batch_size,
         "bos": parameters.bos,
     }
-    return Part("perplexity", identity, WindowLosses, functools.partial(_losses, load, parameters))
+    return Part("perplexity", identity, WindowLosses, functools.partial(_losses, load, parameters, batch_size))
 
 
-def _losses(load: Load, parameters: EvaluationParameters) -> WindowLosses:
+def _losses(load: Load, parameters: EvaluationParameters, batch_size: int) -> WindowLosses:
     model, tokenizer = load()
     check_context(model, "window_length", parameters.window_length)
     windows = evaluation_windows(tokenizer, parameters)
     added = len(opening_tokens(tokenizer))
     opening = max(1, added) if parameters.bos == "each-window" else 1
-    losses = window_losses(model, windows, parameters.batch_size, opening=opening)
+    losses = window_losses(model, windows, batch_size, opening=opening)
     return WindowLosses(
         values=losses, weights=[1.0] * len(losses), logarithmic=True, bos=parameters.bos if added else None
     )

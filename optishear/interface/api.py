@@ -10,7 +10,7 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.calibrate import calibrate, check_calibration
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.errors import InputError
-from optishear.evaluation.evaluate import Evaluation, check_evaluation
+from optishear.evaluation.evaluate import Evaluation, check_evaluation, default_batch_size
 from optishear.evaluation.evaluate import evaluate as evaluate_model
 from optishear.interface.arguments import EvaluateArguments, PruneArguments, SearchArguments
 from optishear.interface.signature import with_defaults
@@ -177,7 +177,10 @@ def evaluate(
     """
     settings = read_parameters(EvaluationParameters, dict(parameters))
     check_evaluation(settings)
-    return evaluate_model(lambda: (model, tokenizer), settings, seed).evaluation
+    batch_size = settings.batch_size or default_batch_size(model.device)
+    return evaluate_model(
+        lambda: (model, tokenizer), settings.model_copy(update={"batch_size": batch_size}), seed
+    ).evaluation
 
 
 def _split_sizes(parameters: SearchArguments | PruneArguments) -> tuple[dict[str, Any], dict[str, Any]]:

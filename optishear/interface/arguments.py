@@ -135,7 +135,9 @@ class EvaluateArguments(TypedDict, total=False):
     """Examples per task; default: all."""
     fewshot: int | None
     """Few-shot examples; default: each task's own number."""
-    batch_size: int
-    """Sequences per forward pass in the evaluation; more is faster on a GPU, with other last digits. Default: 1."""
+    batch_size: int | None
+    """Sequences per forward pass in the evaluation; more is faster on a GPU, with other last digits. Default: 1 on a
+    CPU; on a GPU 64, halved while its memory is too small.
+    """
     max_length: int | None
     """Context length of the tasks in tokens; default: the model's own."""

@@ -34,9 +34,10 @@ class EvaluationParameters(BosParameters):
     fewshot: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Few-shot examples; default: each task's own number."
     )
-    batch_size: Positive = Field(
-        1,
-        description="Sequences per forward pass in the evaluation; more is faster on a GPU, with other last digits.",
+    batch_size: Positive | None = Field(
+        None,
+        description="Sequences per forward pass in the evaluation; more is faster on a GPU, with other last digits. "
+        "Default: 1 on a CPU; on a GPU 64, halved while its memory is too small.",
     )
     max_length: Positive | None = Field(
         None, description="Context length of the tasks in tokens; default: the model's own."

@@ -9,7 +9,11 @@ SECONDS_BEFORE_RETRY = [10.0, 60.0]
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether a failure may pass by itself: a network or hub time-out, or a GPU short of memory for a moment."""
+    """Whether a failure may pass by itself: a network or hub time-out.
+
+    A GPU that is short of memory is not: a smaller batch has been tried before (``with_smaller_batches``), and all else
+    needs as much the next time, after hours of work perhaps.
+    """
     while error is not None:
         if isinstance(error, InputError):
             return False
@@ -18,7 +22,6 @@ def is_transient(error: BaseException | None) -> bool:
             "TransportError",  # httpx, which the hub's client speaks through
             "ConnectionError",  # requests
             "Timeout",
-            "OutOfMemoryError",  # torch.cuda
         }:
             return True
         error = error.__cause__ or error.__context__

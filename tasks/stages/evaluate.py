@@ -20,13 +20,14 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.calibrate import check_context
 from optishear.calibration.text import text_digest
 from optishear.errors import InputError
-from optishear.evaluation.evaluate import NO_TEXT, EvaluationResult, evaluate
+from optishear.evaluation.evaluate import NO_TEXT, EvaluationResult, default_batch_size, evaluate
 from optishear.evaluation.examples import examples_table
 from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Load, Part, Result
 from optishear.evaluation.task_files import suites_of
 from optishear.file_names import STATISTICS
 from optishear.json_file import write_json
+from optishear.models.load import resolve_device
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.pruning.apply import apply_recipe
 from optishear.pruning.checkpoint import sparsity_in_memory
@@ -102,7 +103,8 @@ def _write(
             smaller = parameters.model_copy(update={"batch_size": batch_size})
             return evaluate(load, smaller, seed=parameters.seed, keep=keep)
 
-        result = with_smaller_batches(parameters.batch_size, evaluate_with)
+        first = parameters.batch_size or default_batch_size(resolve_device(parameters.device))
+        result = with_smaller_batches(first, evaluate_with)
         sparsity = keep(Part("sparsity", {"of": list(Sparsity.model_fields)}, Sparsity, lambda: _sparsity(load()[0])))
     evaluated = EvaluatedModel(
         **dict(result.evaluation), sparsity=sparsity.prunable, sparsity_of_all_matrices=sparsity.all_matrices

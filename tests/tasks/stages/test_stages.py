@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import Divergence, ModelDivergence
 from optishear.evaluation import harness, identity
+from optishear.evaluation.evaluate import EvaluationResult
 from optishear.evaluation.examples import read_examples
 from optishear.file_names import CALIBRATION, CHECKPOINT, FRONT, STATISTICS, TRIALS
 from optishear.named_source import NamedSource
@@ -25,6 +27,7 @@ from optishear.recipes.recipe import Recipe, named_recipe
 from task_folder import TaskFolder
 from tasks.engine import model_cache
 from tasks.engine.model_cache import release_model, shared_model, take_model
+from tasks.stages import evaluate
 from tasks.stages.calibrate import calibrate_stage, load_calibration
 from tasks.stages.evaluate import EVALUATION, EXAMPLES, evaluate_stage, forget_failures
 from tasks.stages.parameters import EvaluateStageParameters, SearchStageParameters
@@ -361,3 +364,22 @@ def test_a_search_short_of_memory_goes_on_with_smaller_batches(
     measured = [(record["key"], len(record["seconds"])) for record in records]
     assert len(measured) == len(set(measured))
     assert pq.read_table(found.path(TRIALS)).num_rows > 40
+
+
+@pytest.mark.parametrize(
+    ("given", "device", "first"), [(None, "cpu", 1), (None, "cuda", 64), (3, "cpu", 3), (3, "cuda", 3)]
+)
+def test_an_evaluation_begins_with_the_batch_of_its_device(
+    settings: EvaluateStageParameters, given: int | None, device: str, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    def with_smaller_batches(batch_size: int, work: Callable[[int], EvaluationResult]) -> EvaluationResult:
+        begun.append(batch_size)
+        return work(1)
+
+    monkeypatch.setattr(evaluate, "with_smaller_batches", with_smaller_batches)
+    monkeypatch.setattr(evaluate, "resolve_device", lambda _: torch.device(device))
+    artifact = evaluate_stage.make(settings.model_copy(update={"batch_size": given}))
+    assert begun == [first]
+    assert artifact.read_json(EVALUATION)["settings"]["batch_size"] == 1
