@@ -20,9 +20,10 @@ from flows.shared.matrix_cells import make_cells
 from flows.shared.matrix_names import models_by_name
 from flows.shared.matrix_results import perplexities, publish_matrix, subject_of, task_scores
 from flows.shared.output_folder import output_folder
+from flows.shared.recipes import wanda_of
 from optishear.evidence.crossed import DENSE, UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
-from optishear.recipes.recipe import Recipe, named_recipe, with_selection
+from optishear.recipes.recipe import Recipe
 from tasks.engine.parameter_groups import part, with_absolute_paths
 from tasks.engine.precision import precision_of
 from tasks.stages.calibrate import calibrate_stage
@@ -75,8 +76,7 @@ def _cell(
     if row == DENSE:
         return evaluate_stage.labelled(f"evaluate dense {column}")(evaluated)
     _, statistics = _observe(column, there)
-    wanda = with_selection(named_recipe("wanda", there.sparsity), there.include, there.exclude)
-    recipe = wanda if row == WANDA else _recipe_of(parameters, models, row)
+    recipe = wanda_of(there) if row == WANDA else _recipe_of(parameters, models, row)
     return evaluate_stage.labelled(f"evaluate {row} recipe on {column}")(evaluated, recipe, statistics)
 
 

@@ -19,9 +19,10 @@ from flows.shared.matrix_cells import make_cells
 from flows.shared.matrix_names import texts_by_name
 from flows.shared.matrix_results import publish_matrix, subject_of
 from flows.shared.output_folder import output_folder
+from flows.shared.recipes import wanda_of
 from optishear.evidence.crossed import DENSE, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
-from optishear.recipes.recipe import Recipe, named_recipe, with_selection
+from optishear.recipes.recipe import Recipe
 from tasks.engine.precision import precision_of
 from tasks.stages.evaluate_held_out import evaluate_held_out_stage, load_perplexity
 from tasks.stages.held_out import hold_out
@@ -66,8 +67,7 @@ def _cell(texts: Mapping[str, CrossTaskParameters], row: str, column: str) -> Ar
     source = column if row == WANDA else row
     here = texts[source]
     _, statistics = _observe(source, here)
-    wanda = with_selection(named_recipe("wanda", here.sparsity), here.include, here.exclude)
-    recipe = wanda if row == WANDA else _recipe_of(texts, row)
+    recipe = wanda_of(here) if row == WANDA else _recipe_of(texts, row)
     return evaluate_held_out_stage.labelled(f"evaluate {row} recipe on {column}")(here, held_out, recipe, statistics)
 
 

@@ -112,7 +112,7 @@ def publish_results(
     artifacts = {**{name: [artifact] for name, artifact in stages.items()}, "evaluate": list(evaluations.values())}
     checkpoint = final_checkpoint(stages)
     footprints = measure_footprints(parameters, checkpoint)
-    metrics = run_metrics(parameters, recipe, parameters.calibration, stages, evaluations, footprints)
+    metrics = run_metrics(parameters, recipe, stages, evaluations, footprints)
     search = stages.get("search")
     diagnosis = stages["diagnose"]
     report = report_stage(parameters, metrics.repeatable(), recipe, command, checkpoint, diagnosis, search)
@@ -128,11 +128,10 @@ def publish_results(
     }
     if search is not None:
         files |= {TRIALS: search.path(TRIALS), FRONT: search.path(FRONT)}
-    place_files(output, files, {METRICS: metrics})
     timetable = current_timetable()
     if timetable is not None:
         metrics = metrics.model_copy(update={"times": timetable.times()})
-    place_files(output, {}, {METRICS: metrics})
+    place_files(output, files, {METRICS: metrics})
     forget_failures(evaluations.values())
     table = report.path(COMPARISON_TEXT).read_text(encoding="utf-8").strip()
     figures = sorted(report.path(FIGURES).iterdir())

@@ -3,8 +3,9 @@
 from typing import Any
 
 from optishear.parameters.layers import LayerParameters
+from optishear.parameters.sparsity import SparsityParameters
 from optishear.pattern import parse_pattern
-from optishear.recipes.recipe import Recipe, find_recipe, with_selection
+from optishear.recipes.recipe import Recipe, find_recipe, named_recipe, with_selection
 
 
 def recipe_of(parameters: Any) -> Recipe:
@@ -17,3 +18,8 @@ def recipe_of(parameters: Any) -> Recipe:
     if isinstance(parameters, LayerParameters):
         return with_selection(recipe, parameters.include, parameters.exclude)
     return recipe
+
+
+def wanda_of(parameters: SparsityParameters) -> Recipe:
+    """Wanda's recipe for the sparsity and the layers of the parameters."""
+    return with_selection(named_recipe("wanda", parameters.sparsity), parameters.include, parameters.exclude)

@@ -72,7 +72,8 @@ def load_model(
     """
     check_dtype(dtype)
     target = resolve_device(device)
-    source, options = _located(model, trust_remote_code)
+    source = resolve_model(model)
+    options = _loading_options(source, trust_remote_code)
     with quiet_transformers():
         config = _causal_config(source, options)
         tokenizer = _tokenizer(source, options)
@@ -105,7 +106,8 @@ def load_without_weights(
     Raises:
         InputError: as ``load_model``; or if the structure cannot be built without weights.
     """
-    source, options = _located(model, trust_remote_code)
+    source = resolve_model(model)
+    options = _loading_options(source, trust_remote_code)
     with quiet_transformers():
         config = _causal_config(source, options)
         tokenizer = _tokenizer(source, options)
@@ -124,13 +126,10 @@ def model_without_weights(source: ModelSource, trust_remote_code: bool) -> PreTr
     Raises:
         InputError: if a GGUF file cannot be converted.
     """
-    if source.gguf is not None:
-        convert_gguf(source.gguf, Path(source.location))
+    options = _loading_options(source, trust_remote_code)
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(
-                source.location, revision=source.revision, trust_remote_code=trust_remote_code
-            )
+            config = AutoConfig.from_pretrained(source.location, **options)
     except Exception:  # as below
         return None
     return _without_weights(config, trust_remote_code)
@@ -145,15 +144,14 @@ def _without_weights(config: PreTrainedConfig, trust_remote_code: bool) -> PreTr
     return model
 
 
-def _located(model: str, trust_remote_code: bool) -> tuple[ModelSource, dict[str, Any]]:
-    """The source of a model, converted where it is a GGUF file, and the arguments that transformers loads it with."""
-    source = resolve_model(model)
+def _loading_options(source: ModelSource, trust_remote_code: bool) -> dict[str, Any]:
+    """The arguments that transformers loads a model with; a GGUF file is converted first."""
     if source.gguf is not None:
         convert_gguf(source.gguf, Path(source.location))
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if source.revision is not None:
         options["revision"] = source.revision
-    return source, options
+    return options
 
 
 def resolve_device(device: str) -> torch.device:

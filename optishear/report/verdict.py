@@ -10,6 +10,7 @@ from optishear.pattern import Pattern
 from optishear.report.formatting import TITLES, number, percent, sparsity_words
 from optishear.run_metrics.measures import perplexities, task_measures
 from optishear.run_metrics.schema import MODELS, Model, RunMetrics
+from optishear.statistics.statistics import describe_few_tokens
 
 # Two independent codes of one method differ by 0.3 to 1.2 % in perplexity: nearer values are called level.
 LEVEL = 0.005
@@ -134,15 +135,10 @@ def _on_coverage(metrics: RunMetrics) -> str:
 def _on_experts(metrics: RunMetrics) -> str:
     """Which experts were measured on other experts' tokens."""
     experts = metrics.experts
-    if experts is None or not experts.few_tokens:
+    if experts is None:
         return ""
-    few = experts.few_tokens
-    named = [f"{name} ({count})" for name, count in list(few.items())[:3]]
-    rest = f" and {len(few) - 3} more" if len(few) > 3 else ""
-    return (
-        f"{len(few)} of {experts.layers} layers of experts got fewer than {experts.smallest_tokens} calibration "
-        f"tokens and were pruned on the statistics of all experts of their block: {', '.join(named)}{rest}."
-    )
+    consequence = "were pruned on the statistics of all experts of their block"
+    return describe_few_tokens(experts.few_tokens, experts.layers, experts.smallest_tokens, consequence)
 
 
 def _on_reconstruction(metrics: RunMetrics) -> str:

@@ -1,5 +1,6 @@
 """Activation statistics: the squared L2 norm of every input channel of every prunable layer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,14 +47,8 @@ class Statistics:
     @property
     def few_tokens_in_words(self) -> str:
         """A sentence on the experts of ``few_tokens``; empty where there are none."""
-        few = self.few_tokens
-        if not few:
-            return ""
-        named = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:3])
-        rest = f" and {len(few) - 3} more" if len(few) > 3 else ""
-        return (
-            f"{len(few)} of {len(self.tokens)} layers of experts got fewer than {EXPERT_TOKENS} calibration tokens and "
-            f"take the statistics of all experts of their block: {named}{rest}."
+        return describe_few_tokens(
+            self.few_tokens, len(self.tokens), EXPERT_TOKENS, "take the statistics of all experts of their block"
         )
 
     def save(self, path: Path, metadata: dict[str, str]) -> None:
@@ -128,3 +123,22 @@ class Statistics:
                 f"The statistics hold no gradients for {layer}, which the metric needs; collect them on this model."
             )
         return values
+
+
+def describe_few_tokens(few: Mapping[str, int], layers: int, smallest: int, consequence: str) -> str:
+    """A sentence on experts with few tokens; empty where there are none.
+
+    Args:
+        few: the layers of experts that got few tokens, and how many.
+        layers: number of layers of experts.
+        smallest: number of tokens that are enough.
+        consequence: what follows for these layers, as the end of the sentence.
+    """
+    if not few:
+        return ""
+    named = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:3])
+    rest = f" and {len(few) - 3} more" if len(few) > 3 else ""
+    return (
+        f"{len(few)} of {layers} layers of experts got fewer than {smallest} calibration tokens and {consequence}: "
+        f"{named}{rest}."
+    )

@@ -37,7 +37,6 @@ from tasks.store.artifacts import Artifact
 def run_metrics(
     parameters: ModelParameters,
     recipe: Recipe,
-    calibration: str,
     stages: Mapping[str, Artifact],
     evaluations: Mapping[str, Artifact],
     footprints: Mapping[str, Artifact],
@@ -47,7 +46,6 @@ def run_metrics(
     Args:
         parameters: of the run.
         recipe: what the model was pruned by.
-        calibration: source of the calibration text.
         stages: the artifact of each stage before the evaluation, by the stage's name.
         evaluations: those of ``dense``, ``wanda`` and ``pruned``; and ``masked``, the pruned one before reconstruction.
         footprints: of ``dense`` and ``pruned``, where they were measured.
@@ -60,7 +58,7 @@ def run_metrics(
         model=values["model"],
         parameters=values,
         sparsity=str(recipe.sparsity),
-        calibration=calibration,
+        calibration=values["calibration"],
         calibration_documents=load_calibration(stages["calibrate"]).documents,
         precision=precision_of(parameters),
         dense=models["dense"],
