@@ -7,17 +7,16 @@ Example:
   optishear calibrate --model HuggingFaceTB/SmolLM2-135M --calibration hub:allenai/c4/en --output blocks
 """
 
-from prefect import flow
-
 from flows.parameters.calibrate import CalibrateParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
+from flows.shared.titled_flow import titled_flow
 from optishear.file_names import CALIBRATION
 from tasks.stages.calibrate import calibrate_stage
 
 
-@flow(name="calibrate")
+@titled_flow("calibrate")
 def calibrate(parameters: CalibrateParameters) -> str:
     """Write ``calibration.parquet``; returns its place."""
     with output_folder("calibrate", parameters) as output:

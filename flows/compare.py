@@ -9,13 +9,13 @@ Example:
 """
 
 import pyarrow.parquet as pq
-from prefect import flow
 
 from flows.parameters.compare import CompareParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder, place_files
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import where
+from flows.shared.titled_flow import titled_flow
 from optishear.parameters.roles import without_places
 from optishear.report.compared import compared_markdown, compared_words
 from optishear.report.reproduce import command_line
@@ -33,7 +33,7 @@ from tasks.tracking.flow_runs import tracked_run
 FILES = (ALGORITHMS, ALGORITHMS_FIGURE, ALGORITHMS_PAGE)
 
 
-@flow(name="compare")
+@titled_flow("compare")
 def compare(parameters: CompareParameters) -> str:
     """Write ``algorithms.html``, ``algorithms.parquet`` and ``algorithms.png``; returns the summary.
 

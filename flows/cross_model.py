@@ -12,8 +12,6 @@ Example:
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from prefect import flow
-
 from flows.parameters.cross_model import CrossModelParameters
 from flows.shared.checks import check
 from flows.shared.matrix_cells import make_cells
@@ -21,6 +19,7 @@ from flows.shared.matrix_names import models_by_name
 from flows.shared.matrix_results import perplexities, publish_matrix, subject_of, task_scores
 from flows.shared.output_folder import output_folder
 from flows.shared.recipes import wanda_of
+from flows.shared.titled_flow import titled_flow
 from optishear.evidence.crossed import DENSE, UNIVERSAL, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.recipes.recipe import Recipe
@@ -38,7 +37,7 @@ from tasks.tracking.flow_runs import tracked_run
 TABLE = "cross-model"
 
 
-@flow(name="cross-model")
+@titled_flow("cross-model")
 def cross_model(parameters: CrossModelParameters) -> str:
     """Write ``cross-model.parquet``, its heat maps and page, and the recipes; returns the summary."""
     with output_folder("cross-model", parameters) as output:

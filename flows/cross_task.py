@@ -11,8 +11,6 @@ Example:
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from prefect import flow
-
 from flows.parameters.cross_task import CrossTaskParameters
 from flows.shared.checks import check
 from flows.shared.matrix_cells import make_cells
@@ -20,6 +18,7 @@ from flows.shared.matrix_names import texts_by_name
 from flows.shared.matrix_results import publish_matrix, subject_of
 from flows.shared.output_folder import output_folder
 from flows.shared.recipes import wanda_of
+from flows.shared.titled_flow import titled_flow
 from optishear.evidence.crossed import DENSE, WANDA, crossed_evidence
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.recipes.recipe import Recipe
@@ -34,7 +33,7 @@ from tasks.tracking.flow_runs import tracked_run
 TABLE = "cross-task"
 
 
-@flow(name="cross-task")
+@titled_flow("cross-task")
 def cross_task(parameters: CrossTaskParameters) -> str:
     """Write ``cross-task.parquet``, its heat maps and page, and the recipes; returns the summary."""
     with output_folder("cross-task", parameters) as output:

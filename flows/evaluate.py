@@ -7,12 +7,11 @@ Example:
   optishear evaluate --model pruned/model --tasks arc_easy,boolq --limit 200 --output scores
 """
 
-from prefect import flow
-
 from flows.parameters.evaluate import EvaluateParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
+from flows.shared.titled_flow import titled_flow
 from optishear.file_names import METRICS
 from tasks.engine.precision import precision_of
 from tasks.registration.datasets import dataset_inputs
@@ -23,7 +22,7 @@ from tasks.stages.footprint import footprint_stage
 from tasks.tracking.flow_runs import tracked_run
 
 
-@flow(name="evaluate")
+@titled_flow("evaluate")
 def evaluate(parameters: EvaluateParameters) -> str:
     """Write ``metrics.json``; returns the scores and their place."""
     with output_folder("evaluate", parameters) as output:

@@ -8,19 +8,18 @@ Example:
   optishear export --model pruned/model --format bitmask --output packed
 """
 
-from prefect import flow
-
 from flows.parameters.export import ExportParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
+from flows.shared.titled_flow import titled_flow
 from optishear.file_names import CHECKPOINT
 from optishear.formats.stored import open_checkpoint
 from optishear.units import format_bytes
 from tasks.stages.export import export_stage
 
 
-@flow(name="export")
+@titled_flow("export")
 def export(parameters: ExportParameters) -> str:
     """Write the checkpoint ``model/``; returns its size and place."""
     with output_folder("export", parameters) as output:

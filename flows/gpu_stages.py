@@ -4,8 +4,7 @@ A parent flow passes parameters, references and its MLflow run (``tasks.engine.s
 shared store.
 """
 
-from prefect import flow
-
+from flows.shared.titled_flow import stage_flow
 from optishear.models.selection import Selection
 from optishear.parameters.model import ModelParameters
 from optishear.pattern import Pattern
@@ -37,34 +36,34 @@ from tasks.store.artifacts import Reference
 from tasks.tracking.stage_runs import RunReference, joined
 
 
-@flow(name="precision-stage")
+@stage_flow("precision")
 def precision(parameters: ModelParameters) -> Reference:
     """Choose the working precision of this worker's device, for all stages of the pool."""
     return make_precision(parameters).reference
 
 
-@flow(name="calibrate-stage")
+@stage_flow("calibrate")
 def calibrate(parameters: CalibrateStageParameters, run: RunReference | None = None) -> Reference:
     """Let the dense model write its calibration text, in token blocks."""
     with joined(run):
         return calibrate_stage(parameters).reference
 
 
-@flow(name="speed-stage")
+@stage_flow("speed")
 def speed(parameters: SpeedStageParameters, steps: list[Step], run: RunReference | None = None) -> Reference:
     """Measure how fast the model is on this worker's device, to estimate the time of a run."""
     with joined(run):
         return speed_stage(parameters, steps).reference
 
 
-@flow(name="statistics-stage")
+@stage_flow("statistics")
 def statistics(parameters: ModelParameters, calibration: Reference, run: RunReference | None = None) -> Reference:
     """Collect the activation statistics of the dense model on token blocks."""
     with joined(run):
         return statistics_stage(parameters, calibration.artifact()).reference
 
 
-@flow(name="gradients-stage")
+@stage_flow("gradients")
 def gradients(
     parameters: ModelParameters, calibration: Reference, statistics: Reference, run: RunReference | None = None
 ) -> Reference:
@@ -73,7 +72,7 @@ def gradients(
         return gradients_stage(parameters, calibration.artifact(), statistics.artifact()).reference
 
 
-@flow(name="search-stage")
+@stage_flow("search")
 def search(
     parameters: SearchStageParameters, calibration: Reference, statistics: Reference, run: RunReference | None = None
 ) -> Reference:
@@ -82,7 +81,7 @@ def search(
         return search_stage(parameters, calibration.artifact(), statistics.artifact()).reference
 
 
-@flow(name="universal-search-stage")
+@stage_flow("universal-search")
 def universal_search(
     parameters: SearchStageParameters, members: dict[str, MemberArtifacts], run: RunReference | None = None
 ) -> Reference:
@@ -91,7 +90,7 @@ def universal_search(
         return universal_search_stage(parameters, members).reference
 
 
-@flow(name="ratios-stage")
+@stage_flow("ratios")
 def ratios(
     parameters: ModelParameters,
     statistics: Reference,
@@ -105,7 +104,7 @@ def ratios(
         return ratios_stage(parameters, statistics.artifact(), method, sparsity, selection).reference
 
 
-@flow(name="evaluate-held-out-stage")
+@stage_flow("evaluate-held-out")
 def evaluate_held_out(
     parameters: ModelParameters,
     blocks: Reference,
@@ -119,7 +118,7 @@ def evaluate_held_out(
         return evaluate_held_out_stage(parameters, blocks.artifact(), recipe, artifact).reference
 
 
-@flow(name="prune-stage")
+@stage_flow("prune")
 def prune(
     parameters: ModelParameters, recipe: Recipe, statistics: Reference, run: RunReference | None = None
 ) -> Reference:
@@ -128,7 +127,7 @@ def prune(
         return prune_stage(parameters, recipe, statistics.artifact()).reference
 
 
-@flow(name="reconstruct-stage")
+@stage_flow("reconstruct")
 def reconstruct(
     parameters: ReconstructStageParameters,
     recipe: Recipe,
@@ -141,7 +140,7 @@ def reconstruct(
         return reconstruct_stage(parameters, recipe, calibration.artifact(), statistics.artifact()).reference
 
 
-@flow(name="diagnose-stage")
+@stage_flow("diagnose")
 def diagnose(
     parameters: ModelParameters,
     calibration: Reference,
@@ -156,7 +155,7 @@ def diagnose(
         return diagnosis.reference
 
 
-@flow(name="evaluate-stage")
+@stage_flow("evaluate")
 def evaluate(
     parameters: EvaluateStageParameters,
     recipe: Recipe | None = None,
@@ -169,7 +168,7 @@ def evaluate(
         return evaluate_stage(parameters, recipe, artifact).reference
 
 
-@flow(name="footprint-stage")
+@stage_flow("footprint")
 def footprint(parameters: ModelParameters, run: RunReference | None = None) -> Reference:
     """Measure a model's bytes on disk and in memory, and its decoding speed."""
     with joined(run):

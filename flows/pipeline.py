@@ -9,13 +9,12 @@ Example:
   optishear run --model HuggingFaceTB/SmolLM2-135M --sparsity 0.5 --output pruned
 """
 
-from prefect import flow
-
 from flows.parameters.pipeline import PipelineParameters
 from flows.shared.checks import check
 from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import final_checkpoint, prune_and_evaluate, publish_results
+from flows.shared.titled_flow import titled_flow
 from optishear.report.reproduce import command_line
 from tasks.engine.precision import precision_of
 from tasks.stages.diagnose import diagnose_stage
@@ -24,7 +23,7 @@ from tasks.stages.statistics import statistics_stage
 from tasks.tracking.flow_runs import tracked_run
 
 
-@flow(name="pipeline")
+@titled_flow("pipeline")
 def pipeline(parameters: PipelineParameters) -> str:
     """Search, prune, evaluate, report and register; returns the summary."""
     with output_folder("run", parameters) as output:

@@ -8,13 +8,12 @@ Example:
   optishear prune --model HuggingFaceTB/SmolLM2-135M --recipe found/recipe.yaml --output pruned
 """
 
-from prefect import flow
-
 from flows.parameters.prune import PruneParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder, place_files
 from flows.shared.recipes import recipe_of
 from flows.shared.summary import where, zeros_in_words
+from flows.shared.titled_flow import titled_flow
 from optishear.file_names import CALIBRATION, CHECKPOINT, RECIPE, STATISTICS
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.gradients import observe
@@ -22,7 +21,7 @@ from tasks.stages.prune import checkpoint_metrics, prune_stage
 from tasks.stages.reconstruct import reconstruct_stage
 
 
-@flow(name="prune")
+@titled_flow("prune")
 def prune(parameters: PruneParameters) -> str:
     """Write the pruned checkpoint ``model/``, its recipe, calibration and statistics; returns their places."""
     with output_folder("prune", parameters) as output:

@@ -8,13 +8,12 @@ Example:
   optishear search --model HuggingFaceTB/SmolLM2-135M --sparsity 2:4 --budget 2h --output found
 """
 
-from prefect import flow
-
 from flows.parameters.search import SearchFlowParameters
 from flows.shared.checks import check
 from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
+from flows.shared.titled_flow import titled_flow
 from optishear.file_names import CALIBRATION, FRONT, RECIPE, STATISTICS, TRIALS
 from optishear.parameters.roles import without_places
 from tasks.engine.precision import precision_of
@@ -26,7 +25,7 @@ from tasks.stages.statistics import statistics_stage
 from tasks.tracking.flow_runs import tracked_run
 
 
-@flow(name="search")
+@titled_flow("search")
 def search(parameters: SearchFlowParameters) -> str:
     """Write ``trials.parquet``, ``recipe.yaml`` ``front/``, calibration and statistics; returns their places."""
     with output_folder("search", parameters) as output:

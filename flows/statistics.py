@@ -7,18 +7,17 @@ Example:
   optishear statistics --model HuggingFaceTB/SmolLM2-135M --calibration notes.jsonl --output measured
 """
 
-from prefect import flow
-
 from flows.parameters.statistics import StatisticsParameters
 from flows.shared.checks import check
 from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
+from flows.shared.titled_flow import titled_flow
 from optishear.file_names import CALIBRATION, STATISTICS
 from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.statistics import statistics_stage
 
 
-@flow(name="statistics")
+@titled_flow("statistics")
 def statistics(parameters: StatisticsParameters) -> str:
     """Write ``statistics.parquet`` and its calibration; returns their places."""
     with output_folder("statistics", parameters) as output:

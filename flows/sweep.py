@@ -13,8 +13,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from prefect import flow
-
 from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.sweep import SweepParameters, pipelines_of
 from flows.pipeline import pipeline
@@ -22,6 +20,7 @@ from flows.shared.checks import check
 from flows.shared.output_folder import output_folder, place_files
 from flows.shared.prefect_page import show_results
 from flows.shared.summary import where
+from flows.shared.titled_flow import titled_flow
 from optishear.errors import IncompleteError, first_line
 from optishear.file_names import METRICS
 from optishear.parameters.roles import without_places
@@ -39,7 +38,7 @@ from tasks.tracking.flow_runs import tracked_run
 logger = logging.getLogger("optishear.stages")
 
 
-@flow(name="sweep")
+@titled_flow("sweep")
 def sweep(parameters: SweepParameters) -> str:
     """Run the pipeline at each sparsity, and write ``sweep.html``, ``sweep.parquet`` and ``sweep.png`` over them.
 

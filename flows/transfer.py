@@ -7,14 +7,13 @@ Example:
   optishear transfer --recipe found/recipe.yaml --model HuggingFaceTB/SmolLM2-360M --output transferred
 """
 
-from prefect import flow
-
 from flows.parameters.transfer import TransferParameters
 from flows.shared.checks import check
 from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import final_checkpoint, prune_and_evaluate, publish_results
 from flows.shared.recipes import recipe_of
+from flows.shared.titled_flow import titled_flow
 from optishear.file_names import RECIPE
 from optishear.report.reproduce import command_line
 from tasks.engine.precision import precision_of
@@ -23,7 +22,7 @@ from tasks.stages.gradients import observe
 from tasks.tracking.flow_runs import tracked_run
 
 
-@flow(name="transfer")
+@titled_flow("transfer")
 def transfer(parameters: TransferParameters) -> str:
     """Prune this model by the recipe, evaluate, report and register; returns the summary."""
     with output_folder("transfer", parameters) as output:

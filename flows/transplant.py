@@ -11,14 +11,13 @@ Example:
 from collections.abc import Callable
 from functools import partial
 
-from prefect import flow
-
 from flows.parameters.transplant import TransplantParameters
 from flows.shared.checks import check
 from flows.shared.matrix_cells import make_cells
 from flows.shared.matrix_results import perplexities, publish_matrix, subject_of, task_scores
 from flows.shared.output_folder import output_folder
 from flows.shared.recipes import recipe_of
+from flows.shared.titled_flow import titled_flow
 from optishear.evidence.matrix import Cell, Matrix
 from optishear.evidence.transplant import SEARCHED, UNIFORM, transplant_evidence
 from optishear.file_names import CHECKPOINT
@@ -39,7 +38,7 @@ OWN = "recipe"
 SPARSEGPT = "sparsegpt"
 
 
-@flow(name="transplant")
+@titled_flow("transplant")
 def transplant(parameters: TransplantParameters) -> str:
     """Write ``transplant.parquet``, its heat map and page; returns the summary."""
     with output_folder("transplant", parameters) as output:

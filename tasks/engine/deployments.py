@@ -10,21 +10,22 @@ from prefect.deployments import run_deployment
 from prefect.runtime import flow_run as parent
 from pydantic import BaseModel
 
-from optishear.errors import InputError
+from optishear.errors import IncompleteError, InputError
 from optishear.parameters.base import Parameters
 from optishear.pattern import Pattern
 from tasks.engine.parameter_groups import part, with_absolute_paths
 from tasks.engine.parameters import PlacementParameters
 from tasks.engine.retries import RETRIES
+from tasks.engine.titles import current_tags
 from tasks.store.artifacts import Artifact
 
 _SECONDS_BETWEEN_POLLS = 2.0
-# "Flow run encountered an exception: InputError: The file 'notes.txt' is empty."; a task leaves out the first colon.
-_FAILURE = re.compile(r".*?\bexception:? (?P<kind>[\w.]+): (?P<reason>.*)", re.DOTALL)
+# "Flow run encountered an exception: KeyError: 'model'"; a task leaves out the first colon.
+_FAILURE = re.compile(r"(Flow|Task) run encountered an exception:? (?P<kind>[\w.]+): (?P<reason>.*)", re.DOTALL)
 logger = logging.getLogger("optishear.stages")
 
 
-class UnfinishedRunError(RuntimeError):
+class UnfinishedRunError(IncompleteError):
     """A run of a deployment did not complete; its message gives the reason in one sentence."""
 
 
@@ -64,6 +65,7 @@ def _end_of(deployment: str, parameters: Mapping[str, Any], label: str, idempote
         deployment,
         parameters=dict(parameters),
         flow_run_name=label,
+        tags=current_tags(),
         poll_interval=_SECONDS_BETWEEN_POLLS,
         idempotency_key=idempotency_key,
     )
@@ -80,6 +82,8 @@ def failure(state: State[Any] | None) -> tuple[str, str]:
         kind = match["kind"].rsplit(".", 1)[-1]
         plain = kind in (InputError.__name__, UnfinishedRunError.__name__)
         return kind, match["reason"] if plain else f"{kind}: {match['reason']}"
+    if state is not None and state.is_failed() and message:
+        return InputError.__name__, message  # a flow gives the sentence of bad input as it is
     name = state.name.lower() if state and state.name else "in an unknown state"
     return "", f"it ended {name}" + (f" ({message})" if message else "")
 

@@ -17,6 +17,7 @@ from tasks.engine.placement import uses_deployments
 from tasks.engine.precision import with_dtype
 from tasks.engine.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
 from tasks.engine.timetable import expectation, time_left, timed_stage
+from tasks.engine.titles import stage_title
 from tasks.store import artifacts as store
 from tasks.store.artifacts import Artifact, Reference, Request
 from tasks.store.keys import chosen, content_key
@@ -98,7 +99,7 @@ class Stage(Generic[Group, Inputs]):
         finish_deployment(
             f"{self.name}-stage/{self.name}",
             deployment_arguments(parameters, self.on_gpu, {**arguments, "run": running_reference()}),
-            self.label or self.name,
+            stage_title(self.label or self.name, self.name, parameters),
             request.key,
         )
         return Reference(stage=request.stage, key=request.key).artifact()
@@ -114,7 +115,7 @@ class Stage(Generic[Group, Inputs]):
             if stored is None and self._on_gpu(parameters) and uses_deployments(parameters)
             else self.make,
             name=self.name,
-            task_run_name=name,
+            task_run_name=stage_title(name, self.name, parameters),
             version=str(self.version),
             cache_key_fn=lambda *_: request.key,
             refresh_cache=stored is None,

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prefect.client.orchestration import get_client
 
 from flows.command_line.main import main
 from flows.nightly import nightly
@@ -47,6 +48,16 @@ def test_the_others_run_when_one_fails(defaults: dict[str, Any], tmp_path: Path)
     assert "\n" not in str(caught.value)
     assert (tmp_path / "night" / "tiny-llama-2-4" / "report.html").is_file()
     assert not (tmp_path / "night" / "gone.gguf-0.5").exists()
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs()
+    (night,) = [run for run in found if "night" in " ".join(run.tags) and len(run.name.split(" · ")) == 2]
+    plan, date = night.name.split(" · ")
+    assert (plan, night.tags) == ("plan", [f"night {date}"])
+    pipelines = {run.name: set(run.tags) for run in found if run.name.startswith(f"{night.name} · ")}
+    assert pipelines == {
+        f"{night.name} · gone.gguf · 50 %": {*night.tags, "gone.gguf", "50 %"},
+        f"{night.name} · tiny-llama · 2:4": {*night.tags, "tiny-llama", "2:4"},
+    }
 
 
 def test_a_bad_plan_stops_before_anything_starts(

@@ -31,6 +31,12 @@ from tiny import make_tokenizer, random_text, tiny_model
 _ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
+def label_of(run: dict[str, Any]) -> str:
+    """The stage of a run and which one it is, without model and sparsity: ``evaluate wanda``."""
+    parts = run["name"].split(" · ")
+    return " ".join(parts[:-2] or parts)
+
+
 @dataclass
 class Servers:
     """What runs, and how to talk to it.
@@ -266,7 +272,7 @@ def mended(servers: Servers, settings: dict[str, Any], lost: Lost) -> Mended:
     parameters = {**settings, "sequences": 5, "evaluation_text": str(text), "output": str(servers.folder / "mended")}
     run = servers.start("pipeline/pipeline", {"parameters": parameters})
     failed = servers.ended(run)
-    started = [child["name"] for child in servers.children(run)]
+    started = [label_of(child) for child in servers.children(run)]
     # No other run has evaluated on it, so the store has nothing of it.
     text.write_text("Mended. " + Path(settings["evaluation_text"]).read_text())
     servers.retry(run)

@@ -1,0 +1,85 @@
+"""Flows with names and tags that tell what runs, and with one sentence where a run cannot succeed."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+from prefect import Flow, flow
+from prefect.runtime import flow_run
+from prefect.states import Failed
+
+from optishear.errors import IncompleteError, InputError
+from optishear.parameters.base import Parameters
+from tasks.engine.titles import about, flow_title, of_stage
+
+Inputs = ParamSpec("Inputs")
+Result = TypeVar("Result")
+# Errors whose message says everything; all others are faults, of which the traceback is wanted.
+_SENTENCES = (InputError, IncompleteError)
+
+
+def titled_flow(name: str) -> Callable[[Callable[Inputs, Result]], Flow[Inputs, Result]]:
+    """Make a function over parameters a flow, whose runs are named and tagged by plan, date, model and sparsity.
+
+    A run that ends with an ``InputError`` or ``IncompleteError`` has the state Failed with its sentence as message, and
+    no traceback in its log. The caller in this process gets the error.
+
+    Args:
+        name: the flow's name.
+    """
+
+    def decorate(function: Callable[Inputs, Result]) -> Flow[Inputs, Result]:
+        def run_name() -> str:
+            return flow_title(name, flow_run.parameters["parameters"])
+
+        return flow(name=name, flow_run_name=run_name)(_in_sentences(function, about))
+
+    return decorate
+
+
+def stage_flow(stage: str) -> Callable[[Callable[Inputs, Result]], Flow[Inputs, Result]]:
+    """Make a function over parameters the flow of one stage, whose runs are named by the flow that starts them.
+
+    Args:
+        stage: the stage's name.
+    """
+
+    def decorate(function: Callable[Inputs, Result]) -> Flow[Inputs, Result]:
+        return flow(name=f"{stage}-stage")(_in_sentences(function, lambda _: of_stage()))
+
+    return decorate
+
+
+def _in_sentences(
+    function: Callable[Inputs, Result], context: Callable[[Parameters], AbstractContextManager[None]]
+) -> Callable[Inputs, Result]:
+    @wraps(function)
+    def run(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Result:
+        parameters = args[0] if args else kwargs["parameters"]
+        assert isinstance(parameters, Parameters)
+        try:
+            with context(parameters):
+                return function(*args, **kwargs)
+        except _SENTENCES as error:
+            # Prefect takes a returned state as the run's, and raises the error that it holds.
+            return cast(Result, Failed(data=error, message=str(error)))
+
+    return run
+
+
+class _WithoutTracebacks(logging.Filter):
+    """Shortens the log records of errors whose message says everything to that message."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record, without its traceback where its error is a sentence."""
+        error: Any = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if isinstance(error, _SENTENCES):
+            record.msg, record.args, record.exc_info, record.exc_text = str(error), (), None, None
+        return True
+
+
+# What Prefect's engine logs for a run.
+for _name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
+    logging.getLogger(_name).addFilter(_WithoutTracebacks())

@@ -1,0 +1,91 @@
+"""How a run appears in Prefect: its name, its tags, and why it failed."""
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+from prefect import State
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.logging.loggers import flow_run_logger
+
+from flows.parameters.pipeline import PipelineParameters
+from flows.shared.titled_flow import stage_flow, titled_flow
+from optishear.errors import InputError
+from tasks.engine.deployments import failure
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+PARAMETERS = PipelineParameters(model="org/SmolLM2-135M", sparsity="2:4", trials=1)
+SENTENCE = "The text 'notes.txt' is too short; give a longer one."
+
+
+@titled_flow("pipeline")
+def refusing(parameters: PipelineParameters) -> str:
+    raise InputError(SENTENCE)
+
+
+@titled_flow("pipeline")
+def faulty(parameters: PipelineParameters) -> str:
+    raise KeyError("model")
+
+
+@stage_flow("evaluate")
+def stage(parameters: PipelineParameters) -> str:
+    return "done"
+
+
+@titled_flow("pipeline")
+def parent(parameters: PipelineParameters) -> str:
+    return stage.with_options(flow_run_name="evaluate · dense")(parameters)
+
+
+@pytest.fixture
+def client() -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def run_of(client: SyncPrefectClient, state: State[object]) -> FlowRun:
+    run = state.state_details.flow_run_id
+    assert isinstance(run, UUID)
+    return client.read_flow_run(run)
+
+
+def test_the_sentence_of_bad_input_is_the_state_and_no_traceback_is_logged(
+    client: SyncPrefectClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = refusing(PARAMETERS, return_state=True)
+    run = run_of(client, state)
+    assert run.state is not None
+    assert (run.state.name, run.state.message) == ("Failed", SENTENCE)
+    assert failure(run.state) == ("InputError", SENTENCE)
+    # What the process of a deployment's run logs in addition.
+    try:
+        refusing(PARAMETERS)
+    except InputError:
+        flow_run_logger(run).error("Engine execution exited with unexpected exception", exc_info=True)
+    assert SENTENCE in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_a_fault_keeps_its_traceback(client: SyncPrefectClient, caplog: pytest.LogCaptureFixture) -> None:
+    run = run_of(client, faulty(PARAMETERS, return_state=True))
+    assert failure(run.state)[0] == "KeyError"
+    assert "Traceback" in caplog.text
+
+
+def test_the_caller_gets_the_error() -> None:
+    with pytest.raises(InputError) as caught:
+        refusing(PARAMETERS)
+    assert str(caught.value) == SENTENCE
+
+
+def test_the_names_and_tags_of_a_flow_and_of_the_stage_it_starts(client: SyncPrefectClient) -> None:
+    run = run_of(client, parent(PARAMETERS, return_state=True))
+    kind, date, *subject = run.name.split(" · ")
+    assert (kind, subject) == ("pipeline", ["SmolLM2-135M", "2:4"])
+    assert run.expected_start_time is not None
+    assert date == f"{run.expected_start_time:%Y-%m-%d}"
+    assert set(run.tags) == {"SmolLM2-135M", "2:4"}
+    (child,) = [each for each in client.read_flow_runs() if each.name == "evaluate · dense"]
+    assert set(child.tags) == {"SmolLM2-135M", "2:4"}
