@@ -11,6 +11,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.models.features import split_at_head
 from optishear.models.finite import is_finite, not_finite
+from optishear.models.loss_scale import LossScale
 
 Divergence = Literal["kl", "frobenius"]
 
@@ -118,7 +119,7 @@ class ModelDivergence:
             at += len(features)
         return [{name: of_sequence[name] for name in self.divergences} for of_sequence in distances]
 
-    def backward(self, first: int, count: int) -> list[dict[Divergence, float]]:
+    def backward(self, first: int, count: int, scale: LossScale | None = None) -> list[dict[Divergence, float]]:
         """Back-propagate the mean KL divergence of some sequences to the weights that require a gradient.
 
         The logits are back-propagated to the features in chunks, and the features to the weights in batches of at most
@@ -127,12 +128,15 @@ class ModelDivergence:
         Args:
             first: first sequence.
             count: number of sequences.
+            scale: its factor multiplies the gradients, which are to be read with its ``unscaled``. Sequences whose
+                divergence is not finite then give no gradient, since no factor would help.
 
         Returns:
             The distances of each sequence as from ``measure_sequences``, but without ``frobenius`` if no dense hidden
             states of the sequence are stored.
         """
         length = self.tokens.shape[1]
+        factor = 1.0 if scale is None else scale.factor
         at = first * length
         distances: list[dict[Divergence, float]] = []
         for batch in self.tokens[first : first + count].split(max(1, TOKENS_PER_BACKWARD // length)):
@@ -142,10 +146,11 @@ class ModelDivergence:
             for chunk, start in _chunks(leaf, at):
                 logits = self._model.logits(chunk)
                 pruned = logits.detach() if self._model.head is not None else logits.detach().clone()
-                divergences.append(self._to_gradient(pruned, start, count * length))
+                divergences.append(self._to_gradient(pruned, start, count * length / factor))
                 logits.backward(pruned)
-            features.backward(leaf.grad)
             values: dict[Divergence, Tensor] = {"kl": torch.cat(divergences)}
+            if factor == 1 or is_finite(values["kl"]):
+                features.backward(leaf.grad)
             if self._dense_features is not None and at + len(leaf) <= len(self._dense_features):
                 values["frobenius"] = self._squared_distance(leaf.detach(), at)
             distances += _by_sequence(values, len(batch))
@@ -160,7 +165,7 @@ class ModelDivergence:
             return difference.square().sum(dim=-1)
         return ((difference @ self._gram) * difference).sum(dim=-1)
 
-    def _to_gradient(self, logits: Tensor, at: int, tokens: int) -> Tensor:
+    def _to_gradient(self, logits: Tensor, at: int, divisor: float) -> Tensor:
         """KL divergence of each token, [tokens] float32; the logits are replaced by the gradient of its mean.
 
         Let p and q be the dense and the pruned probabilities, K the likeliest tokens, P the sum of p over K, S the sum
@@ -170,19 +175,19 @@ class ModelDivergence:
         Args:
             logits: [tokens, vocabulary] of the pruned model; overwritten.
             at: number of the first token.
-            tokens: number of tokens of the mean.
+            divisor: of the sum over all tokens: their number for the mean, less for a multiple of it.
         """
         comparison = self._compare(logits, at)
         pruned, dense = comparison.pruned, comparison.dense
         tail, tail_dense = 1 - pruned.sum(dim=-1, keepdim=True), 1 - dense.sum(dim=-1, keepdim=True)
         real = (tail_dense > SMALLEST_TAIL) & (tail >= SMALLEST_TAIL)
         ratio = torch.where(real, tail_dense / tail, 0.0)
-        factor = (1 - tail_dense - ratio * (1 - tail)) / tokens
+        factor = (1 - tail_dense - ratio * (1 - tail)) / divisor
         rows = _rows_in_cache(logits)
         slices = zip(logits.split(rows), comparison.log_normalizer.split(rows), factor.split(rows), strict=True)
         for some_logits, log_normalizer, factors in slices:
             some_logits.copy_(torch.sub(some_logits.float(), log_normalizer).exp_().mul_(factors))
-        logits.scatter_add_(-1, comparison.likeliest, ((ratio * pruned - dense) / tokens).to(logits.dtype))
+        logits.scatter_add_(-1, comparison.likeliest, ((ratio * pruned - dense) / divisor).to(logits.dtype))
         return comparison.divergence
 
     def _compare(self, logits: Tensor, at: int) -> "_Comparison":

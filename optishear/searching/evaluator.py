@@ -6,6 +6,7 @@ from typing import Protocol
 
 from optishear.divergence.model_divergence import Divergence, ModelDivergence, combine_sequences
 from optishear.models.layers import PrunableLayer
+from optishear.models.loss_scale import LossScale
 from optishear.pattern import Pattern
 from optishear.search_space.candidate import Candidate
 from optishear.searching.journal import Journal, Measurement, measurement_key
@@ -57,6 +58,7 @@ class CandidateEvaluator:
         self._target = pattern.fraction
         # The same counts give other masks in groups than in rows.
         self._grouping = str(pattern) if pattern.is_structured else "rows"
+        self._loss_scale = LossScale(layers[0].module.weight.dtype)
         # Number of sequences whose seconds this search has counted, by key.
         self._counted: dict[str, int] = {}
 
@@ -95,13 +97,21 @@ class CandidateEvaluator:
         if measurement is None:
             started = time.perf_counter()
             self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
-            costs, distances = marginal_costs(self._weights, self._divergences[""], self._layers, first, count)
+            costs, distances = marginal_costs(
+                self._weights, self._divergences[""], self._layers, first, count, self._loss_scale
+            )
             if first == 0:
                 candidate_key = self._key(candidate, "")
                 earlier = self._journal.get(candidate_key) or {}
                 self._append(candidate_key, earlier, distances[len(earlier.get("seconds", [])) :], 0.0)
-            measurement = {"costs": costs, "seconds": [time.perf_counter() - started]}
+            measurement = {
+                "costs": costs,
+                "loss_scale": [self._loss_scale.factor],
+                "seconds": [time.perf_counter() - started],
+            }
             self._journal.put(key, measurement)
+        # A search that resumes goes on with the factor of the uninterrupted one.
+        self._loss_scale.factor = measurement["loss_scale"][0]
         return measurement["costs"], measurement["seconds"][0]
 
     def _key(self, candidate: Candidate, name: str) -> str:

@@ -29,8 +29,8 @@ from tasks.store.provenance import provenance, public_source
 from tasks.tracking.search_metrics import search_metrics
 
 # Versions of the recipe for the same inputs, and of the measurements in the journal.
-VERSION = 6
-_JOURNAL_VERSION = 6
+VERSION = 7
+_JOURNAL_VERSION = 7
 
 
 def load_recipe(artifact: Artifact) -> Recipe:

@@ -11,6 +11,7 @@ from optishear.divergence import model_divergence
 from optishear.divergence.model_divergence import ModelDivergence, combine_sequences
 from optishear.models.features import split_at_head
 from optishear.models.layers import prunable_layers
+from optishear.models.loss_scale import LossScale
 from tiny import random_calibration, tiny_model
 
 TOKENS = random_calibration(5, 24).tokens
@@ -131,6 +132,36 @@ def test_the_gradient_is_that_of_automatic_differentiation(
     for one, other in zip(found, expected, strict=True):
         assert one is not None
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
+
+
+def small_gradients(dtype: torch.dtype, scale: LossScale | None) -> list[torch.Tensor]:
+    """Of a model with large features and a small head, so that the gradients of the features are some 1e-8."""
+    model = tiny_model().half()
+    with torch.no_grad():
+        model.model.norm.weight.mul_(2**12)
+        model.lm_head.weight.mul_(2**-12)
+    model = model.to(dtype)
+    error = ModelDivergence(model, TOKENS, ("kl",))
+    damage(model)
+    weights = [layer.module.weight.requires_grad_(True) for layer in prunable_layers(model)]
+
+    def back_propagate() -> list[torch.Tensor]:
+        model.zero_grad()
+        error.backward(0, len(TOKENS), scale)
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        return gradients if scale is None else [scale.unscaled(gradient) for gradient in gradients]
+
+    return back_propagate() if scale is None else scale.run(back_propagate)
+
+
+def test_scaled_float16_gradients_do_not_underflow() -> None:
+    expected = small_gradients(torch.float32, None)
+    plain = small_gradients(torch.float16, None)
+    scaled = small_gradients(torch.float16, LossScale(torch.float16))
+    assert len(expected) == len(plain) == len(scaled) == 14
+    for one, lost, found in zip(expected, plain, scaled, strict=True):
+        assert (found - one).norm() / one.norm() < 0.005
+        assert (lost - one).norm() / one.norm() > 0.02
 
 
 def test_logits_that_are_not_linear_in_the_features_are_compared_whole() -> None:

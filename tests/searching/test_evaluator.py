@@ -37,9 +37,11 @@ class Bench:
         for name in ("measure_sequences", "backward"):
             method = getattr(ModelDivergence, name)
 
-            def counting(error: ModelDivergence, first: int, count: int, method: object = method) -> object:
+            def counting(
+                error: ModelDivergence, first: int, count: int, *rest: object, method: object = method
+            ) -> object:
                 self.passed.append((first, count))
-                return method(error, first, count)  # type: ignore[operator]
+                return method(error, first, count, *rest)  # type: ignore[operator]
 
             monkeypatch.setattr(ModelDivergence, name, counting)
         ticks = count()

@@ -1,12 +1,16 @@
 """Marginal costs and the descent along them."""
 
+import math
+
 import pytest
 import torch
 
 from optishear.divergence import model_divergence
 from optishear.divergence.model_divergence import ModelDivergence
 from optishear.metrics.metric import WANDA
+from optishear.models import loss_scale
 from optishear.models.layers import prunable_layers
+from optishear.models.loss_scale import FIRST_FACTOR, LossScale
 from optishear.pattern import parse_pattern
 from optishear.searching import sensitivity
 from optishear.searching.descent import CLIP, STEP_WIDTH, RatioDescent
@@ -55,6 +59,42 @@ def test_costs_are_the_gradient_by_definition(
             effects = -(layer.module.weight.grad * original).detach().gather(1, near)
             assert cost == pytest.approx(float(effects.mean()), rel=1e-3, abs=1e-9), layer.name
             layer.module.weight.requires_grad_(False)
+
+
+def costs_in(dtype: torch.dtype) -> tuple[list[float], float]:
+    """The costs of a model with float16's numbers in a dtype, and the factor of the loss that was used."""
+    model = tiny_model().half().to(dtype)
+    layers, scale = prunable_layers(model), LossScale(dtype)
+    error = ModelDivergence(model, TOKENS, ("kl",))
+    statistics = collect_statistics(model, random_calibration(), progress=False)
+    with MaskedWeights(layers, statistics, parse_pattern("0.5"), 1e9) as weights:
+        weights.apply([WANDA] * len(layers), [layer.module.in_features // 2 for layer in layers])
+        costs, _ = marginal_costs(weights, error, layers, 0, 6, scale)
+    return costs, scale.factor
+
+
+@pytest.mark.parametrize(("first", "overflows"), [(FIRST_FACTOR, False), (2.0**30, True)])
+def test_costs_in_float16_are_those_in_float32(first: float, overflows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_scale, "FIRST_FACTOR", first)
+    expected, _ = costs_in(torch.float32)
+    found, used = costs_in(torch.float16)
+    assert 1 < used < first if overflows else used == first
+    largest = max(map(abs, expected))
+    assert found == [pytest.approx(cost, abs=0.02 * largest) for cost in expected]
+
+
+def test_a_model_that_is_infinitely_far_away_has_no_costs() -> None:
+    model = tiny_model().half()
+    layers, scale = prunable_layers(model), LossScale(torch.float16)
+    error = ModelDivergence(model, TOKENS, ("kl",))
+    statistics = collect_statistics(model, random_calibration(), progress=False)
+    with MaskedWeights(layers, statistics, parse_pattern("0.5"), 1e9) as weights, torch.no_grad():
+        model.model.norm.weight.fill_(torch.nan)
+        with torch.enable_grad():
+            costs, distances = marginal_costs(weights, error, layers, 0, 2, scale)
+    assert all(math.isnan(cost) for cost in costs)
+    assert [each["kl"] for each in distances] == [math.inf, math.inf]
+    assert scale.factor == FIRST_FACTOR
 
 
 def test_a_step_moves_the_budget_from_dear_to_cheap() -> None:
