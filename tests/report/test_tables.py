@@ -49,5 +49,5 @@ def test_wording_of_the_documents_of_the_calibration_text() -> None:
 
 
 def test_priors_are_shown_against_the_best() -> None:
-    assert prior_rows(make_metrics()) == [("linear 0.1", "0.75", ""), ("dlp", "0.9", "+20.0 %")]
+    assert prior_rows(make_metrics()) == [("linear 0.1", "0.750", ""), ("dlp", "0.900", "+20.0 %")]
     assert prior_rows(changed(make_metrics(), {"search": None})) == []
