@@ -34,7 +34,7 @@ def configurations() -> dict[str, dict[str, Any]]:
     return {
         # The demo: self-generated text, a search by trials, masks alone.
         "demo": {"calibration": "self", "sequences": 16, "search_sequences": 4, "trials": 80, "windows": 16},
-        # Text from a file, N:M, a short search, and new weights by ADMM and distillation.
+        # Text from a file, N:M, a short search, new weights by ADMM, and recovery.
         "reconstruction": {
             "sparsity": "2:4",
             "calibration": c4,
@@ -43,7 +43,7 @@ def configurations() -> dict[str, dict[str, Any]]:
             "trials": 30,
             "windows": 8,
             "reconstruction": "admm",
-            "distillation_steps": 4,
+            "recovery_tokens": 4096,
         },
         # Longer sequences, a search by time, and benchmark tasks beside the perplexity.
         "tasks": {

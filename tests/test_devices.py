@@ -33,7 +33,6 @@ METHODS = [
     {"reconstruction": "admm"},
     {"reconstruction": "sparsegpt"},
     {"reconstruction": "admm", "tuning_steps": 2},
-    {"reconstruction": "none", "distillation_steps": 2},
 ]
 
 

@@ -27,6 +27,7 @@ _HEADINGS = [
     "Tokens",
     "Search",
     "Reconstruction",
+    "Recovery",
     "Evaluation",
     "Footprint",
     "Matrix",

@@ -3,8 +3,10 @@
 from flows.parameters.recipe import RecipeParameters
 from flows.parameters.statistics import StatisticsParameters
 from optishear.parameters.sparsity import SparsityParameters
-from tasks.stages.parameters import ReconstructStageParameters
+from tasks.stages.parameters import ReconstructStageParameters, RecoverStageParameters
 
 
-class PruneParameters(RecipeParameters, SparsityParameters, ReconstructStageParameters, StatisticsParameters):
+class PruneParameters(
+    RecipeParameters, SparsityParameters, ReconstructStageParameters, RecoverStageParameters, StatisticsParameters
+):
     """Apply a recipe and save the pruned checkpoint."""

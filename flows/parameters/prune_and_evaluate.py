@@ -3,12 +3,13 @@
 from flows.parameters.footprint import FootprintParameters
 from flows.parameters.statistics import StatisticsParameters
 from tasks.registration.parameters import RegisterModelParameters
-from tasks.stages.parameters import EvaluateStageParameters, ReconstructStageParameters
+from tasks.stages.parameters import EvaluateStageParameters, ReconstructStageParameters, RecoverStageParameters
 from tasks.tracking.parameters import TrackedParameters
 
 
 class PruneAndEvaluateParameters(
     ReconstructStageParameters,
+    RecoverStageParameters,
     EvaluateStageParameters,
     FootprintParameters,
     StatisticsParameters,

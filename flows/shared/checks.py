@@ -34,6 +34,7 @@ from tasks.registration.champion import check_limits
 from tasks.stages.calibrate import check_calibration_text, check_sequence_length, check_text_of_model
 from tasks.stages.evaluate import check_window_length
 from tasks.stages.reconstruct import check_fitted_sequences
+from tasks.stages.recover import check_recovery
 from tasks.stages.search import check_search, check_search_texts
 from tasks.store.model_sources import find_model
 from tasks.tracking.experiment import connect
@@ -109,6 +110,7 @@ CHECKS: tuple[Callable[..., object], ...] = (
     check_finalists,
     check_search_texts,
     check_fitted_sequences,
+    check_recovery,
     check_perplexity,
     check_evaluation,
     check_calibration_text,

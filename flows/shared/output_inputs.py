@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flows.parameters.output import OutputParameters
 from optishear.errors import InputError
-from optishear.home import home_folder, journals_folder
+from optishear.home import home_folder, journals_folder, recoveries_folder
 from optishear.parameters.base import Parameters
 from optishear.parameters.roles import Role, roles_of
 from tasks.store.artifacts import artifacts_folder
@@ -66,7 +66,7 @@ def _local_path(role: Role, source: str | Path | None) -> Path | None:
 
 def _kept_folders() -> list[Path]:
     others = [home_folder() / name for name in ("models", "packages", "registered", "mlartifacts", "results")]
-    return [artifacts_folder(), journals_folder(), *others]
+    return [artifacts_folder(), journals_folder(), recoveries_folder(), *others]
 
 
 def _is_within(inner: Path, outer: Path) -> bool:

@@ -36,6 +36,7 @@ from tasks.stages.footprint import footprint_stage
 from tasks.stages.parameters import EvaluateStageParameters
 from tasks.stages.prune import prune_stage
 from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.recover import recover_stage
 from tasks.stages.report import CARD, FIGURES, report_stage
 from tasks.store.artifacts import Artifact
 from tasks.tracking.mlflow_run import TrackedRun
@@ -49,18 +50,28 @@ def prune_and_evaluate(
     """Prune the model, and evaluate it beside the dense one and beside Wanda at the same sparsity.
 
     Returns:
-        The stages ``prune`` and, where weights are reconstructed, ``reconstruct``; and the evaluations of ``dense``,
-        ``wanda`` and ``pruned``, and then also of ``masked``, which is the model before that, by perplexity alone.
+        The stages ``prune`` and, where weights are reconstructed and recovered, ``reconstruct`` and ``recover``; and
+        the evaluations of ``dense``, ``wanda`` and ``pruned``. By perplexity alone, there are those of the model before
+        each of the two: ``masked``, and ``reconstructed`` where both are done.
     """
     dense = part(parameters, EvaluateStageParameters)
     evaluations = {"dense": evaluate_stage.labelled("evaluate dense")(dense)}
     wanda = published_beside("wanda", recipe)
     evaluations["wanda"] = evaluate_stage.labelled("evaluate wanda")(dense, wanda, statistics)
     stages = {"prune": prune_stage(parameters, recipe, statistics)}
+
+    def evaluate_so_far(label: str) -> None:
+        before = part(
+            parameters, EvaluateStageParameters, model=str(final_checkpoint(stages).path(CHECKPOINT)), tasks=[]
+        )
+        evaluations[label] = evaluate_stage.labelled(f"evaluate {label}")(before)
+
     if parameters.reconstructs:
-        masked = part(parameters, EvaluateStageParameters, model=str(stages["prune"].path(CHECKPOINT)), tasks=[])
-        evaluations["masked"] = evaluate_stage.labelled("evaluate masked")(masked)
+        evaluate_so_far("masked")
         stages["reconstruct"] = reconstruct_stage(parameters, recipe, calibration, statistics)
+    if parameters.recovers:
+        evaluate_so_far("reconstructed" if parameters.reconstructs else "masked")
+        stages["recover"] = recover_stage(parameters, recipe, final_checkpoint(stages))
     # The written checkpoint is evaluated, as a user would load it.
     pruned = part(parameters, EvaluateStageParameters, model=str(final_checkpoint(stages).path(CHECKPOINT)))
     evaluations["pruned"] = evaluate_stage.labelled("evaluate pruned")(pruned)
@@ -70,7 +81,7 @@ def prune_and_evaluate(
 
 def final_checkpoint(stages: Mapping[str, Artifact]) -> Artifact:
     """The stage whose checkpoint is the result."""
-    return stages.get("reconstruct") or stages["prune"]
+    return stages.get("recover") or stages.get("reconstruct") or stages["prune"]
 
 
 def measure_footprints(parameters: PruneAndEvaluateParameters, checkpoint: Artifact) -> dict[str, Artifact]:

@@ -22,6 +22,7 @@ from optishear.timing.stage_times import (
     footprint_seconds,
     prune_seconds,
     reconstruct_seconds,
+    recover_seconds,
     statistics_seconds,
 )
 from tasks.engine.parameter_groups import belongs, part
@@ -30,6 +31,7 @@ from tasks.stages.evaluate import evaluate_stage
 from tasks.stages.parameters import EvaluateStageParameters
 from tasks.stages.prune import prune_stage
 from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.recover import recover_stage
 from tasks.stages.search import load_recipe, search_stage
 from tasks.stages.statistics import statistics_stage
 from tasks.store.artifacts import Artifact
@@ -148,16 +150,22 @@ def _evaluation_plan(parameters: PruneAndEvaluateParameters) -> Iterator[Planned
         lambda speed, _: prune_seconds(speed),
         lambda artifacts: prune_stage.find(parameters, recipe(artifacts), artifacts["statistics"]),
     )
-    if parameters.reconstructs:
-        yield PlannedStage(
-            "evaluate masked",
+    last = "prune"
+
+    def before(label: str, checkpoint: str) -> PlannedStage:
+        return PlannedStage(
+            f"evaluate {label}",
             lambda speed, work: evaluate_seconds(speed, EvaluationWork(windows=work.windows)),
-            lambda artifacts: of_checkpoint(artifacts["prune"], tasks=[]),
+            lambda artifacts: of_checkpoint(artifacts[checkpoint], tasks=[]),
             frozenset({"window"}),
             expensive=True,
         )
+
+    if parameters.reconstructs:
+        yield before("masked", last)
+        last = "reconstruct"
         yield PlannedStage(
-            "reconstruct",
+            last,
             lambda speed, _: reconstruct_seconds(speed, parameters, sequences, length),
             lambda artifacts: reconstruct_stage.find(
                 parameters, recipe(artifacts), artifacts["calibrate"], artifacts["statistics"]
@@ -165,9 +173,18 @@ def _evaluation_plan(parameters: PruneAndEvaluateParameters) -> Iterator[Planned
             frozenset({"reconstruction"}),
             expensive=True,
         )
-    last = "reconstruct" if parameters.reconstructs else "prune"
+    if parameters.recovers:
+        former = last
+        yield before("reconstructed" if parameters.reconstructs else "masked", former)
+        last = "recover"
+        yield PlannedStage(
+            last,
+            lambda speed, _: recover_seconds(speed, parameters, length),
+            lambda artifacts: recover_stage.find(parameters, recipe(artifacts), artifacts[former]),
+            expensive=True,
+        )
     yield evaluated("pruned", lambda artifacts: of_checkpoint(artifacts[last]))
-    methods = 3 if parameters.reconstructs else 2
+    methods = 3 if parameters.reconstructs or parameters.recovers else 2
     yield PlannedStage("diagnose", lambda speed, _: diagnose_seconds(speed, sequences, length, methods=methods))
     if parameters.footprint:
         yield PlannedStage("footprint dense", lambda speed, _: footprint_seconds(speed))

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def read_documents(source: str, *, seed: int | None = None, splits: tuple[str, .
         return _hub_documents(source, seed, splits)
     reader = _local_reader(source)
     documents = _non_empty(reader(Path(source)), source)
-    return documents if seed is None else _shuffled(documents, seed)
+    return documents if seed is None else shuffled(documents, seed)
 
 
 def check_source(source: str) -> None:
@@ -143,7 +143,8 @@ def _without_surrogates(document: str) -> str:
     return document
 
 
-def _shuffled(documents: Iterator[str], seed: int) -> Iterator[str]:
+def shuffled(documents: Iterable[str], seed: int) -> Iterator[str]:
+    """The documents in an order drawn with a seed, from a bounded buffer."""
     chance = random.Random(seed)
     buffer: list[str] = []
     for document in documents:

@@ -1,9 +1,10 @@
 """Divergence of a pruned model's outputs from the dense model's; the paper calls it model-wise reconstruction error."""
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -91,6 +92,12 @@ class ModelDivergence:
         self._likeliest = torch.cat(likeliest) if likeliest else None
         self._log_masses = torch.cat(log_masses) if log_masses else None
 
+    def of(self, model: PreTrainedModel) -> Self:
+        """The same dense outputs, to compare those of another model with."""
+        other = copy.copy(self)
+        other._model = split_at_head(model)
+        return other
+
     def measure(self, sequences: int | None = None) -> dict[Divergence, float]:
         """Distances of the model's current outputs from the dense ones, on the first ``sequences`` sequences.
 
@@ -119,7 +126,9 @@ class ModelDivergence:
             at += len(features)
         return [{name: of_sequence[name] for name in self.divergences} for of_sequence in distances]
 
-    def backward(self, first: int, count: int, scale: LossScale | None = None) -> list[dict[Divergence, float]]:
+    def backward(
+        self, first: int, count: int, scale: LossScale | None = None, mean_over: int | None = None
+    ) -> list[dict[Divergence, float]]:
         """Back-propagate the mean KL divergence of some sequences to the weights that require a gradient.
 
         The logits are back-propagated to the features in chunks, and the features to the weights in batches of at most
@@ -130,6 +139,8 @@ class ModelDivergence:
             count: number of sequences.
             scale: its factor multiplies the gradients, which are to be read with its ``unscaled``. Sequences whose
                 divergence is not finite then give no gradient, since no factor would help.
+            mean_over: number of sequences of the mean, by default ``count``; more where the gradients of several calls
+                add up to that of one mean.
 
         Returns:
             The distances of each sequence as from ``measure_sequences``, but without ``frobenius`` if no dense hidden
@@ -146,7 +157,7 @@ class ModelDivergence:
             for chunk, start in _chunks(leaf, at):
                 logits = self._model.logits(chunk)
                 pruned = logits.detach() if self._model.head is not None else logits.detach().clone()
-                divergences.append(self._to_gradient(pruned, start, count * length / factor))
+                divergences.append(self._to_gradient(pruned, start, (mean_over or count) * length / factor))
                 logits.backward(pruned)
             values: dict[Divergence, Tensor] = {"kl": torch.cat(divergences)}
             if factor == 1 or is_finite(values["kl"]):

@@ -60,11 +60,6 @@ class SearchArguments(CalibrationArguments, total=False):
     """Distance d between sparsity levels; the paper's is 0.05. Default: 0.02."""
     ratio_levels: int
     """Number of levels around the target, odd; the paper's 3 are {s-d, s, s+d}. Default: 31."""
-    ratio_priors: Sequence[Literal["uniform", "linear", "owl", "dlp", "alphapruning"]]
-    """Ratios that the search measures first, to begin with the best: uniform, linear (arithmetic progressions over the
-    depth), owl, dlp, alphapruning. Not counted as trials; their time is. Default: uniform, linear, owl, dlp,
-    alphapruning.
-    """
     descent_steps: int
     """Gradient steps on the ratios before the algorithm searches them; 0 turns the descent off. Default: 24."""
     order: Literal["joint", "sequential"]
@@ -104,14 +99,6 @@ class PruneArguments(CalibrationArguments, total=False):
     """Optimizer steps on the output of each block after its layers, masks fixed. Default: 0."""
     tuning_rate: float
     """Largest step of the block tuning, relative to the size of a layer's weights. Default: 0.01."""
-    distillation_steps: int
-    """Optimizer steps on all kept weights together, on the KL divergence from the dense model, at the end, masks fixed;
-    needs about twenty bytes more per weight. Default: 0.
-    """
-    distillation_sequences: int
-    """Calibration sequences of one distillation step. Default: 2."""
-    distillation_rate: float
-    """Largest step of the distillation, relative to the size of a layer's weights. Default: 0.001."""
 
 
 class EvaluateArguments(TypedDict, total=False):

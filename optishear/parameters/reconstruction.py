@@ -41,17 +41,8 @@ class ReconstructionParameters(Parameters):
     tuning_rate: Annotated[float, Field(gt=0)] = Field(
         0.01, description="Largest step of the block tuning, relative to the size of a layer's weights."
     )
-    distillation_steps: Annotated[int, Field(ge=0)] = Field(
-        0,
-        description="Optimizer steps on all kept weights together, on the KL divergence from the dense model, at the "
-        "end, masks fixed; needs about twenty bytes more per weight.",
-    )
-    distillation_sequences: Positive = Field(2, description="Calibration sequences of one distillation step.")
-    distillation_rate: Annotated[float, Field(gt=0)] = Field(
-        0.001, description="Largest step of the distillation, relative to the size of a layer's weights."
-    )
 
     @property
     def reconstructs(self) -> bool:
         """Whether anything is done to the weights beside the masks."""
-        return self.reconstruction != "none" or bool(self.tuning_steps) or bool(self.distillation_steps)
+        return self.reconstruction != "none" or bool(self.tuning_steps)

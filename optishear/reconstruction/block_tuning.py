@@ -5,15 +5,15 @@ each other's errors, and for those of the blocks before: the input is that of th
 of the dense block in the dense model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from optishear.reconstruction.master_weights import MasterWeights, unpruned
-from optishear.reconstruction.schedule import rate_at
 from optishear.reconstruction.stream import BlockCall
+from optishear.training.schedule import rate_at
+from optishear.training.trained_weights import TrainedWeights, unpruned
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def tune_block(
     call: BlockCall,
     inputs: list[Tensor],
     targets: list[Tensor],
-    masks: Mapping[Tensor, Tensor],
+    pruned: Sequence[Tensor],
     *,
     steps: int,
     rate: float,
@@ -47,7 +47,7 @@ def tune_block(
         call: how the model calls it.
         inputs: hidden states that enter it in the pruned model, [batch, length, width] each.
         targets: hidden states that leave the dense block, of the same shapes.
-        masks: for each pruned weight the bool mask of what is kept.
+        pruned: the block's pruned parameters; their zeros stay.
         steps: of the optimizer, each on one batch, in turn.
         rate: largest step, relative to each parameter's root mean square.
         held_out: so many of the last batches, at least one, are not trained on and decide: the weights stay at the
@@ -55,19 +55,18 @@ def tune_block(
     """
     fitted_count = len(inputs) - held_out
     before = best = _error(block, call, inputs[fitted_count:], targets[fitted_count:])
-    with torch.enable_grad():
-        parameters = [*masks, *unpruned(block, masks)]
-        training = MasterWeights(parameters, [masks.get(parameter) for parameter in parameters])
-        best_state = training.state()
+    training = TrainedWeights(pruned, unpruned(block, pruned))
+    best_weights = training.copy()
+    with torch.enable_grad(), training:
         for step in range(steps):
             index = step % fitted_count
-            _distance(call.run(block, inputs[index]), targets[index]).backward()
-            training.step(rate_at(rate, (step + 0.5) / steps))
+            for _ in training.step(rate_at(rate, (step + 0.5) / steps), passes=1):
+                (training.scale.factor * _distance(call.run(block, inputs[index]), targets[index])).backward()
             if index == fitted_count - 1 or step == steps - 1:
                 error = _error(block, call, inputs[fitted_count:], targets[fitted_count:])
                 if error < best:
-                    best, best_state = error, training.state()
-        training.finish(best_state)
+                    best, best_weights = error, training.copy()
+    training.set(best_weights)
     return BlockTuning(before, best)
 
 

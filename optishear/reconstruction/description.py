@@ -24,8 +24,6 @@ def in_words(parameters: ReconstructionParameters, summary: ReconstructionSummar
             "each block" if tuned == len(summary.block_errors) else f"{tuned} of {len(summary.block_errors)} blocks"
         )
         parts.append(f"{parameters.tuning_steps} optimizer steps on the output of {blocks}")
-    if summary.distillation and summary.distillation.after < summary.distillation.before:
-        parts.append(f"{parameters.distillation_steps} optimizer steps on the KL divergence from the dense model")
     return ", then ".join(parts)
 
 

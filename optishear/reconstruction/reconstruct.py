@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibration_set import CalibrationSet
-from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.masks.select import keep_mask
 from optishear.models.finite import check_weights
@@ -21,13 +20,11 @@ from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
 from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.block_tuning import tune_block
-from optishear.reconstruction.distillation import Distillation, distil
 from optishear.reconstruction.layers import LayerTask, SolvedLayer, chooses_masks, relative_error, solve_groups
-from optishear.reconstruction.master_weights import unpruned
-from optishear.reconstruction.schedule import held_out
 from optishear.reconstruction.second_moment import SecondMoments
 from optishear.reconstruction.stream import BlockCall, block_calls, check_calls, equal_batches, first_inputs
 from optishear.statistics.statistics import Statistics
+from optishear.training.schedule import held_out
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,6 @@ class ReconstructionSummary:
         converged: for each layer the fraction of its rows whose conjugate gradients reached the tolerance; of the
             layers that were solved by them.
         block_errors: for each block the held-out error before and after its tuning; empty without tuning.
-        distillation: ``None`` without it.
         experts: how the layers of experts fared; ``None`` for a model without experts.
     """
 
@@ -68,7 +64,6 @@ class ReconstructionSummary:
     layer_errors: dict[str, float]
     converged: dict[str, float]
     block_errors: list[tuple[float, float]]
-    distillation: Distillation | None
     experts: ExpertCounts | None = None
 
 
@@ -85,8 +80,7 @@ def reconstruct(
     """Prune a dense model in place, block by block on the inputs of what is pruned already.
 
     Beside the model, one block's second moments and the hidden states of the calibration tokens are in memory, with
-    tuning these of the dense model too; with distillation the masks, some twenty bytes for each weight of the blocks
-    (``MasterWeights``), the activations of a backward pass, and the dense model's likeliest tokens.
+    tuning these of the dense model too, and the block's weights in training (``TrainedWeights``).
 
     Args:
         model: dense.
@@ -126,19 +120,12 @@ def check_sequences(parameters: ReconstructionParameters, sequences: int) -> Non
             f"The parameter reconstruction_sequences is {limit}, but there are {sequences} calibration sequences; "
             "lower it or raise sequences."
         )
-    for name, available in (("tuning_steps", _fitted(sequences, parameters)), ("distillation_steps", sequences)):
-        steps = getattr(parameters, name)
-        if steps and available < 2:
-            raise InputError(
-                f"The parameter {name} is {steps}, but one calibration sequence leaves none to hold out, which decides "
-                "whether the steps helped; raise sequences, or reconstruction_sequences where it is given."
-            )
-
-
-def _fitted(sequences: int, parameters: ReconstructionParameters) -> int:
-    """Number of sequences to fit layers and blocks on; the last are held out to evaluate distillation."""
-    held_out_count = held_out(sequences) if parameters.distillation_steps else 0
-    return min(parameters.reconstruction_sequences or sequences, sequences - held_out_count)
+    if parameters.tuning_steps and (limit or sequences) < 2:
+        raise InputError(
+            f"The parameter tuning_steps is {parameters.tuning_steps}, but one calibration sequence leaves none to "
+            "hold out, which decides whether the steps helped; raise sequences, or reconstruction_sequences where it "
+            "is given."
+        )
 
 
 def _reconstruct(
@@ -152,11 +139,9 @@ def _reconstruct(
     with_errors: bool,
     progress: bool,
 ) -> ReconstructionSummary:
-    target = _distillation_target(model, calibration.tokens, parameters)
-    fitted_on = calibration.tokens[: _fitted(len(calibration.tokens), parameters)]
+    fitted_on = calibration.tokens[: parameters.reconstruction_sequences]
     blocks = _Blocks(model, fitted_on, with_dense=parameters.tuning_steps > 0)
     count_of = {layer.name: count for layer, count in zip(layers, counts, strict=True)}
-    masks: dict[Tensor, Tensor] = {}
     layer_errors: dict[str, float] = {}
     converged: dict[str, float] = {}
     block_errors: list[tuple[float, float]] = []
@@ -186,23 +171,13 @@ def _reconstruct(
                     converged[layer.name] = solution.converged
                 solved[layer.name] = solution
         experts |= {layer.name: solved[layer.name].is_solved for layer in mine if expert_group(layer) is not None}
-        block_masks: dict[Tensor, Tensor] = {}
-        for parameter, of_parameter in by_parameter(mine).items():
-            block_masks[parameter] = torch.ones_like(parameter, dtype=torch.bool)
-            for _, layer in of_parameter:
-                layer.module.weight.data.copy_(solved[layer.name].weight)
-                layer.view(block_masks[parameter]).copy_(solved[layer.name].mask)
+        for layer in mine:
+            layer.module.weight.data.copy_(solved[layer.name].weight)
         if parameters.tuning_steps:
-            block_errors.append(blocks.tune(index, block_masks, parameters))
+            block_errors.append(blocks.tune(index, list(by_parameter(mine)), parameters))
         blocks.advance(index)
-        if target is not None:
-            masks |= block_masks
-    distillation = None
-    if target is not None:
-        held_out_count = held_out(len(calibration.tokens))
-        distillation = _distil(target, masks, blocks.blocks, held_out_count, parameters, progress)
     return ReconstructionSummary(
-        count_zeros(model, layers), layer_errors, converged, block_errors, distillation, _counts(experts, few_tokens)
+        count_zeros(model, layers), layer_errors, converged, block_errors, _counts(experts, few_tokens)
     )
 
 
@@ -258,9 +233,7 @@ class _Blocks:
                 self._calls[index].run(self.blocks[index], hidden)
         return moments
 
-    def tune(
-        self, index: int, masks: dict[Tensor, Tensor], parameters: ReconstructionParameters
-    ) -> tuple[float, float]:
+    def tune(self, index: int, pruned: list[Tensor], parameters: ReconstructionParameters) -> tuple[float, float]:
         """Tune the pruned block; its held-out error before and after."""
         assert self._dense is not None
         result = tune_block(
@@ -268,7 +241,7 @@ class _Blocks:
             self._calls[index],
             self._hidden,
             self._dense,
-            masks,
+            pruned,
             steps=parameters.tuning_steps,
             rate=parameters.tuning_rate,
             held_out=self._held_out,
@@ -284,38 +257,3 @@ class _Blocks:
         """Put each batch's output in the place of its input, so that all are in memory once."""
         for position, batch in enumerate(hidden):
             hidden[position] = self._calls[index].run(self.blocks[index], batch)
-
-
-def _distillation_target(
-    model: PreTrainedModel, tokens: Tensor, parameters: ReconstructionParameters
-) -> ModelDivergence | None:
-    """The dense model's outputs on as many sequences as the steps will see, the last first.
-
-    Layers are fitted to the first sequences, and what they have not seen teaches more.
-    """
-    if not parameters.distillation_steps:
-        return None
-    held_out_count = held_out(len(tokens))
-    total = held_out_count + parameters.distillation_steps * parameters.distillation_sequences
-    return ModelDivergence(model, tokens.flip(0)[:total], ("kl",), measured=held_out_count)
-
-
-def _distil(
-    target: ModelDivergence,
-    masks: dict[Tensor, Tensor],
-    blocks: nn.ModuleList,
-    held_out_count: int,
-    parameters: ReconstructionParameters,
-    progress: bool,
-) -> Distillation:
-    others = unpruned(blocks, masks)
-    return distil(
-        target,
-        masks,
-        others,
-        steps=parameters.distillation_steps,
-        sequences_per_step=parameters.distillation_sequences,
-        rate=parameters.distillation_rate,
-        held_out=held_out_count,
-        progress=progress,
-    )

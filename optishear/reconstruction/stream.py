@@ -9,7 +9,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError
 from optishear.models.features import backbone
-from optishear.reconstruction.schedule import held_out
+from optishear.training.schedule import held_out
 
 # Tokens of one forward pass of a block: enough for large products, few enough for small activations.
 TOKENS_PER_BATCH = 2048

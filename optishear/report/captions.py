@@ -4,7 +4,8 @@ import pyarrow as pa
 
 from optishear.diagnosis.diagnosis import Diagnosis
 from optishear.recipes.recipe import Recipe
-from optishear.report.formatting import number, percent
+from optishear.recovery.summary import RecoverySummary
+from optishear.report.formatting import duration, number, percent
 from optishear.report.objectives import comparable, objective_columns, objective_label, searched_objectives, varying
 from optishear.report.panels import KIND_TITLES
 from optishear.run_metrics.measures import task_measures
@@ -61,6 +62,18 @@ def pareto(trials: pa.Table) -> str:
             "the blue ones are non-dominated in all of them."
         )
     return "The candidates evaluated on the most sequences; those on the blue front are non-dominated."
+
+
+def recovery(summary: RecoverySummary) -> str:
+    """Under the recovery."""
+    words = (
+        f"Distance of the next-token distributions from the dense model's on text that was not trained on, from "
+        f"{number(summary.before)} to {number(summary.after)} nats in {summary.tokens:,} tokens and "
+        f"{duration(summary.seconds)}."
+    )
+    if summary.after >= summary.before:
+        return f"{words} No check was better than the start, whose weights were kept."
+    return words
 
 
 def layer_errors(diagnosis: Diagnosis) -> str:

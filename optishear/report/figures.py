@@ -15,6 +15,7 @@ from optishear.report.layer_errors import layer_errors
 from optishear.report.pareto import pareto_front
 from optishear.report.progress import search_progress
 from optishear.report.ratios import layer_ratios
+from optishear.report.recovery import recovery_curve
 from optishear.run_metrics.schema import RunMetrics
 
 
@@ -55,6 +56,9 @@ def run_figures(
             ReportFigure("search-progress", "Search progress", search_progress(trials), captions.progress(trials)),
             ReportFigure("pareto-front", "Candidates and Pareto front", pareto_front(trials), captions.pareto(trials)),
         ]
+    if metrics.recovery is not None:
+        recovery = metrics.recovery
+        figures.append(ReportFigure("recovery", "Recovery", recovery_curve(recovery), captions.recovery(recovery)))
     if diagnosis is not None:
         figures += [
             ReportFigure(

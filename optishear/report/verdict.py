@@ -15,6 +15,8 @@ from optishear.statistics.statistics import describe_few_tokens
 # Two independent codes of one method differ by 0.3 to 1.2 % in perplexity: nearer values are called level.
 LEVEL = 0.005
 
+_STEPS = {"masked": "with the masks alone", "reconstructed": "with reconstructed weights", "pruned": "in the end"}
+
 Outcome = Literal["better", "level", "worse", "unknown"]
 
 
@@ -56,7 +58,7 @@ def verdict(metrics: RunMetrics, pattern: Pattern) -> Verdict:
                     _on_sparsity(metrics, pattern),
                     _on_coverage(metrics),
                     _on_experts(metrics),
-                    _on_reconstruction(metrics),
+                    _on_kept_weights(metrics),
                     _on_tasks(metrics),
                 ),
             )
@@ -141,16 +143,20 @@ def _on_experts(metrics: RunMetrics) -> str:
     return describe_few_tokens(experts.few_tokens, experts.layers, experts.smallest_tokens, consequence)
 
 
-def _on_reconstruction(metrics: RunMetrics) -> str:
-    """The effect of reconstruction, if there was one."""
-    if metrics.reconstruction is None:
-        return ""
-    before = metrics.masked.perplexity if metrics.masked else None
-    after = metrics.pruned.perplexity
-    effect = ""
-    if before is not None and after is not None:
-        effect = f": the masks alone have a perplexity of {number(before)}, the result {number(after)}"
-    return f"The kept weights were reconstructed ({metrics.reconstruction.in_words}){effect}."
+def _on_kept_weights(metrics: RunMetrics) -> str:
+    """What was done to the kept weights, and what each step brought."""
+    parts = []
+    if metrics.reconstruction is not None:
+        parts.append(f"The kept weights were reconstructed ({metrics.reconstruction.in_words}).")
+    if metrics.recovery is not None:
+        words = metrics.recovery.in_words or "but no check was better than the start, so that the weights stayed"
+        parts.append(f"The whole model was recovered: {words}.")
+    steps = {**metrics.steps, "pruned": metrics.pruned}
+    perplexities = {name: model.perplexity for name, model in steps.items()}
+    known = [f"{number(value)} {_STEPS[name]}" for name, value in perplexities.items() if value is not None]
+    if parts and len(known) > 1:
+        parts.append(f"The perplexity is {', '.join(known)}.")
+    return " ".join(parts)
 
 
 def _on_tasks(metrics: RunMetrics) -> str:

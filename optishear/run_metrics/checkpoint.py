@@ -3,8 +3,8 @@
 from pydantic import BaseModel, ConfigDict
 
 from optishear.models.coverage import Coverage
-from optishear.reconstruction.distillation import Distillation
 from optishear.reconstruction.reconstruct import ExpertCounts
+from optishear.recovery.summary import RecoverySummary
 
 
 class ReconstructionMetrics(BaseModel):
@@ -17,7 +17,6 @@ class ReconstructionMetrics(BaseModel):
         converged_rows: fraction of rows whose conjugate gradients converged; ``None`` where no layer was solved so.
         block_errors: by block, the held-out error before and after its tuning; empty without tuning.
         experts: the layers of experts; ``None`` for a model without experts.
-        distillation: ``None`` without it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,7 +26,6 @@ class ReconstructionMetrics(BaseModel):
     converged_rows: float | None
     block_errors: list[tuple[float, float]]
     experts: ExpertCounts | None
-    distillation: Distillation | None
 
 
 class CheckpointMetrics(BaseModel):
@@ -42,6 +40,7 @@ class CheckpointMetrics(BaseModel):
         mask_rule: which weights were removed, where the recipe's own masks were not kept; else empty.
         experts_in_words: a sentence on the experts that got few tokens; empty where there are none.
         reconstruction: ``None`` where there was none.
+        recovery: ``None`` where there was none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,3 +53,4 @@ class CheckpointMetrics(BaseModel):
     mask_rule: str
     experts_in_words: str
     reconstruction: ReconstructionMetrics | None = None
+    recovery: RecoverySummary | None = None

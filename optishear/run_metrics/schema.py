@@ -11,6 +11,7 @@ from optishear.diagnosis.diagnosis import DiagnosisSummary
 from optishear.evaluation.differences import Differences
 from optishear.models.coverage import Coverage
 from optishear.models.precision import Precision
+from optishear.recovery.summary import RecoverySummary
 from optishear.run_metrics.checkpoint import ReconstructionMetrics
 from optishear.run_metrics.evaluated_model import EvaluatedModel
 
@@ -83,8 +84,6 @@ class SearchMetrics(_Section):
         algorithm: its name.
         objectives: the recipe's, by name.
         wanda_objectives: those of Wanda on the same sequences; empty where Wanda was not measured on them.
-        ratio_priors: the first objective of each prior of the ratios, the best first, on all search sequences; empty
-            where no ratios were searched.
     """
 
     trials: int
@@ -92,7 +91,6 @@ class SearchMetrics(_Section):
     algorithm: str
     objectives: dict[str, float]
     wanda_objectives: dict[str, float]
-    ratio_priors: dict[str, float] = {}
 
 
 class Registration(_Section):
@@ -154,13 +152,15 @@ class RunMetrics(Metrics):
         dense: evaluation of the dense model.
         wanda: of the model pruned by Wanda at the same sparsity.
         pruned: of the result.
-        masked: of the pruned model before reconstruction, where there was one.
+        masked: of the pruned model before its weights were reconstructed or recovered, where they were.
+        reconstructed: of the pruned model between the two, where both were done.
         differences: of the pruned model from ``wanda`` and from ``dense``, with their noise.
         achieved_sparsity: fraction of zeros over the prunable layers' weights.
         sparsity_of_all_matrices: fraction of zeros over all matrices of the decoder blocks.
         coverage: how much of these matrices is prunable.
         experts: ``None`` for a model that is not routed.
-        reconstruction: ``None`` where the weights are the dense ones.
+        reconstruction: ``None`` where there was none.
+        recovery: ``None`` where there was none.
         stages: by the stage's name.
         search: ``None`` where a given recipe was used.
         diagnosis: ``None`` where it was not made.
@@ -177,12 +177,14 @@ class RunMetrics(Metrics):
     wanda: EvaluatedModel
     pruned: EvaluatedModel
     masked: EvaluatedModel | None = None
+    reconstructed: EvaluatedModel | None = None
     differences: dict[Literal["wanda", "dense"], Differences]
     achieved_sparsity: float
     sparsity_of_all_matrices: float
     coverage: Coverage
     experts: ExpertTokens | None = None
     reconstruction: ReconstructionSection | None = None
+    recovery: RecoverySummary | None = None
     stages: dict[str, StageCost]
     search: SearchMetrics | None = None
     diagnosis: DiagnosisSummary | None = None
@@ -193,6 +195,12 @@ class RunMetrics(Metrics):
     def compared_models(self) -> dict[Model, EvaluatedModel]:
         """The three models, in the order in which they are compared."""
         return {"dense": self.dense, "wanda": self.wanda, "pruned": self.pruned}
+
+    @property
+    def steps(self) -> dict[str, EvaluatedModel]:
+        """The pruned model before each step that changed its weights, in their order: ``masked``, ``reconstructed``."""
+        steps = {"masked": self.masked, "reconstructed": self.reconstructed}
+        return {name: model for name, model in steps.items() if model is not None}
 
     def repeatable(self) -> "RunMetrics":
         """The metrics without what this run found in the store, and how long it took: the same when it is repeated."""

@@ -4,8 +4,10 @@ from optishear.calibration.self_generated import TEXTS_PER_BATCH
 from optishear.diagnosis.layer_errors import TOKENS
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
-from optishear.reconstruction.schedule import held_out
+from optishear.parameters.recovery import RecoveryParameters
 from optishear.reconstruction.stream import TOKENS_PER_BATCH
+from optishear.recovery.recover import CHECKS
+from optishear.recovery.recovery_text import HELD_OUT
 from optishear.timing.evaluation_work import EvaluationWork
 from optishear.timing.speed import Speed
 
@@ -50,17 +52,20 @@ def reconstruct_seconds(
     in_step = max(1, TOKENS_PER_BATCH // sequence_length)
     tuning = parameters.tuning_steps * in_step * block * _FORWARD_AND_BACKWARD
     total = speed.blocks * (fitted * (passes * block + moments) + speed.solve + tuning)
-    if parameters.distillation_steps:
-        forward = speed.per_sequence(speed.forward, sequence_length)
-        training_sequences = parameters.distillation_steps * parameters.distillation_sequences
-        held_out_sequences = held_out(sequences)
-        passes_over = max(1, training_sequences // max(1, sequences - held_out_sequences)) + 1
-        total += forward * (
-            min(training_sequences + held_out_sequences, sequences)
-            + _FORWARD_AND_BACKWARD * training_sequences
-            + passes_over * held_out_sequences
-        )
     return prune_seconds(speed) + total
+
+
+def recover_seconds(speed: Speed, parameters: RecoveryParameters, sequence_length: int) -> float:
+    """Expected seconds of a recovery: its budget, or those of its tokens; and of loading two models and writing one."""
+    limits = []
+    if parameters.recovery_budget is not None:
+        limits.append(parameters.recovery_budget.seconds)
+    if parameters.recovery_tokens is not None:
+        forward = speed.per_sequence(speed.forward, sequence_length) / sequence_length
+        # The dense model's outputs, and in every check the pruned model's on what is held out.
+        checks = (CHECKS + 1) * HELD_OUT * sequence_length * forward
+        limits.append(parameters.recovery_tokens * (1 + _FORWARD_AND_BACKWARD) * forward + checks)
+    return 2 * speed.load + prune_seconds(speed) + min(limits)
 
 
 def evaluate_seconds(speed: Speed, work: EvaluationWork) -> float:

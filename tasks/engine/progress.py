@@ -1,14 +1,12 @@
-"""How far a search or a run is, as a bar on its page in the Prefect UI."""
+"""How far a stage or a run is, as a bar on its page in the Prefect UI."""
 
 import logging
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
-
-from optishear.searching.rounds import DEFAULT_TRIALS
 
 _SECONDS_BETWEEN_UPDATES = 2.0
 logger = logging.getLogger("optishear.stages")
@@ -34,23 +32,18 @@ class ProgressBar:
             logger.warning("The progress cannot be shown in Prefect: %s", error)
 
 
-def show_progress(trials: int | None) -> Callable[[Sized], None]:
-    """A function to call with all trials so far; it does nothing outside of a task run.
-
-    Args:
-        trials: how many there will be; the search's default where not given.
-    """
+def progress_bar(key: str, description: str) -> Callable[[float], None]:
+    """A function to call with the share that is done, 0 to 1; it does nothing outside of a task run."""
     if TaskRunContext.get() is None:
         return lambda _: None
-    total = trials or DEFAULT_TRIALS
-    bar = ProgressBar("search", "trials of the search")
+    bar = ProgressBar(key, description)
     updated = 0.0
 
-    def show(evaluated: Sized) -> None:
+    def show(share: float) -> None:
         nonlocal updated
         if time.monotonic() - updated < _SECONDS_BETWEEN_UPDATES:
             return
         updated = time.monotonic()
-        bar.show(min(100.0, 100 * len(evaluated) / total))
+        bar.show(min(100.0, 100 * share))
 
     return show

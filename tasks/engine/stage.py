@@ -42,6 +42,7 @@ class Stage(Generic[Group, Inputs]):
         inputs: digests of what it reads, from the same arguments; part of the key.
         write: writes the artifact's files to the folder that it is given first.
         label: name of a run of it, where one flow has several.
+        after: called once the artifact of a request is stored, to remove what a killed stage would go on from.
         scores: numbers of an artifact that its MLflow run shows.
         on_gpu: for a stage that needs a GPU, the parameters that its deployment takes; it is named after the stage.
         needs_gpu: whether a run of such a stage needs one.
@@ -53,6 +54,7 @@ class Stage(Generic[Group, Inputs]):
     inputs: Callable[Concatenate[Group, Inputs], dict[str, str]]
     write: Callable[Concatenate[Path, Group, Inputs], None]
     label: str = ""
+    after: Callable[[Request], None] = lambda _: None
     scores: Callable[[Artifact], Mapping[str, float | None]] = lambda _: {}
     on_gpu: type[Parameters] | None = None
     needs_gpu: Callable[[Group], bool] = lambda _: True
@@ -87,7 +89,10 @@ class Stage(Generic[Group, Inputs]):
                 release_model()
                 raise
 
-        return store.make_once(self.request(parameters, *args, **kwargs), write)
+        request = self.request(parameters, *args, **kwargs)
+        artifact = store.make_once(request, write)
+        self.after(request)
+        return artifact
 
     def make_on_gpu(self, parameters: Group, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Artifact:
         """The artifact, computed by the stage's deployment unless another run has stored it meanwhile."""

@@ -47,12 +47,13 @@ def run_metrics(
         parameters: of the run.
         recipe: what the model was pruned by.
         stages: the artifact of each stage before the evaluation, by the stage's name.
-        evaluations: those of ``dense``, ``wanda`` and ``pruned``; and ``masked``, the pruned one before reconstruction.
+        evaluations: those of ``dense``, ``wanda`` and ``pruned``; and, where weights were reconstructed or recovered,
+            ``masked`` and ``reconstructed``, which are the pruned one before that.
         footprints: of ``dense`` and ``pruned``, where they were measured.
     """
     values = without_places(parameters)
     models = {name: _evaluated(artifact, footprints.get(name)) for name, artifact in evaluations.items()}
-    checkpoint = checkpoint_metrics(stages["reconstruct"] if "reconstruct" in stages else stages["prune"])
+    checkpoint = checkpoint_metrics(stages.get("recover") or stages.get("reconstruct") or stages["prune"])
     costs = {name: [artifact] for name, artifact in stages.items()}
     return RunMetrics(
         model=values["model"],
@@ -65,12 +66,14 @@ def run_metrics(
         wanda=models["wanda"],
         pruned=models["pruned"],
         masked=models.get("masked"),
+        reconstructed=models.get("reconstructed"),
         differences=_differences(models, evaluations),
         achieved_sparsity=checkpoint.achieved_sparsity,
         sparsity_of_all_matrices=checkpoint.sparsity_of_all_matrices,
         coverage=checkpoint.coverage,
         experts=_expert_tokens(Statistics.load(stages["statistics"].path(STATISTICS))),
-        reconstruction=_reconstruction(checkpoint),
+        reconstruction=_reconstruction(checkpoint_metrics(stages["reconstruct"])) if "reconstruct" in stages else None,
+        recovery=checkpoint.recovery,
         stages=_costs(
             {**costs, "evaluate": list(evaluations.values()), "footprint": list(footprints.values())},
         ),
@@ -117,8 +120,12 @@ def flat_metrics(metrics: RunMetrics | EvaluationMetrics | SweepMetrics) -> dict
     }
     for name, model in metrics.compared_models.items():
         flat |= _flat_model(name, model)
-    if metrics.masked is not None:
-        flat |= _flat_model("masked", metrics.masked)
+    for step, before in metrics.steps.items():
+        flat |= _flat_model(step, before)
+    if metrics.recovery is not None:
+        recovery = metrics.recovery
+        flat |= {"recovery/kl_before": recovery.before, "recovery/kl_after": recovery.after}
+        flat |= {"recovery/tokens": recovery.tokens, "recovery/seconds": recovery.seconds}
     if metrics.diagnosis is not None:
         flat |= {f"diagnosis/{name}": value for name, value in metrics.diagnosis.numbers().items()}
     return flat | _flat_search(metrics.search) if metrics.search else flat
@@ -164,11 +171,7 @@ def _flat_costs(stages: Mapping[str, StageCost]) -> dict[str, float]:
 
 
 def _flat_search(search: SearchMetrics) -> dict[str, float]:
-    owners = {
-        "objectives": search.objectives,
-        "wanda_objectives": search.wanda_objectives,
-        "ratio_priors": {name.replace(" ", "_"): value for name, value in search.ratio_priors.items()},
-    }
+    owners = {"objectives": search.objectives, "wanda_objectives": search.wanda_objectives}
     return {f"search/{owner}/{name}": value for owner, values in owners.items() for name, value in values.items()}
 
 
@@ -205,9 +208,8 @@ def _expert_tokens(statistics: Statistics) -> ExpertTokens | None:
     )
 
 
-def _reconstruction(checkpoint: CheckpointMetrics) -> ReconstructionSection | None:
-    if checkpoint.reconstruction is None:
-        return None
+def _reconstruction(checkpoint: CheckpointMetrics) -> ReconstructionSection:
+    assert checkpoint.reconstruction is not None  # the stage writes no checkpoint without
     return ReconstructionSection(in_words=checkpoint.reconstruction_in_words, **dict(checkpoint.reconstruction))
 
 
@@ -227,8 +229,7 @@ def _costs(artifacts: Mapping[str, list[Artifact]]) -> dict[str, StageCost]:
 def _search(algorithm: str, search: Artifact) -> SearchMetrics:
     """What the search measured for its recipe and for Wanda, on the same sequences."""
     trials: list[dict[str, Any]] = pq.read_table(search.path(TRIALS)).to_pylist()
-    recipe = Recipe.load(search.path(RECIPE))
-    objectives = recipe.objectives
+    objectives = Recipe.load(search.path(RECIPE)).objectives
     chosen = next((trial for trial in trials if trial["chosen"]), None)
     sequences = chosen["sequences"] if chosen else max((trial["sequences"] for trial in trials), default=0)
     wanda = [
@@ -242,5 +243,4 @@ def _search(algorithm: str, search: Artifact) -> SearchMetrics:
         algorithm=algorithm,
         objectives=dict(objectives),
         wanda_objectives={name: wanda[-1][name] for name in objectives if name in wanda[-1]} if wanda else {},
-        ratio_priors=dict(recipe.origin.get("ratio_priors", {})),
     )

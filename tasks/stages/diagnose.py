@@ -15,7 +15,7 @@ from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import load_calibration
-from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.prune import prune_stage
 from tasks.stages.statistics import load_statistics
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest, model_digest
@@ -55,7 +55,7 @@ def _write(
     alignment, distributions = diagnose_scales(layers, {"wanda": wanda, "pruned": recipe}, loaded)
     tokens = load_calibration(calibration).tokens
     methods = {"wanda": masked_by(wanda, layers, loaded)}
-    if pruned.stage == reconstruct_stage.name:
+    if pruned.stage != prune_stage.name:
         methods["masked"] = masked_by(recipe, layers, loaded)
     # The written weights, not those that the recipe would give.
     methods["pruned"] = in_checkpoint(pruned.path(CHECKPOINT), model)

@@ -13,6 +13,7 @@ from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.paths import Source
 from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.recovery import RecoveryParameters
 from optishear.parameters.roles import Role
 from optishear.parameters.search import SearchParameters
 from optishear.parameters.sparsity import SparsityParameters
@@ -35,6 +36,10 @@ class SearchStageParameters(SearchParameters, SparsityParameters, CalibrateStage
 
 class ReconstructStageParameters(ReconstructionParameters, ModelParameters, PlacementParameters):
     """Prune by a recipe and reconstruct the kept weights."""
+
+
+class RecoverStageParameters(RecoveryParameters, CalibrateStageParameters, PlacementParameters):
+    """Train the kept weights of a pruned model."""
 
 
 class EvaluateStageParameters(EvaluationParameters, ModelParameters, PlacementParameters):

@@ -11,8 +11,8 @@ from optishear.pruning.apply import PruningSummary, apply_recipe
 from optishear.pruning.card import model_card
 from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
 from optishear.recipes.recipe import Recipe
+from optishear.recovery.summary import RecoverySummary
 from optishear.run_metrics.checkpoint import CheckpointMetrics, ReconstructionMetrics
-from optishear.statistics.statistics import Statistics
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.statistics import load_statistics
@@ -34,7 +34,7 @@ def _write(outputs: Path, parameters: ModelParameters, recipe: Recipe, statistic
     loaded = take_model(parameters)
     of_model = load_statistics(statistics)
     summary = apply_recipe(loaded.model, recipe, of_model, progress=True)
-    save_pruned(outputs, loaded, recipe, summary, of_model)
+    save_pruned(outputs, loaded, recipe, summary, of_model.few_tokens_in_words)
 
 
 def save_pruned(
@@ -42,10 +42,11 @@ def save_pruned(
     loaded: LoadedModel,
     recipe: Recipe,
     summary: PruningSummary,
-    statistics: Statistics,
+    experts_in_words: str,
     reconstruction_in_words: str = "",
     mask_rule: str = "",
     reconstruction: ReconstructionMetrics | None = None,
+    recovery: RecoverySummary | None = None,
 ) -> None:
     """Write a pruned model's checkpoint and its summary.
 
@@ -54,10 +55,11 @@ def save_pruned(
         loaded: the model, pruned.
         recipe: the recipe that was applied.
         summary: its zeros.
-        statistics: that it was pruned by.
+        experts_in_words: a sentence on the experts that got few tokens; empty where there are none.
         reconstruction_in_words: what was done to the weights beside the masks.
         mask_rule: the rule of the masks, if they are not those of the recipe.
         reconstruction: its numbers.
+        recovery: those of the recovery.
     """
     coverage = warn_of_coverage(loaded.model)
     card = model_card(
@@ -69,7 +71,7 @@ def save_pruned(
         layers=summary.layers,
         reconstruction=reconstruction_in_words,
         mask_rule=mask_rule,
-        experts=statistics.few_tokens_in_words,
+        experts=experts_in_words,
     )
     folder = outputs / CHECKPOINT
     save_checkpoint(folder, loaded.model, loaded.tokenizer, recipe, card)
@@ -82,8 +84,9 @@ def save_pruned(
         layers=dict(summary.layers),
         reconstruction_in_words=reconstruction_in_words,
         mask_rule=mask_rule,
-        experts_in_words=statistics.few_tokens_in_words,
+        experts_in_words=experts_in_words,
         reconstruction=reconstruction,
+        recovery=recovery,
     )
     write_json(outputs / SUMMARY, metrics)
 

@@ -51,7 +51,7 @@ def _write(
         loaded,
         recipe,
         summary.pruning,
-        of_model,
+        of_model.few_tokens_in_words,
         reconstruction_in_words=in_words(parameters, summary),
         mask_rule=mask_rule(parameters),
         reconstruction=_metrics(summary),
@@ -65,26 +65,22 @@ def _metrics(summary: ReconstructionSummary) -> ReconstructionMetrics:
         converged_rows=fmean(summary.converged.values()) if summary.converged else None,
         block_errors=summary.block_errors,
         experts=summary.experts,
-        distillation=summary.distillation,
     )
 
 
 def _scores(checkpoint: Artifact) -> dict[str, float | None]:
     reconstruction = checkpoint_metrics(checkpoint).reconstruction
     assert reconstruction is not None  # the stage writes no checkpoint without
-    distillation = reconstruction.distillation
     return {
         **sparsities(checkpoint),
         "mean_layer_error": reconstruction.mean_layer_error,
         "converged_rows": reconstruction.converged_rows,
-        "held_out_kl_before_distillation": distillation.before if distillation else None,
-        "held_out_kl_after_distillation": distillation.after if distillation else None,
     }
 
 
 reconstruct_stage = Stage(
     name="reconstruct",
-    version=6,
+    version=7,
     parameters=("dtype", *ReconstructionParameters.model_fields),
     inputs=_inputs,
     write=_write,

@@ -14,11 +14,12 @@ from optishear.parameters.roles import plain_fields
 from optishear.parameters.search import SearchParameters
 from optishear.recipes.recipe import Recipe
 from optishear.searching.finalists import fitting_sequences
+from optishear.searching.rounds import DEFAULT_TRIALS
 from optishear.searching.search import SearchResult, run_search
 from optishear.searching.trials import Trial
 from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.model_cache import shared_model
-from tasks.engine.progress import show_progress
+from tasks.engine.progress import progress_bar
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import calibrate_stage, load_calibration
 from tasks.stages.parameters import SearchStageParameters
@@ -29,7 +30,7 @@ from tasks.store.provenance import provenance, public_source
 from tasks.tracking.search_metrics import search_metrics
 
 # Versions of the recipe for the same inputs, and of the measurements in the journal.
-VERSION = 8
+VERSION = 7
 _JOURNAL_VERSION = 7
 
 
@@ -91,10 +92,11 @@ def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifa
                 seed=parameters.seed,
                 bos=parameters.bos,
             )
-        show = show_progress(parameters.trials)
+        show = progress_bar("search", "trials of the search")
+        planned = parameters.trials or DEFAULT_TRIALS
 
         def tell(trials: list[Trial]) -> None:
-            show(trials)
+            show(len(trials) / planned)
             log_best(trials)
 
         # With a smaller batch it resumes from the journal.

@@ -7,10 +7,11 @@ from pydantic import BaseModel
 
 from optishear.file_names import CALIBRATION, STATISTICS
 from optishear.models.selection import Selection
+from optishear.searching.rounds import DEFAULT_TRIALS
 from optishear.searching.trials import Trial
 from optishear.searching.universal import Member, search_universal
 from tasks.engine.model_cache import take_model
-from tasks.engine.progress import show_progress
+from tasks.engine.progress import progress_bar
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import load_calibration
 from tasks.stages.parameters import SearchStageParameters
@@ -49,7 +50,8 @@ def _inputs(parameters: SearchStageParameters, members: Mapping[str, MemberArtif
 
 
 def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[str, MemberArtifacts]) -> None:
-    show = show_progress(parameters.trials)
+    show = progress_bar("search", "trials of the search")
+    planned = parameters.trials or DEFAULT_TRIALS
     loaded = [
         Member(
             name=name,
@@ -73,7 +75,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[st
     with search_metrics() as log_best:
 
         def tell(trials: list[Trial]) -> None:
-            show(trials)
+            show(len(trials) / planned)
             log_best(trials)
 
         result = search_universal(

@@ -1,20 +1,12 @@
 """The best values of a running search, as metrics of its MLflow run."""
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from optishear.searching.trials import Trial
-from tasks.tracking.flow_runs import unless_unreachable
-from tasks.tracking.stage_runs import StageRun, current_stage_run
-
-# After a failure, nothing is tried for as long as ten failures took, and not before a minute has passed: a search
-# must not wait for a server that is away.
-_SECONDS_BETWEEN_TRIES = 60.0
-_FAILURES_TO_WAIT = 10
-
-Point = tuple[str, int, float]
+from tasks.tracking.point_log import PointLog
+from tasks.tracking.stage_runs import current_stage_run
 
 
 @contextmanager
@@ -29,20 +21,18 @@ def search_metrics() -> Iterator[Callable[[Sequence[Trial]], None]]:
     if stage is None:
         yield lambda _: None
         return
-    log = _Log(stage)
-    yield log.generation
-    log.send()
+    points = PointLog(stage, "how far the search is")
+    yield _BestValues(points).generation
+    points.send()
 
 
-class _Log:
-    """Holds points until MLflow has them."""
+class _BestValues:
+    """The best values so far."""
 
-    def __init__(self, stage: StageRun) -> None:
-        self._stage = stage
+    def __init__(self, points: PointLog) -> None:
+        self._points = points
         self._best: dict[str, float] = {}
         self._logged = 0
-        self._waiting: list[Point] = []
-        self._not_before = -math.inf
 
     def generation(self, trials: Sequence[Trial]) -> None:
         """Log the best values of the series that the new trials belong to."""
@@ -55,16 +45,4 @@ class _Log:
                 self._best[series] = min(value, self._best.get(series, value))
                 touched.append(series)
         self._logged = len(trials)
-        self._waiting += [(series, self._logged, self._best[series]) for series in dict.fromkeys(touched)]
-        if time.monotonic() >= self._not_before:
-            self.send()
-
-    def send(self) -> None:
-        """Send the waiting points; they stay waiting while MLflow cannot be reached."""
-        began = time.monotonic()
-        with unless_unreachable("how far the search is"):
-            self._stage.run.log_points(self._waiting)
-            self._waiting = []
-        if self._waiting:
-            took = time.monotonic() - began
-            self._not_before = time.monotonic() + max(_SECONDS_BETWEEN_TRIES, _FAILURES_TO_WAIT * took)
+        self._points.add([(series, self._logged, self._best[series]) for series in dict.fromkeys(touched)])

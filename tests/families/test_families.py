@@ -29,9 +29,13 @@ from optishear.pruning.apply import apply_recipe
 from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
 from optishear.recipes.recipe import named_recipe
 from optishear.reconstruction.reconstruct import reconstruct
+from optishear.recovery.budget import Budget
+from optishear.recovery.recover import recover
+from optishear.recovery.rule import Rule
 from optishear.searching.search import run_search
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
+from recovery_text import words_text
 from tiny import make_tokenizer, random_calibration
 
 from .families import FAMILIES, MIXTURES, OTHERS, family_model
@@ -155,7 +159,7 @@ def test_reconstruction_brings_the_experts_nearer_to_the_dense_model(model_type:
             MASKS["0.5"],
             statistics,
             CALIBRATION,
-            ReconstructionParameters(reconstruction=method, tuning_steps=0, distillation_steps=0),
+            ReconstructionParameters(reconstruction=method, tuning_steps=0),
         )
         for method in ("none", "admm")
     )
@@ -167,15 +171,16 @@ def test_reconstruction_brings_the_experts_nearer_to_the_dense_model(model_type:
 
 
 @pytest.mark.parametrize("method", ["sparsegpt", "admm"])
-def test_tuning_and_distillation_keep_the_zeros_of_experts(method: str) -> None:
-    model = family_model("mixtral")
-    parameters = ReconstructionParameters(reconstruction=method, tuning_steps=4, distillation_steps=4)
-    made = reconstruct(model, MASKS["0.5"], observed(model), CALIBRATION, parameters)
+def test_tuning_and_recovery_keep_the_zeros_of_experts(method: str, tmp_path: Path) -> None:
+    model, dense = family_model("mixtral"), family_model("mixtral")
+    parameters = ReconstructionParameters(reconstruction=method, tuning_steps=4)
+    reconstruct(model, MASKS["0.5"], observed(model), CALIBRATION, parameters)
+    zeros = {layer.name: layer.module.weight == 0 for layer in prunable_layers(model)}
+    recover(model, dense, prunable_layers(model), words_text(tmp_path, dense), Budget(None, 512), Rule(4, 0.01))
 
     for layer in prunable_layers(model):
-        zeros = float((layer.module.weight == 0).float().mean())
-        assert zeros == pytest.approx(0.5, abs=0.02), layer.name
-    assert made.distillation is not None
+        assert float(zeros[layer.name].float().mean()) == pytest.approx(0.5, abs=0.02), layer.name
+        assert torch.equal(layer.module.weight == 0, zeros[layer.name])
 
 
 def test_a_search_of_experts() -> None:

@@ -37,7 +37,7 @@ USES: dict[str, Callable[[Any], Any]] = {
             named_recipe("wanda", HALF),
             STATISTICS,
             CALIBRATION,
-            read_parameters(ReconstructionParameters, {"reconstruction": method, "distillation_steps": 2}),
+            read_parameters(ReconstructionParameters, {"reconstruction": method, "tuning_steps": 2}),
         )
         for method in ("admm", "sparsegpt")
     },

@@ -5,14 +5,11 @@ import pytest
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.apply import PruningSummary
 from optishear.reconstruction.description import in_words, mask_rule
-from optishear.reconstruction.distillation import Distillation
 from optishear.reconstruction.reconstruct import ReconstructionSummary
 
 
-def made(
-    block_errors: list[tuple[float, float]] | None = None, distillation: Distillation | None = None
-) -> ReconstructionSummary:
-    return ReconstructionSummary(PruningSummary(0.5, {}, 0.5), {}, {}, block_errors or [], distillation)
+def made(block_errors: list[tuple[float, float]]) -> ReconstructionSummary:
+    return ReconstructionSummary(PruningSummary(0.5, {}, 0.5), {}, {}, block_errors)
 
 
 def words(summary: ReconstructionSummary, **parameters: Any) -> str:
@@ -20,17 +17,17 @@ def words(summary: ReconstructionSummary, **parameters: Any) -> str:
 
 
 def test_wording_of_each_part_that_changed_something() -> None:
-    everything = {"reconstruction": "admm", "tuning_steps": 8, "distillation_steps": 10}
-    assert words(made([(2.0, 1.0), (2.0, 1.5)], Distillation(1.0, 0.5, 10)), **everything) == (
+    everything = {"reconstruction": "admm", "tuning_steps": 8}
+    assert words(made([(2.0, 1.0), (2.0, 1.5)]), **everything) == (
         "ADMM and conjugate gradients on each layer's inputs (arXiv 2406.07831), then 8 optimizer steps on the output "
-        "of each block, then 10 optimizer steps on the KL divergence from the dense model"
+        "of each block"
     )
     assert "the output of 1 of 2 blocks" in words(made([(2.0, 1.0), (2.0, 2.0)]), **everything)
 
 
 def test_what_was_undone_is_not_told() -> None:
-    undone = made([(2.0, 2.0)], Distillation(1.0, 1.0, 10))
-    assert words(undone, tuning_steps=8, distillation_steps=10) == ""
+    undone = made([(2.0, 2.0)])
+    assert words(undone, tuning_steps=8) == ""
     assert words(undone, reconstruction="sparsegpt", tuning_steps=8).endswith("(arXiv 2301.00774)")
 
 

@@ -43,7 +43,7 @@ def divergences(model: PreTrainedModel, recipe: Recipe, **parameters: Any) -> tu
     return masked, error.measure()["kl"]
 
 
-ALL = {"tuning_steps": 2, "distillation_steps": 2, "distillation_sequences": 4}
+ALL = {"tuning_steps": 2}
 
 
 @pytest.mark.parametrize(("method", "sparsity"), [("none", "2:4"), ("sparsegpt", "0.5"), ("admm", "0.5")])
@@ -77,7 +77,6 @@ def test_masks_of_its_own_keep_the_pattern(family_model: PreTrainedModel, method
         {"reconstruction": "admm"},
         {"reconstruction": "admm", "reconstruction_masks": "recipe"},
         {"tuning_steps": 40, "tuning_rate": 0.03},
-        {"distillation_steps": 24, "distillation_sequences": 4, "distillation_rate": 0.03},
         {"reconstruction": "admm", **ALL},
     ],
     ids=str,
@@ -87,19 +86,15 @@ def test_every_part_brings_the_outputs_nearer(tiny_llama: PreTrainedModel, param
     assert after < 0.95 * masked
 
 
-@pytest.mark.parametrize("part", ["tuning", "distillation"])
-def test_what_does_not_help_on_held_out_sequences_is_undone(tiny_llama: PreTrainedModel, part: str) -> None:
+def test_what_does_not_help_on_held_out_sequences_is_undone(tiny_llama: PreTrainedModel) -> None:
     recipe = named_recipe("wanda", "0.5")
     plain = tiny_model("llama")
     apply_recipe(plain, recipe, collect_statistics(plain, CALIBRATION, progress=False))
     # Steps a hundred times too large, as large as the weights themselves and more.
-    summary = rebuilt(tiny_llama, recipe, **{f"{part}_steps": 8, f"{part}_rate": 3.0})
+    summary = rebuilt(tiny_llama, recipe, tuning_steps=8, tuning_rate=3.0)
     assert all(torch.equal(a, b) for a, b in zip(tiny_llama.parameters(), plain.parameters(), strict=True))
-    errors = [*summary.block_errors]
-    if summary.distillation is not None:
-        errors.append((summary.distillation.before, summary.distillation.after))
-    assert errors
-    assert all(before == after > 0 for before, after in errors)
+    assert summary.block_errors
+    assert all(before == after > 0 for before, after in summary.block_errors)
 
 
 def test_bfloat16_models_keep_their_precision_and_zeros() -> None:
@@ -134,7 +129,6 @@ def test_one_sequence_is_enough_for_the_layers(tiny_llama: PreTrainedModel) -> N
     ("sequences", "parameters", "message"),
     [
         (1, {"tuning_steps": 2}, "tuning_steps is 2, but one calibration sequence leaves none to hold out"),
-        (1, {"distillation_steps": 3}, "distillation_steps is 3, but one calibration sequence"),
         (9, {"tuning_steps": 2, "reconstruction_sequences": 1}, "tuning_steps is 2, but one calibration sequence"),
         (4, {"reconstruction_sequences": 5}, "reconstruction_sequences is 5, but there are 4 calibration sequences"),
     ],
@@ -159,8 +153,8 @@ def test_layers_are_not_fitted_on_what_tells_whether_steps_helped() -> None:
         )
         return [error for name, error in made.layer_errors.items() if ".0." in name]
 
-    for part in ({"tuning_steps": 1}, {"distillation_steps": 1}):
-        assert first_block_errors(CALIBRATION, **part) == first_block_errors(CalibrationSet(tokens, "other"), **part)
+    of_others = first_block_errors(CalibrationSet(tokens, "other"), tuning_steps=1)
+    assert first_block_errors(CALIBRATION, tuning_steps=1) == of_others
     assert first_block_errors(CALIBRATION) != first_block_errors(CalibrationSet(tokens, "other"))
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.recovery import RecoveryParameters
 from optishear.timing.evaluation_work import EvaluationWork, Requests
 from optishear.timing.stage_times import (
     calibrate_seconds,
@@ -11,6 +12,7 @@ from optishear.timing.stage_times import (
     evaluate_seconds,
     prune_seconds,
     reconstruct_seconds,
+    recover_seconds,
     statistics_seconds,
 )
 from speeds import speed
@@ -42,14 +44,27 @@ def test_an_evaluation_is_its_windows_and_its_requests() -> None:
         ({"reconstruction": "admm", "reconstruction_sequences": 4}, 2 * (4 * 0.625 + 4)),
         # Each tuning step runs a batch of 2,048 tokens forward and back.
         ({"tuning_steps": 2}, 2 * (8 * 0.875 + 4 + 2 * 20 * 0.25 * 3)),
-        # The target of all 8 sequences, 4 steps on 2, and the held-out one before and after one pass.
-        ({"distillation_steps": 4}, 2 * (8 * 0.625 + 4) + 8 + 3 * 8 + 2),
     ],
 )
 def test_reconstruction(values: dict[str, object], seconds: float) -> None:
     parameters = ReconstructionParameters.model_validate(values)
     took = reconstruct_seconds(speed(), parameters, sequences=8, sequence_length=100)
     assert took == pytest.approx(prune_seconds(speed()) + seconds)
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ({"recovery_budget": "10m"}, 600),
+        # Each token forward in both models and back in one; 21 checks of 16 sequences.
+        ({"recovery_tokens": 10_000}, 4 * 100 + 21 * 16),
+        ({"recovery_tokens": 10_000, "recovery_budget": "10s"}, 10),
+    ],
+)
+def test_recovery(values: dict[str, object], seconds: float) -> None:
+    parameters = RecoveryParameters.model_validate(values)
+    took = recover_seconds(speed(), parameters, sequence_length=100)
+    assert took == pytest.approx(2 * speed().load + prune_seconds(speed()) + seconds)
 
 
 def test_the_diagnosis_grows_with_the_methods() -> None:

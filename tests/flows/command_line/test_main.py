@@ -290,14 +290,13 @@ def test_reconstruction_is_a_stage_after_the_masks(
     command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "output"
-    flags = ["--sparsity", "2:4", "--reconstruction", "admm", "--distillation-steps", "3"]
+    flags = ["--sparsity", "2:4", "--reconstruction", "admm", "--tuning-steps", "3"]
     command("run", *flags, trials=4)
     metrics = json.loads((output / "metrics.json").read_text())
     assert set(metrics["stages"]) >= {"prune", "reconstruct"}
     assert metrics["achieved_sparsity"] == metrics["pruned"]["sparsity"] == metrics["masked"]["sparsity"] == 0.5
     assert metrics["pruned"]["perplexity"] != metrics["masked"]["perplexity"]
     assert 0 < metrics["reconstruction"]["mean_layer_error"] < 1
-    assert metrics["reconstruction"]["distillation"]["steps"] == 3
     assert set(metrics["diagnosis"]["layer_error"]) == {"wanda", "masked", "pruned"}
     model = AutoModelForCausalLM.from_pretrained(output / "model")
     assert ((model.model.layers[0].mlp.down_proj.weight.reshape(-1, 4) == 0).sum(dim=1) == 2).all()
@@ -305,9 +304,33 @@ def test_reconstruction_is_a_stage_after_the_masks(
         assert "ADMM and conjugate gradients" in (output / name).read_text()
     command("run", *flags, trials=4)
     assert all(cached(output).values())
-    command("run", *flags, "--distillation-steps", "0", trials=4)
+    command("run", *flags, "--tuning-steps", "0", trials=4)
     assert not cached(output)["reconstruct"]
     assert cached(output)["prune"]
+
+
+def test_recovery_is_a_stage_after_the_reconstruction(
+    command: Callable[..., None], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "output"
+    flags = ["--sparsity", "2:4", "--reconstruction", "admm", "--recovery-tokens", "4096", "--recovery-rate", "0.01"]
+    command("run", *flags, trials=4)
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert set(metrics["stages"]) >= {"prune", "reconstruct", "recover"}
+    recovery = metrics["recovery"]
+    assert recovery["tokens"] == 4096
+    assert recovery["after"] < recovery["before"]
+    perplexities = [metrics[name]["perplexity"] for name in ("masked", "reconstructed", "pruned")]
+    assert len(set(perplexities)) == 3
+    assert metrics["pruned"]["sparsity"] == metrics["reconstructed"]["sparsity"] == 0.5
+    model = AutoModelForCausalLM.from_pretrained(output / "model")
+    assert ((model.model.layers[0].mlp.down_proj.weight.reshape(-1, 4) == 0).sum(dim=1) == 2).all()
+    for name in ("report.html", "model/README.md"):
+        assert "4,096 tokens" in (output / name).read_text()
+    assert "held-out divergence" in capsys.readouterr().err
+    assert not list((home / "recoveries").iterdir())
+    command("run", *flags, trials=4)
+    assert all(cached(output).values())
 
 
 def test_each_stage_is_a_command(

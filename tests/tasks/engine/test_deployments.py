@@ -32,11 +32,13 @@ from tasks.stages.parameters import (
     CalibrateStageParameters,
     EvaluateStageParameters,
     ReconstructStageParameters,
+    RecoverStageParameters,
     SearchStageParameters,
 )
 from tasks.stages.prune import prune_stage
 from tasks.stages.ratios import ratios_stage
 from tasks.stages.reconstruct import reconstruct_stage
+from tasks.stages.recover import recover_stage
 from tasks.stages.search import search_stage
 from tasks.stages.statistics import statistics_stage
 from tasks.stages.universal_search import MemberArtifacts, universal_search_stage
@@ -193,6 +195,7 @@ def test_each_stage_on_the_gpu_has_a_flow_that_takes_what_it_is_handed() -> None
         search_stage: (SearchStageParameters, {"calibration", "statistics"}),
         gradients_stage: (ModelParameters, {"calibration", "statistics"}),
         prune_stage: (ModelParameters, {"recipe", "statistics"}),
+        recover_stage: (RecoverStageParameters, {"recipe", "pruned"}),
         reconstruct_stage: (ReconstructStageParameters, {"recipe", "calibration", "statistics"}),
         diagnose_stage: (ModelParameters, {"calibration", "statistics", "recipe", "pruned"}),
         evaluate_stage: (EvaluateStageParameters, {"recipe", "statistics"}),

@@ -14,7 +14,7 @@ from tasks.stages.calibrate import calibrate_stage
 from tasks.stages.search import load_recipe, search_stage
 from tasks.stages.statistics import statistics_stage
 from tasks.store.artifacts import Artifact, forget
-from tasks.tracking import search_metrics
+from tasks.tracking import point_log
 from tasks.tracking.flow_runs import tracked_run
 from tasks.tracking.mlflow_run import TrackedRun
 from tasks.tracking.stage_runs import stage_run
@@ -91,7 +91,7 @@ def test_a_stopped_search_goes_on_without_logging_a_step_twice(
     logged: list[int] = []
     log_points = TrackedRun.log_points
 
-    def log(run: TrackedRun, points: list[search_metrics.Point]) -> None:
+    def log(run: TrackedRun, points: list[point_log.Point]) -> None:
         logged.extend(step for _, step, _ in points)
         log_points(run, points)
 
@@ -129,7 +129,7 @@ def test_a_search_does_not_wait_for_a_server_that_is_away(
     log_points = TrackedRun.log_points
     tries = 0
 
-    def away(run: TrackedRun, points: list[search_metrics.Point]) -> None:
+    def away(run: TrackedRun, points: list[point_log.Point]) -> None:
         nonlocal tries
         tries += 1
         if tries == 1:

@@ -1,0 +1,192 @@
+"""Train the kept weights of a pruned model on the dense model's next-token distributions, until a budget is used up.
+
+The text is only where the two models are compared, never a target.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.divergence.model_divergence import TOKENS_PER_BACKWARD, ModelDivergence
+from optishear.models.in_memory import check_in_memory, frozen
+from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks
+from optishear.recovery.budget import Budget
+from optishear.recovery.curve import CurvePoint, has_stopped_falling
+from optishear.recovery.recovery_text import Blocks
+from optishear.recovery.rule import Rule
+from optishear.recovery.state import RecoveryState, load_state, save_state
+from optishear.recovery.summary import RecoverySummary
+from optishear.training.activations import recomputed_activations
+from optishear.training.schedule import rate_at
+from optishear.training.trained_weights import TrainedWeights, unpruned
+
+OnCheck = Callable[[Sequence[CurvePoint], float], None]
+# Shares of the budget after each of which the held-out divergence is measured.
+CHECKS = 20
+SECONDS_BETWEEN_SAVES = 300.0
+# Share of the steps in which their width rises.
+WARMUP = 0.05
+# Where nothing is gained any more, the rest of the schedule is run so many times as fast: the width still falls.
+HASTE = 4
+logger = logging.getLogger(__name__)
+
+
+def recover(
+    pruned: PreTrainedModel,
+    dense: PreTrainedModel,
+    layers: Sequence[PrunableLayer],
+    text: Blocks,
+    budget: Budget,
+    rule: Rule,
+    *,
+    state_file: Path | None = None,
+    on_check: OnCheck = lambda _curve, _progress: None,
+) -> RecoverySummary:
+    """Recover a pruned model in place. Its zeros stay zero.
+
+    Beside both models, four bytes for each trained weight of a half-precision model are on its device
+    (``TrainedWeights``), the gradient of one layer and the activations of a pass; on the host, a copy of the best
+    weights.
+
+    Args:
+        pruned: the pruned model.
+        dense: the dense model that it was pruned from, on the same device.
+        layers: prunable layers of the pruned model; their zeros are pruned.
+        text: what to train on; it is at its beginning.
+        budget: when to stop.
+        rule: batch and step width.
+        state_file: where the state is saved to, and taken from if it is there.
+        on_check: called after each check with all of them and the share of the budget that is used.
+
+    Raises:
+        InputError: if a divergence is not finite, the models are not in memory, or the disk is full.
+    """
+    check_in_memory(pruned)
+    with frozen(pruned):
+        return _Recovery(pruned, dense, layers, text, budget, rule, state_file, on_check).run()
+
+
+class _Recovery:
+    """A recovery at work: its models, its text and its state."""
+
+    def __init__(
+        self,
+        pruned: PreTrainedModel,
+        dense: PreTrainedModel,
+        layers: Sequence[PrunableLayer],
+        text: Blocks,
+        budget: Budget,
+        rule: Rule,
+        state_file: Path | None,
+        on_check: OnCheck,
+    ) -> None:
+        self._pruned, self._dense, self._text = pruned, dense, text
+        self._budget, self._rule, self._state_file, self._on_check = budget, rule, state_file, on_check
+        self._length = text.held_out.shape[1]
+        self._held_out = ModelDivergence(dense, text.held_out, ("kl",)).of(pruned)
+        parameters = dict.fromkeys(by_parameter(layers))
+        _, self._blocks = decoder_blocks(pruned)
+        self._weights = TrainedWeights(list(parameters), unpruned(self._blocks, parameters))
+        self._best = self._weights.copy()
+        self._state = RecoveryState()
+        # Of earlier processes, where a killed recovery goes on.
+        self._earlier_seconds = 0.0
+        self._started = self._saved = time.monotonic()
+
+    def run(self) -> RecoverySummary:
+        self._resume()
+        if not self._state.curve:
+            self._check(0)
+        tokens_per_step = self._rule.sequences_per_step * self._length
+        with torch.enable_grad(), self._weights, recomputed_activations(self._pruned, self._blocks, tokens_per_step):
+            while (done := self._progress()) < 1 and self._is_finite:
+                self._step(done)
+                self._after_step(self._progress())
+        self._weights.set(self._best)
+        state = self._state
+        return RecoverySummary(
+            before=state.curve[0].kl,
+            after=min(point.kl for point in state.curve),
+            tokens=state.tokens,
+            steps=state.steps,
+            sequences_per_step=self._rule.sequences_per_step,
+            rate=self._rule.rate,
+            seconds=self._seconds(),
+            curve=state.curve,
+        )
+
+    def _step(self, done: float) -> None:
+        sequences = self._rule.sequences_per_step
+        blocks = self._text.take(sequences)
+        divergence = ModelDivergence(self._dense, blocks, ("kl",), measured=0).of(self._pruned)
+        at_once = max(1, TOKENS_PER_BACKWARD // self._length)
+        starts = range(0, sequences, at_once)
+        for number in self._weights.step(rate_at(self._rule.rate, done, WARMUP), len(starts)):
+            first = starts[number]
+            divergence.backward(first, min(at_once, sequences - first), self._weights.scale, sequences)
+        state = self._state
+        self._state = state.model_copy(
+            update={
+                "tokens": state.tokens + blocks.numel(),
+                "steps": state.steps + 1,
+                "blocks": state.blocks + sequences,
+            }
+        )
+
+    def _after_step(self, done: float) -> None:
+        checks = int(done * CHECKS)
+        if checks > self._state.checks:
+            self._check(checks)
+            self._save()
+        elif time.monotonic() - self._saved > SECONDS_BETWEEN_SAVES:
+            self._save()
+
+    def _check(self, checks: int) -> None:
+        """Measure the held-out divergence, keep the best weights, and hasten the rest where nothing is gained."""
+        kl = self._held_out.measure()["kl"]
+        state = self._state
+        if all(kl < point.kl for point in state.curve):
+            self._best = self._weights.copy()
+        curve = (*state.curve, CurvePoint(state.tokens, self._seconds(), kl))
+        self._state = state.model_copy(update={"curve": curve, "checks": checks})
+        if self._state.hastened_at is None and has_stopped_falling(curve):
+            self._state = self._state.model_copy(update={"hastened_at": self._progress()})
+            logger.info("The held-out divergence has stopped falling; the recovery comes to its end.")
+        self._on_check(curve, self._progress())
+
+    @property
+    def _is_finite(self) -> bool:
+        return math.isfinite(self._state.curve[-1].kl)
+
+    def _progress(self) -> float:
+        """How far the schedule is: the used share of the budget, or more where the rest is hastened."""
+        share = self._budget.progress(self._seconds(), self._state.tokens)
+        start = self._state.hastened_at
+        return share if start is None else min(1.0, start + HASTE * (share - start))
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def _save(self) -> None:
+        if self._state_file is None:
+            return
+        self._state = self._state.model_copy(update={"seconds": self._seconds(), "positions": self._text.positions})
+        best = {f"best.{number}": value for number, value in enumerate(self._best)}
+        save_state(self._state_file, self._state, {**self._weights.state(), **best})
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        stored = None if self._state_file is None else load_state(self._state_file)
+        if stored is None:
+            return
+        self._state, tensors = stored
+        self._weights.restore(tensors)
+        self._best = [tensors[f"best.{number}"] for number in range(len(self._best))]
+        self._earlier_seconds = self._state.seconds
+        self._text.go_to(self._state.positions, self._state.blocks)
+        logger.info("Going on after %d tokens of an earlier recovery.", self._state.tokens)

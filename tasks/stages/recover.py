@@ -1,0 +1,155 @@
+"""Stage 4c: train the kept weights of the pruned model, and save the checkpoint in place of the former, ``model/``."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from optishear.calibration.calibrate import check_calibration
+from optishear.calibration.text import text_digest
+from optishear.errors import InputError
+from optishear.file_names import CHECKPOINT
+from optishear.home import recoveries_folder
+from optishear.models.load import load_model
+from optishear.models.select_layers import select_layers
+from optishear.parameters.recovery import RecoveryParameters
+from optishear.pruning.apply import count_zeros
+from optishear.recipes.recipe import Recipe
+from optishear.recovery.budget import Budget
+from optishear.recovery.curve import CurvePoint
+from optishear.recovery.recover import recover
+from optishear.recovery.recovery_text import HELD_OUT, RecoveryText
+from optishear.recovery.rule import RULE_VERSION, Rule, rule_for
+from tasks.engine.model_cache import take_model
+from tasks.engine.progress import progress_bar
+from tasks.engine.stage import Stage
+from tasks.stages.parameters import RecoverStageParameters
+from tasks.stages.prune import checkpoint_metrics, save_pruned, sparsities
+from tasks.store.artifacts import Artifact, Request
+from tasks.store.keys import digest, model_digest
+from tasks.tracking.recovery_metrics import recovery_metrics
+
+
+def check_recovery(parameters: RecoveryParameters) -> None:
+    """Refuse texts that cannot be read, and settings of a recovery without a budget, which would be ignored silently.
+
+    Raises:
+        InputError: names the parameter or the text.
+    """
+    for text in parameters.recovery_texts:
+        check_calibration(text.source)
+    others = parameters.model_fields_set & {"recovery_texts", "recovery_sequences", "recovery_rate"}
+    if others and not parameters.recovers:
+        raise InputError(
+            f"The parameter {min(others)} is given without a recovery; give recovery_budget or recovery_tokens, too."
+        )
+
+
+def _sources(parameters: RecoverStageParameters) -> list[str]:
+    return [text.source for text in parameters.recovery_texts] or [parameters.calibration]
+
+
+def _inputs(parameters: RecoverStageParameters, recipe: Recipe, pruned: Artifact) -> dict[str, str]:
+    return {
+        "model": model_digest(parameters),
+        "recipe": digest(recipe.model_dump(mode="json")),
+        "pruned": pruned.key,
+        "texts": digest([text_digest(source) for source in _sources(parameters)]),
+        "rule": str(RULE_VERSION),
+    }
+
+
+def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pruned: Artifact) -> None:
+    dense = take_model(parameters)
+    checkpoint = load_model(
+        str(pruned.path(CHECKPOINT)),
+        dtype=parameters.dtype,
+        device=parameters.device,
+        trust_remote_code=parameters.trust_remote_code,
+    )
+    layers = select_layers(checkpoint.model, recipe.selection)
+    duration = parameters.recovery_budget
+    budget = Budget(duration.seconds if duration is not None else None, parameters.recovery_tokens)
+    text = RecoveryText(
+        _sources(parameters),
+        dense.model,
+        dense.tokenizer,
+        parameters.sequence_length,
+        HELD_OUT,
+        seed=parameters.seed,
+        bos=parameters.bos,
+    )
+    show = progress_bar("recovery", "budget of the recovery")
+    with recovery_metrics(budget) as log_check:
+
+        def on_check(curve: Sequence[CurvePoint], done: float) -> None:
+            show(done)
+            log_check(curve, done)
+
+        summary = recover(
+            checkpoint.model,
+            dense.model,
+            layers,
+            text,
+            budget,
+            _rule(parameters),
+            state_file=_state_file(recover_stage.request(parameters, recipe, pruned)),
+            on_check=on_check,
+        )
+    before = checkpoint_metrics(pruned)
+    words = [before.reconstruction_in_words, summary.in_words]
+    save_pruned(
+        outputs,
+        replace(checkpoint, source=dense.source),
+        recipe,
+        count_zeros(checkpoint.model, layers),
+        before.experts_in_words,
+        reconstruction_in_words=", then ".join(filter(None, words)),
+        mask_rule=before.mask_rule,
+        reconstruction=before.reconstruction,
+        recovery=summary,
+    )
+
+
+def _rule(parameters: RecoverStageParameters) -> Rule:
+    rule = rule_for(parameters.sequence_length)
+    return Rule(
+        parameters.recovery_sequences or rule.sequences_per_step,
+        parameters.recovery_rate or rule.rate,
+    )
+
+
+def _state_file(request: Request) -> Path:
+    """Where a recovery saves its state, from which a killed one or a Retry goes on."""
+    return recoveries_folder() / f"{request.key}.safetensors"
+
+
+def _scores(checkpoint: Artifact) -> dict[str, float | None]:
+    recovery = checkpoint_metrics(checkpoint).recovery
+    assert recovery is not None  # the stage writes no checkpoint without
+    return {
+        **sparsities(checkpoint),
+        "held_out_kl_before": recovery.before,
+        "held_out_kl_after": recovery.after,
+        "tokens": float(recovery.tokens),
+    }
+
+
+recover_stage = Stage(
+    name="recover",
+    version=1,
+    parameters=(
+        "recovery_budget",
+        "recovery_tokens",
+        "recovery_sequences",
+        "recovery_rate",
+        "sequence_length",
+        "bos",
+        "seed",
+        "dtype",
+    ),
+    inputs=_inputs,
+    write=_write,
+    after=lambda request: _state_file(request).unlink(missing_ok=True),
+    on_gpu=RecoverStageParameters,
+    scores=_scores,
+)

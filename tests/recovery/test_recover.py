@@ -1,0 +1,182 @@
+"""A tiny model is recovered, on a budget, and goes on after a kill."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.errors import InputError
+from optishear.models.layers import prunable_layers
+from optishear.pruning.apply import apply_recipe
+from optishear.recipes.recipe import named_recipe
+from optishear.recovery import recover as module
+from optishear.recovery.budget import Budget
+from optishear.recovery.curve import CurvePoint
+from optishear.recovery.recover import CHECKS, recover
+from optishear.recovery.rule import Rule
+from optishear.recovery.summary import RecoverySummary
+from optishear.statistics.collect import collect_statistics
+from recovery_text import words_text
+from tiny import random_calibration, tiny_model
+
+RULE = Rule(sequences_per_step=4, rate=0.01)
+TOKENS = 4096
+
+
+class Killed(Exception):
+    """In place of a signal."""
+
+
+def models(sparsity: str = "0.5", family: str = "llama", dtype: torch.dtype = torch.float32) -> Any:
+    dense = tiny_model(family).to(dtype).requires_grad_(False)
+    pruned = copy.deepcopy(dense)
+    calibration = random_calibration(8, 16)
+    apply_recipe(pruned, named_recipe("wanda", sparsity), collect_statistics(pruned, calibration, progress=False))
+    return pruned, dense
+
+
+def recovered(
+    folder: Path, pruned: PreTrainedModel, dense: PreTrainedModel, budget: Budget | None = None, **options: Any
+) -> RecoverySummary:
+    rule = options.pop("rule", RULE)
+    text = words_text(folder, dense)
+    return recover(pruned, dense, prunable_layers(pruned), text, budget or Budget(None, TOKENS), rule, **options)
+
+
+@pytest.mark.parametrize("sparsity", ["0.5", "2:4"])
+def test_the_outputs_come_nearer_and_zeros_stay(family: str, sparsity: str, tmp_path: Path) -> None:
+    pruned, dense = models(sparsity, family)
+    zeros = [layer.module.weight == 0 for layer in prunable_layers(pruned)]
+    before = [parameter.clone() for parameter in dense.parameters()]
+    summary = recovered(tmp_path, pruned, dense)
+    assert summary.after < 0.7 * summary.before
+    assert summary.tokens == TOKENS
+    assert summary.steps == TOKENS // (4 * 32)
+    assert all(
+        torch.equal(layer.module.weight == 0, zero) for layer, zero in zip(prunable_layers(pruned), zeros, strict=True)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(dense.parameters(), before, strict=True))
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in pruned.parameters())
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    pruned, dense = models(dtype=torch.bfloat16)
+    summary = recovered(tmp_path, pruned, dense)
+    assert summary.after < 0.8 * summary.before
+    assert {parameter.dtype for parameter in pruned.parameters()} == {torch.bfloat16}
+
+
+def test_the_curve_has_a_point_before_and_one_for_each_share(tmp_path: Path) -> None:
+    pruned, dense = models()
+    seen: list[tuple[int, float]] = []
+    summary = recovered(tmp_path, pruned, dense, on_check=lambda curve, done: seen.append((len(curve), done)))
+    assert len(summary.curve) == CHECKS + 1
+    assert [count for count, _ in seen] == list(range(1, CHECKS + 2))
+    assert seen[-1][1] == 1.0
+    assert summary.curve[0] == CurvePoint(0, summary.curve[0].seconds, summary.before)
+    assert summary.curve[-1].tokens == TOKENS
+
+
+def test_steps_that_do_not_help_leave_the_weights_as_they_were(tmp_path: Path) -> None:
+    pruned, dense = models()
+    before = [parameter.clone() for parameter in pruned.parameters()]
+    summary = recovered(tmp_path, pruned, dense, rule=Rule(4, 30.0))
+    assert summary.after == summary.before
+    assert summary.in_words == ""
+    assert all(torch.equal(a, b) for a, b in zip(pruned.parameters(), before, strict=True))
+
+
+def test_a_budget_of_time_ends_at_the_clock(tmp_path: Path) -> None:
+    pruned, dense = models()
+    started = time.monotonic()
+    summary = recovered(tmp_path, pruned, dense, Budget(2.0, None))
+    assert 2.0 <= summary.seconds <= time.monotonic() - started
+    assert summary.after < summary.before
+
+
+def test_where_nothing_is_gained_the_rest_is_hastened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "has_stopped_falling", lambda curve: len(curve) > 5)
+    pruned, dense = models()
+    summary = recovered(tmp_path, pruned, dense)
+    # A quarter before, and of the other three a quarter.
+    assert summary.tokens == pytest.approx(TOKENS * (0.25 + 0.75 / 4), abs=2 * 128)
+
+
+@pytest.mark.parametrize("checks_before_a_kill", [2, 4])
+def test_killed_again_and_again_it_ends_at_the_same_weights(tmp_path: Path, checks_before_a_kill: int) -> None:
+    whole, dense = models(dtype=torch.bfloat16)
+    expected = recovered(tmp_path, whole, dense)
+    state_file = tmp_path / "state.safetensors"
+    kills = 0
+
+    def kill_after(checks: int) -> Callable[[Sequence[CurvePoint], float], None]:
+        def on_check(curve: Sequence[CurvePoint], _done: float) -> None:
+            nonlocal checks
+            checks -= 1
+            if checks < 0 and len(curve) <= CHECKS:
+                raise Killed
+
+        return on_check
+
+    while True:
+        pruned, dense = models(dtype=torch.bfloat16)
+        try:
+            summary = recovered(
+                tmp_path, pruned, dense, state_file=state_file, on_check=kill_after(checks_before_a_kill)
+            )
+            break
+        except Killed:
+            kills += 1
+            assert kills < 50
+    assert kills >= 4
+    assert all(torch.equal(a, b) for a, b in zip(pruned.parameters(), whole.parameters(), strict=True))
+    assert [point.kl for point in summary.curve] == [point.kl for point in expected.curve]
+
+
+def test_a_damaged_state_is_not_used(tmp_path: Path) -> None:
+    state_file = tmp_path / "state.safetensors"
+    state_file.write_bytes(b"no state")
+    pruned, dense = models()
+    assert recovered(tmp_path, pruned, dense, state_file=state_file).tokens == TOKENS
+
+
+def test_outputs_that_are_not_finite_end_it_with_the_best_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruned, dense = models()
+    measure = module.ModelDivergence.measure
+    values = iter([None, None, math.nan])
+
+    def measured(divergence: Any, *arguments: Any) -> Any:
+        value = next(values)
+        return measure(divergence, *arguments) if value is None else {"kl": value}
+
+    monkeypatch.setattr(module.ModelDivergence, "measure", measured)
+    summary = recovered(tmp_path, pruned, dense)
+    assert len(summary.curve) == 3
+    assert summary.after == summary.curve[1].kl
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in pruned.parameters())
+
+
+def test_activations_that_are_computed_again_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, dense = models()
+    recovered(tmp_path, kept, dense)
+    monkeypatch.setattr("optishear.training.activations.free_memory", lambda _: 0)
+    again, dense = models()
+    recovered(tmp_path, again, dense)
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), again.parameters(), strict=True))
+    assert not any(module.training for module in again.modules())
+
+
+def test_an_offloaded_model_is_refused(tmp_path: Path) -> None:
+    pruned, dense = models()
+    pruned.lm_head.to("meta")
+    pruned.model.layers[0].mlp.up_proj.to("meta")
+    with pytest.raises(InputError, match="offloaded"):
+        recover(pruned, dense, prunable_layers(dense), words_text(tmp_path, dense), Budget(None, TOKENS), RULE)
