@@ -3,6 +3,8 @@
 import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
@@ -20,11 +22,15 @@ from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
 from optishear.reconstruction.reconstruct import reconstruct
+from optishear.recovery.budget import Budget
+from optishear.recovery.recover import recover
+from optishear.recovery.rule import Rule
 from optishear.searching import masked_weights
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.search import run_search
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.gradients import collect_gradients
+from recovery_text import words_text
 from tiny import make_tokenizer, random_calibration, tiny_model
 
 CALIBRATION = random_calibration(8, 16)
@@ -76,13 +82,18 @@ def stages(model: Callable[[], Any], sparsity: str) -> dict[str, Any]:
     }
     pruned = model()
     apply_recipe(pruned, result.recipe, statistics)
-    results["pruned"] = [layer.module.weight.cpu() for layer in prunable_layers(pruned)]
+    results["pruned"] = [layer.module.weight.cpu().clone() for layer in prunable_layers(pruned)]
     for method in METHODS:
         reconstructed = model()
         reconstruct(
             reconstructed, result.recipe, statistics, CALIBRATION, read_parameters(ReconstructionParameters, method)
         )
         results[str(method)] = [layer.module.weight.cpu() for layer in prunable_layers(reconstructed)]
+    with TemporaryDirectory() as folder:
+        text = words_text(Path(folder), dense, length=16)
+        recovery = recover(pruned, dense, prunable_layers(pruned), text, Budget(None, 128), Rule(4, 0.01))
+    results["recovery"] = [point.kl for point in recovery.curve]
+    results["recovered"] = [layer.module.weight.cpu() for layer in prunable_layers(pruned)]
     return results
 
 

@@ -219,6 +219,6 @@ def test_each_stage_on_the_gpu_has_a_deployment_on_its_pool() -> None:
     from flows import gpu_stages as stages
 
     flows = {name: found for name, found in vars(stages).items() if isinstance(found, Flow)}
-    assert len(flows) == 14
+    assert len(flows) == 15
     for name, found in flows.items():
         assert pools[f"flows.gpu_stages.{name}"] == (found.name.removesuffix("-stage"), "gpu")
