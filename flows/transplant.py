@@ -1,4 +1,4 @@
-"""Combine a recipe's layer ratios with other metrics, and compare with uniform, OWL and AlphaPruning ratios.
+"""Combine a recipe's layer ratios with other metrics, and compare with uniform, OWL, DLP and AlphaPruning ratios.
 
 Writes transplant.parquet (one row for each metric and ratios), .png and .html to --output. Cells are
 cached; repeat the command to compute only those that failed.

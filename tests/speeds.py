@@ -22,6 +22,7 @@ def speed(**changes: Any) -> Speed:
         "marginal_costs": 3.0,
         "new_masks": 0.5,
         "kept_masks": 0.125,
+        "spectra": 2.0,
         "window": 2.0,
         "decode_step": 0.25,
         "solve": 4.0,

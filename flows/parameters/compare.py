@@ -6,14 +6,14 @@ from pydantic import Field
 
 from flows.parameters.search import SearchFlowParameters
 from optishear.parameters.base import Positive
-from optishear.parameters.search import Algorithm
+from optishear.parameters.search import Algorithm, RatioPrior
 
 
 class CompareParameters(SearchFlowParameters):
     """Search with several algorithms at one budget.
 
     The defaults differ from the search's where they would hide the algorithms: all candidates are evaluated on the
-    same tokens, and no sweep or descent goes before. The space is the paper's.
+    same tokens, and no sweep, prior or descent goes before. The space is the paper's.
     """
 
     algorithms: list[Algorithm] = Field(
@@ -25,5 +25,8 @@ class CompareParameters(SearchFlowParameters):
     metric_scope: Literal["model", "kind", "path"] = Field("model", description="Scope of a metric, as for search.")
     order: Literal["joint", "sequential"] = Field(
         "joint", description="Metric and ratios together, or the metric first and then the ratios."
+    )
+    ratio_priors: list[RatioPrior] = Field(
+        ["uniform"], min_length=1, description="Ratios to begin with, as for search."
     )
     descent_steps: Annotated[int, Field(ge=0)] = Field(0, description="Gradient steps on the ratios.")

@@ -11,7 +11,7 @@ from tasks.stages.parameters import EvaluateStageParameters
 from tasks.tracking.parameters import TrackedParameters
 
 MetricChoice = Literal["magnitude", "wanda", "ria", "pruner_zero", "sparsegpt", "recipe"]
-RatioChoice = Literal["owl", "alphapruning", "searched"]
+RatioChoice = Literal["owl", "dlp", "alphapruning", "searched"]
 
 
 class TransplantParameters(
@@ -26,7 +26,7 @@ class TransplantParameters(
         "kept weights), or recipe for the recipe's own.",
     )
     layer_ratios: list[RatioChoice] = Field(
-        ["owl", "alphapruning", "searched"],
+        ["owl", "dlp", "alphapruning", "searched"],
         min_length=1,
-        description="Layer ratios beside uniform: owl, alphapruning, or searched for the recipe's.",
+        description="Layer ratios beside uniform: owl, dlp, alphapruning, or searched for the recipe's.",
     )

@@ -60,6 +60,11 @@ class SearchArguments(CalibrationArguments, total=False):
     """Distance d between sparsity levels; the paper's is 0.05. Default: 0.02."""
     ratio_levels: int
     """Number of levels around the target, odd; the paper's 3 are {s-d, s, s+d}. Default: 31."""
+    ratio_priors: Sequence[Literal["uniform", "linear", "owl", "dlp", "alphapruning"]]
+    """Ratios that the search measures first, to begin with the best: uniform, linear (arithmetic progressions over the
+    depth), owl, dlp, alphapruning. Not counted as trials; their time is. Default: uniform, linear, owl, dlp,
+    alphapruning.
+    """
     descent_steps: int
     """Gradient steps on the ratios before the algorithm searches them; 0 turns the descent off. Default: 24."""
     order: Literal["joint", "sequential"]

@@ -10,6 +10,7 @@ from optishear.parameters.roles import Role
 from optishear.units import Duration
 
 Algorithm = Literal["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"]
+RatioPrior = Literal["uniform", "linear", "owl", "dlp", "alphapruning"]
 
 
 class SearchParameters(Parameters):
@@ -61,6 +62,12 @@ class SearchParameters(Parameters):
     )
     ratio_levels: Annotated[int, Field(ge=3)] = Field(
         31, description="Number of levels around the target, odd; the paper's 3 are {s-d, s, s+d}."
+    )
+    ratio_priors: list[RatioPrior] = Field(
+        ["uniform", "linear", "owl", "dlp", "alphapruning"],
+        min_length=1,
+        description="Ratios that the search measures first, to begin with the best: uniform, linear (arithmetic "
+        "progressions over the depth), owl, dlp, alphapruning. Not counted as trials; their time is.",
     )
     descent_steps: Annotated[int, Field(ge=0)] = Field(
         24,

@@ -6,11 +6,12 @@ import torch
 
 from optishear.models.layers import PrunableLayer
 from optishear.ratios.alphapruning import alphapruning_ratios
+from optishear.ratios.dlp import dlp_ratios
 from optishear.ratios.owl import owl_ratios
 from optishear.recipes.layer_ratios import exact_ratios
 from optishear.statistics.statistics import Statistics
 
-RatioMethod = Literal["owl", "alphapruning"]
+RatioMethod = Literal["owl", "dlp", "alphapruning"]
 RATIO_METHODS: tuple[RatioMethod, ...] = get_args(RatioMethod)
 
 
@@ -27,7 +28,12 @@ def allocate(
         statistics: taken on the dense model.
         sparsity: the target.
     """
-    ratios = owl_ratios(layers, statistics, sparsity) if method == "owl" else alphapruning_ratios(layers, sparsity)
+    if method == "owl":
+        ratios = owl_ratios(layers, statistics, sparsity)
+    elif method == "dlp":
+        ratios = dlp_ratios(layers, statistics, sparsity)
+    else:
+        ratios = alphapruning_ratios(layers, sparsity)
     sizes = torch.zeros_like(ratios)
     for layer in layers:
         sizes[layer.decoder_layer] += layer.module.weight.numel()

@@ -46,9 +46,14 @@ def alphapruning_ratios(layers: list[PrunableLayer], sparsity: float, reach: flo
 
 @torch.no_grad()
 def squared_singular_values(weight: Tensor) -> Tensor:
-    """The eigenvalues of the weight's correlation matrix WᵀW, ascending, [min(out, in)] float64 on the CPU."""
-    values: Tensor = torch.linalg.svdvals(weight.detach().float()).double().square().flip(0)
-    return values.cpu()
+    """The eigenvalues of the weight's correlation matrix WᵀW, ascending, [min(out, in)] float64 on the CPU.
+
+    Those of the smaller of WᵀW and WWᵀ, which take a fraction of the time of the singular values of W. In float64
+    their error is far below the smallest eigenvalue that counts.
+    """
+    exact = weight.detach().double()
+    values: Tensor = torch.linalg.eigvalsh(exact.T @ exact if len(exact) > exact.shape[1] else exact @ exact.T)
+    return values.clamp(min=0).cpu()
 
 
 def tail_exponent(eigenvalues: Tensor) -> float:

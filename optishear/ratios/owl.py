@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from optishear.metrics.metric import WANDA
-from optishear.metrics.score import scores
 from optishear.models.layers import PrunableLayer
+from optishear.ratios.wanda_scores import block_scores
 from optishear.statistics.statistics import Statistics
 
 # The paper's M and lambda.
@@ -45,11 +44,9 @@ def outlier_shares(layers: list[PrunableLayer], statistics: Statistics, threshol
     """
     shares = []
     for index in range(max(layer.decoder_layer for layer in layers) + 1):
-        block = [layer for layer in layers if layer.decoder_layer == index]
-        values = [
-            scores(WANDA, layer.module.weight, statistics.of(layer.name, layer.module.in_features)) for layer in block
-        ]
-        count = max(1, sum(layer_scores.numel() for layer_scores in values))  # a block may hold no linear layer
-        mean = sum(float(layer_scores.sum(dtype=torch.float64)) for layer_scores in values) / count
-        shares.append(sum(int((layer_scores > threshold * mean).sum()) for layer_scores in values) / count)
+        # A block may hold no linear layer.
+        count = max(1, sum(layer.module.weight.numel() for layer in layers if layer.decoder_layer == index))
+        total = sum(float(values.sum(dtype=torch.float64)) for values in block_scores(layers, statistics, index))
+        limit = threshold * total / count
+        shares.append(sum(int((values > limit).sum()) for values in block_scores(layers, statistics, index)) / count)
     return torch.tensor(shares, dtype=torch.float64)

@@ -84,6 +84,8 @@ class SearchMetrics(_Section):
         algorithm: its name.
         objectives: the recipe's, by name.
         wanda_objectives: those of Wanda on the same sequences; empty where Wanda was not measured on them.
+        ratio_priors: the first objective of each prior of the ratios, the best first, on all search sequences; empty
+            where no ratios were searched.
     """
 
     trials: int
@@ -91,6 +93,7 @@ class SearchMetrics(_Section):
     algorithm: str
     objectives: dict[str, float]
     wanda_objectives: dict[str, float]
+    ratio_priors: dict[str, float] = {}
 
 
 class Registration(_Section):

@@ -125,24 +125,31 @@ class Space:
         sums = torch.zeros_like(self.start_ratios()).index_add_(0, torch.tensor(self.ratio_groups), weighted)
         return sums / self.group_sizes()
 
+    def curve_ratios(self, curve: list[float]) -> Tensor:
+        """The ratio of each group under one ratio per decoder layer, [groups] float64."""
+        return self.group_means([curve[layer.decoder_layer] for layer in self.layers])
+
+    def candidate_ratios(self, candidate: Candidate) -> Tensor:
+        """The ratio of each group of a candidate, [groups] float64."""
+        counts = zip(candidate.pruned_per_row, self.layers, strict=True)
+        return self.group_means([count / layer.module.in_features for count, layer in counts])
+
     def encode_ratios(self, candidate: Candidate) -> Genome:
-        """The genome with the levels nearest to a candidate's ratios, for a space without metrics."""
-        fractions = [
-            count / layer.module.in_features for count, layer in zip(candidate.pruned_per_row, self.layers, strict=True)
-        ]
-        offsets = (self.group_means(fractions).numpy() - self.pattern.fraction) / self.step
+        """The levels nearest to a candidate's ratios: the genome of a space without metrics."""
+        offsets = (self.candidate_ratios(candidate).numpy() - self.pattern.fraction) / self.step
         return np.clip(np.round(offsets) + (self.levels - 1) / 2, 0, self.levels - 1)
 
-    def encode(self, metrics: dict[str, AnyMetric]) -> Genome | None:
-        """The genome of metrics at the target sparsity, or ``None`` if the space does not contain them."""
+    def encode(self, metrics: dict[str, AnyMetric], levels: Genome | None = None) -> Genome | None:
+        """The genome of metrics at some levels, by default the target; ``None`` if the space has no such metrics."""
         genes: list[float] = []
         for scope in self.metric_scopes:
             encoded = self._encode_metric(metrics[scope] if scope in metrics else metrics["all"])
             if encoded is None:
                 return None
             genes += encoded
-        middle = (self.levels - 1) / 2
-        return np.array([*genes, *[middle] * (self.size - self.metric_genes)])
+        if levels is None:
+            levels = np.full(self.size - self.metric_genes, (self.levels - 1) / 2)
+        return np.array([*genes, *levels])
 
     def random(self, generator: np.random.Generator) -> Genome:
         """A genome drawn uniformly from the space."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
-from optishear.metrics.metric import NAMED
+from optishear.metrics.metric import NAMED, WANDA
 from optishear.models.layers import PrunableLayer
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
@@ -17,6 +19,7 @@ from optishear.searching.algorithms.registry import algorithm_for
 from optishear.searching.choice import choose
 from optishear.searching.descent import RatioDescent
 from optishear.searching.evaluator import Evaluator
+from optishear.searching.priors import NO_PRIORS, Priors, measure_priors
 from optishear.searching.rounds import Round, plan_phases, plan_rounds
 from optishear.searching.trials import Trial, best_first
 
@@ -34,6 +37,7 @@ class SearchRun:
 
     Attributes:
         trials: all evaluated candidates, in order.
+        prior_trials: the trials of the priors by name, the best first; empty before a phase has ratios.
     """
 
     def __init__(
@@ -46,8 +50,10 @@ class SearchRun:
         gradient_sequences: int,
         on_generation: Progress | None,
         progress: bool,
+        priors: Priors = NO_PRIORS,
     ) -> None:
         self.trials: list[Trial] = []
+        self.prior_trials: dict[str, Trial] = {}
         self._evaluator = evaluator
         self._layers = layers
         self._parameters = parameters
@@ -56,6 +62,7 @@ class SearchRun:
         self._gradient_sequences = gradient_sequences
         self._on_generation = on_generation
         self._progress = progress
+        self._priors = priors
         self._trials_by_key: dict[str, Trial] = {}
         self._objectives: list[str] = []
 
@@ -68,12 +75,36 @@ class SearchRun:
         for phase in phases:
             metrics = self._best_metrics() if phase in ("descent", "ratios") else {}
             space = search_space(phase, self._parameters, self._layers, self._pattern, metrics)
+            plans = [plan for plan in rounds if plan.phase == phase]
             start_metrics = [metrics] if metrics else [{"all": metric} for metric in NAMED.values()]
-            start = [*promoted, *(genome for genome in map(space.encode, start_metrics) if genome is not None)]
-            for plan in (plan for plan in rounds if plan.phase == phase):
-                start = self._descend(plan, space) if phase == "descent" else self._round(plan, space, start)
+            genomes = [*promoted, *map(space.encode, start_metrics)]
+            ratios = space.start_ratios()
+            if space.ratio_groups and not self.prior_trials and self._priors.curves:
+                plans[0] = self._measure_priors(plans[0], space)
+                candidates = [trial.candidate for trial in self.prior_trials.values()]
+                ratios = space.candidate_ratios(candidates[0])
+                levels = map(space.encode_ratios, candidates)
+                genomes = [*(space.encode(metrics or {"all": WANDA}, of_prior) for of_prior in levels), *genomes]
+            start = list({tuple(genome): genome for genome in genomes if genome is not None}.values())
+            for plan in plans:
+                start = self._descend(plan, space, ratios) if phase == "descent" else self._round(plan, space, start)
             # A coordinate search and a descent give the start of the next phase.
             promoted = start if phase in ("coordinates", "descent") else []
+
+    def _measure_priors(self, plan: Round, space: Space) -> Round:
+        """Measure the priors on all search sequences; returns the first round with ratios, its time reduced by that.
+
+        Like the named metrics, priors do not count as trials.
+        """
+        first = len(self.trials)
+        measured = replace(plan, phase="prior", sequences=self._parameters.search_sequences, trials=None, seconds=None)
+        self._measure_named(measured)
+        self.prior_trials = measure_priors(self._priors, space, lambda candidate: self._evaluate(candidate, measured))
+        self._report_generation()
+        if plan.seconds is None:
+            return plan
+        spent = self._priors.seconds + sum(trial.seconds for trial in self.trials[first:])
+        return replace(plan, seconds=max(plan.seconds - spent, 1e-9))
 
     def last_round(self) -> list[Trial]:
         """The trials that were evaluated on the most tokens."""
@@ -83,8 +114,7 @@ class SearchRun:
     def _round(self, plan: Round, space: Space, start: list[Genome]) -> list[Genome]:
         """Run one round; returns the genomes to promote, the best first."""
         begin = len(self.trials)
-        for name, metric in NAMED.items():
-            self._evaluate(make_candidate(self._layers, self._pattern, {"all": metric}), plan, name)
+        self._measure_named(plan)
         first = len(self.trials)
         genomes: dict[int, Genome] = {}
         algorithm = algorithm_for(self._parameters.algorithm, plan.phase)(
@@ -111,10 +141,10 @@ class SearchRun:
                 self._report_generation()
         return self._promoted(genomes, first)
 
-    def _descend(self, plan: Round, space: Space) -> list[Genome]:
+    def _descend(self, plan: Round, space: Space, start: Tensor) -> list[Genome]:
         """Move the ratios against their marginal costs; returns the genomes of the best trials."""
         first = len(self.trials)
-        descent = RatioDescent(space.start_ratios(), space.group_sizes(), *space.ratio_bounds())
+        descent = RatioDescent(start, space.group_sizes(), *space.ratio_bounds())
         spent = 0.0
         batches = self._gradient_sequences // plan.sequences
         steps = plan.trials or 1
@@ -139,6 +169,11 @@ class SearchRun:
                 bar.update()
         best = best_first(self.trials[first:])[: self._parameters.population // 2]
         return [space.encode_ratios(trial.candidate) for trial in best]
+
+    def _measure_named(self, plan: Round) -> None:
+        """Measure the named metrics on the tokens of a round, before anything that may be one of them."""
+        for name, metric in NAMED.items():
+            self._evaluate(make_candidate(self._layers, self._pattern, {"all": metric}), plan, name)
 
     def _evaluate(self, candidate: Candidate, plan: Round, name: str = "") -> Trial:
         """The trial of a candidate, which is evaluated once on the same tokens."""

@@ -27,6 +27,7 @@ from optishear.searching.finalists import Finalists, fitting_sequences
 from optishear.searching.held_out import Confirmation, HeldOut
 from optishear.searching.journal import Journal
 from optishear.searching.masked_weights import MaskedWeights
+from optishear.searching.priors import make_priors, prior_values
 from optishear.searching.run import Progress, SearchRun
 from optishear.searching.trials import Trial, trials_table
 from optishear.statistics.statistics import Statistics
@@ -115,9 +116,12 @@ def run_search(
         first_held_out = max(first_held_out, parameters.search_sequences + len(fitting_tokens))
     held_out = HeldOut(model, main[first_held_out:], batch_size)
     measurements = Journal(journal)
+    priors = make_priors(parameters, layers, statistics, pattern, measurements)
     with frozen(model), MaskedWeights(layers, statistics, pattern, budget) as weights:
         evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern)
-        run = SearchRun(evaluator, layers, parameters, pattern, seed, descent_sequences, on_generation, progress)
+        run = SearchRun(
+            evaluator, layers, parameters, pattern, seed, descent_sequences, on_generation, progress, priors
+        )
         run.run_phases()
         trials, choice = run.trials, choose(run.last_round(), pattern)
         if parameters.reconstructed_finalists:
@@ -133,6 +137,7 @@ def run_search(
             "trials": len(run.trials),
             "seed": seed,
             "search_sequences": parameters.search_sequences,
+            **({"ratio_priors": prior_values(run.prior_trials)} if run.prior_trials else {}),
         }
         logger.info("rank cache: %.0f of at most %.0f MiB", weights.rank_cache_bytes / 2**20, budget / 2**20)
         wanda = make_candidate(layers, pattern, {"all": WANDA})

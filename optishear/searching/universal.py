@@ -30,6 +30,7 @@ from optishear.searching.evaluator import CandidateEvaluator
 from optishear.searching.held_out import HeldOut
 from optishear.searching.journal import Journal
 from optishear.searching.masked_weights import MaskedWeights
+from optishear.searching.priors import make_priors, prior_values
 from optishear.searching.run import Progress, SearchRun
 from optishear.searching.search import (
     SearchResult,
@@ -100,6 +101,8 @@ def search_universal(
     gradients = min(gradient_sequences(parameters, len(member.calibration.tokens)) for member in members)
     budgets = {name: memory_budget(parameters, prunable) / len(members) for name, prunable in layers.items()}
     with ExitStack() as stack:
+        leading = next(member for member in members if member.name == leader)
+        priors = make_priors(parameters, layers[leader], leading.statistics, pattern, Journal(leading.journal))
         evaluators = {}
         held_out = {}
         weights = {}
@@ -120,7 +123,9 @@ def search_universal(
                 layers[member.name], weights[member.name], {"": divergence}, Journal(member.journal), pattern
             )
         evaluator = UniversalEvaluator(leader, layers, evaluators, pattern)
-        run = SearchRun(evaluator, layers[leader], parameters, pattern, seed, gradients, on_generation, progress)
+        run = SearchRun(
+            evaluator, layers[leader], parameters, pattern, seed, gradients, on_generation, progress, priors
+        )
         run.run_phases()
         choice = choose(run.last_round(), pattern)
         wanda = make_candidate(layers[leader], pattern, {"all": WANDA})
@@ -138,6 +143,7 @@ def search_universal(
             "trials": len(run.trials),
             "seed": seed,
             "search_sequences": parameters.search_sequences,
+            **({"ratio_priors": prior_values(run.prior_trials)} if run.prior_trials else {}),
         }
         rank_cache_bytes = sum(masked.rank_cache_bytes for masked in weights.values())
         choice = replace(choice, reason=" ".join([choice.reason, *sentences]))

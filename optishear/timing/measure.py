@@ -25,6 +25,7 @@ from optishear.models.timed import timed
 from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pattern import Pattern
+from optishear.ratios.alphapruning import squared_singular_values
 from optishear.reconstruction.layers import LayerTask, solve_layers
 from optishear.reconstruction.second_moment import SecondMoments
 from optishear.reconstruction.stream import block_calls, first_inputs
@@ -41,6 +42,7 @@ _FEWEST_TOKENS = 64
 # One forward pass takes at most about so long: with all steps the measurement is then over in half a minute.
 _SECONDS_PER_PASS = 2.5
 _DECODE_STEPS = 4
+_SPECTRUM_SIZE = 512
 
 
 @dataclass(frozen=True)
@@ -146,11 +148,25 @@ def _measure_search(
             # The first time a layer keeps its metric, its ranks are computed; the second time they are there.
             weights.apply(candidate.layer_metrics, fewer)
             results["kept_masks"], _ = timed(device, lambda: _apply(weights, candidate))
+            results["spectra"] = _measure_spectra(layers)
         seconds, _ = timed(device, error.measure_sequences)
         results["divergence"] = seconds / len(pair)
         for _ in range(2):  # the first backward pass allocates what the others use
             results["marginal_costs"], _ = timed(device, lambda: marginal_costs(weights, error, layers, 0, 1))
     return results
+
+
+def _measure_spectra(layers: list[PrunableLayer]) -> float:
+    """The spectra of all layers, from that of a small part of one and the operations of each."""
+
+    def operations(rows: int, columns: int) -> float:
+        small, large = sorted((rows, columns))
+        return small**2 * large + 4 * small**3  # a product, and the reduction to tridiagonal form
+
+    weight = layers[len(layers) // 2].module.weight[:_SPECTRUM_SIZE, :_SPECTRUM_SIZE]
+    squared_singular_values(weight[:1])  # the first call sets up the solver
+    seconds, _ = timed(weight.device, lambda: squared_singular_values(weight))
+    return seconds / operations(*weight.shape) * sum(operations(*layer.module.weight.shape) for layer in layers)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from optishear.metrics.canonical import distinct_meta_metrics
 from optishear.metrics.metric import NAMED
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
+from optishear.ratios.priors import LINEAR_REACHES
 from optishear.search_space.space import has_ratios
 from optishear.searching.held_out import MAXIMUM_SEQUENCES
 from optishear.searching.rounds import Round, plan_phases, plan_rounds
@@ -37,6 +38,7 @@ def search_seconds(
     batches = gradient // parameters.search_sequences
     total = 0.0
     known = 0
+    priors = _prior_seconds(speed, parameters, divergence) if has_ratios(parameters, pattern) else 0.0
     for plan in rounds:
         named = len(NAMED) * max(0, plan.sequences - known) * divergence
         known = max(known, plan.sequences)
@@ -44,12 +46,21 @@ def search_seconds(
         if parameters.algorithm == "exhaustive" and plan.phase == "metric":
             trials = min(trials or math.inf, len(distinct_meta_metrics()))
         spent = _round_seconds(speed, plan, trials, divergence, sequence_length, batches) + named
+        if plan.phase in ("descent", "ratios", "joint"):
+            spent, priors = spent + priors, 0.0
         total += spent if plan.seconds is None else min(spent, plan.seconds)
     measured_on = parameters.search_sequences
     held_out = min(MAXIMUM_SEQUENCES, sequences - gradient)
     # The dense distributions, and the result beside Wanda's on held-out sequences.
     total += (gradient + (sets - 1) * measured_on + held_out) * dense + 2 * held_out * divergence
     return total if math.isfinite(total) else None
+
+
+def _prior_seconds(speed: Speed, parameters: SearchParameters, divergence: float) -> float:
+    """What the priors of the ratios take: their computation, masks and divergences."""
+    count = sum(len(LINEAR_REACHES) if prior == "linear" else 1 for prior in set(parameters.ratio_priors))
+    spectra = (speed.spectra or 0.0) if "alphapruning" in parameters.ratio_priors else 0.0
+    return spectra + count * ((speed.kept_masks or 0.0) + parameters.search_sequences * divergence)
 
 
 def _round_seconds(

@@ -25,6 +25,7 @@ class Speed(BaseModel):
         marginal_costs: divergence on the sequence, and its backward pass.
         new_masks: masks of all layers by a metric that they did not have before.
         kept_masks: masks of all layers from kept ranks.
+        spectra: spectra of all layers, which the prior of AlphaPruning is from.
         window: loss of one evaluation window.
         decode_step: one token for each sequence of a self-generated calibration.
         solve: reconstruction of one decoder block's layers, without forward passes.
@@ -52,6 +53,7 @@ class Speed(BaseModel):
     marginal_costs: float | None = None
     new_masks: float | None = None
     kept_masks: float | None = None
+    spectra: float | None = None
     window: float | None = None
     decode_step: float | None = None
     solve: float | None = None

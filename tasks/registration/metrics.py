@@ -171,7 +171,11 @@ def _flat_costs(stages: Mapping[str, StageCost]) -> dict[str, float]:
 
 
 def _flat_search(search: SearchMetrics) -> dict[str, float]:
-    owners = {"objectives": search.objectives, "wanda_objectives": search.wanda_objectives}
+    owners = {
+        "objectives": search.objectives,
+        "wanda_objectives": search.wanda_objectives,
+        "ratio_priors": {name.replace(" ", "_"): value for name, value in search.ratio_priors.items()},
+    }
     return {f"search/{owner}/{name}": value for owner, values in owners.items() for name, value in values.items()}
 
 
@@ -229,7 +233,8 @@ def _costs(artifacts: Mapping[str, list[Artifact]]) -> dict[str, StageCost]:
 def _search(algorithm: str, search: Artifact) -> SearchMetrics:
     """What the search measured for its recipe and for Wanda, on the same sequences."""
     trials: list[dict[str, Any]] = pq.read_table(search.path(TRIALS)).to_pylist()
-    objectives = Recipe.load(search.path(RECIPE)).objectives
+    recipe = Recipe.load(search.path(RECIPE))
+    objectives = recipe.objectives
     chosen = next((trial for trial in trials if trial["chosen"]), None)
     sequences = chosen["sequences"] if chosen else max((trial["sequences"] for trial in trials), default=0)
     wanda = [
@@ -243,4 +248,5 @@ def _search(algorithm: str, search: Artifact) -> SearchMetrics:
         algorithm=algorithm,
         objectives=dict(objectives),
         wanda_objectives={name: wanda[-1][name] for name in objectives if name in wanda[-1]} if wanda else {},
+        ratio_priors=dict(recipe.origin.get("ratio_priors", {})),
     )

@@ -52,5 +52,5 @@ def _write(
 
 
 ratios_stage = Stage(
-    name="ratios", version=2, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
+    name="ratios", version=3, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
 )

@@ -90,7 +90,7 @@ def _write(outputs: Path, parameters: SpeedStageParameters, steps: list[Step]) -
 
 speed_stage = Stage(
     name=NAME,
-    version=2,
+    version=3,
     parameters=(
         "dtype",
         "sequences",

@@ -89,11 +89,11 @@ def test_transplant_combines_every_metric_with_every_ratios(
     command("transplant", recipe=str(recipe_file), evaluation_text=str(text_file), **WINDOWS)
     rows = table(tmp_path, "transplant")
     cells = {(row["ratios"], row["metric"]): row for row in rows}
-    assert {ratios for ratios, _ in cells} == {"uniform", "owl", "alphapruning", "searched"}
+    assert {ratios for ratios, _ in cells} == {"uniform", "owl", "dlp", "alphapruning", "searched"}
     assert {metric for _, metric in cells} == {
         "magnitude", "wanda", "ria", "pruner_zero", "sparsegpt", "recipe",
     }  # fmt: skip
-    assert len(rows) == 24
+    assert len(rows) == 30
     for (ratios, metric), row in cells.items():
         assert row["perplexity"] > 1
         assert row["failure"] is None

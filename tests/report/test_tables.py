@@ -2,7 +2,7 @@
 
 import pytest
 
-from optishear.report.tables import score_markdown, settings_words
+from optishear.report.tables import prior_rows, score_markdown, settings_words
 from run_metrics.samples import changed, make_metrics
 
 ACC = {"acc": {"value": 0.6, "stderr": 0.0126}}
@@ -46,3 +46,8 @@ def test_wording_of_the_documents_of_the_calibration_text() -> None:
     assert "document" not in settings_words(make_metrics())
     words = settings_words(changed(make_metrics(), {"calibration_documents": 3}))
     assert " Calibration text from 3 documents. " in words
+
+
+def test_priors_are_shown_against_the_best() -> None:
+    assert prior_rows(make_metrics()) == [("linear 0.1", "0.750", ""), ("dlp", "0.900", "+20.0 %")]
+    assert prior_rows(changed(make_metrics(), {"search": None})) == []

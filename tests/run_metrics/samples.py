@@ -75,6 +75,7 @@ def metrics_values(
             "algorithm": "nsga3",
             "objectives": {"kl": 0.704, "sparsity_distance": 0.0},
             "wanda_objectives": {"kl": 0.862, "sparsity_distance": 0.0},
+            "ratio_priors": {"linear 0.1": 0.75, "dlp": 0.9},
         },
     }
     metrics["dense"]["footprint"] = {"dense": footprint_values(269_000_000, 270_000_000, 20.0)}

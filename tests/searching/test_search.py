@@ -12,7 +12,7 @@ from optishear.errors import InputError
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
-from optishear.searching import evaluator
+from optishear.searching import evaluator, priors
 from optishear.searching.journal import Journal, Measurement
 from optishear.searching.search import SearchResult, run_search
 from optishear.statistics.collect import collect_statistics
@@ -120,7 +120,8 @@ def test_a_killed_search_goes_on_and_ends_the_same(
 ) -> None:
     # A clock that moves by one step, exact in binary, whenever it is read.
     ticks = count()
-    monkeypatch.setattr(evaluator, "time", SimpleNamespace(perf_counter=lambda: next(ticks) / 64))
+    for module in (evaluator, priors):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(ticks) / 64))
     undisturbed = search(**budget)
     measured: list[tuple[str, int]] = []
     put = Journal.put

@@ -1,5 +1,6 @@
 """The expected time of a search, against what a search with known times takes."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,12 +10,16 @@ from optishear.models.layers import prunable_layers
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.search_space.candidate import Candidate
+from optishear.searching.journal import Journal
+from optishear.searching.priors import make_priors
 from optishear.searching.run import SearchRun
+from optishear.statistics.collect import collect_statistics
 from optishear.timing.search_time import search_seconds
 from speeds import speed
-from tiny import tiny_model
+from tiny import random_calibration, tiny_model
 
 LAYERS = prunable_layers(tiny_model())
+STATISTICS = collect_statistics(tiny_model(), random_calibration(), progress=False)
 SPEED = speed()
 
 
@@ -60,7 +65,12 @@ def test_the_estimate_is_near_the_time_of_the_search(sparsity: str, values: dict
     parameters = SearchParameters(search_sequences=4, **values)
     pattern = parse_pattern(sparsity)
     clock = Clocked()
-    SearchRun(clock, LAYERS, parameters, pattern, 0, 12, None, progress=False).run_phases()
+    priors = make_priors(parameters, LAYERS, STATISTICS, pattern, Journal())
+    if priors.curves:
+        assert SPEED.spectra is not None
+        priors = replace(priors, seconds=SPEED.spectra)
+        clock.seconds = SPEED.spectra
+    SearchRun(clock, LAYERS, parameters, pattern, 0, 12, None, progress=False, priors=priors).run_phases()
     estimate = search_seconds(SPEED, parameters, pattern, sequences=16, sequence_length=100)
     descends = parameters.descent_steps and not pattern.is_structured
     gradient = 12 if descends else 4
@@ -72,7 +82,7 @@ def test_the_estimate_is_near_the_time_of_the_search(sparsity: str, values: dict
 def test_longer_sequences_take_longer_in_proportion() -> None:
     parameters = SearchParameters(trials=80, search_sequences=4)
     pattern = parse_pattern("0.5")
-    without_masks = speed(new_masks=0.0, kept_masks=0.0)
+    without_masks = speed(new_masks=0.0, kept_masks=0.0, spectra=0.0)
     once = search_seconds(without_masks, parameters, pattern, sequences=16, sequence_length=100)
     twice = search_seconds(without_masks, parameters, pattern, sequences=16, sequence_length=200)
     assert twice == pytest.approx(2 * once)

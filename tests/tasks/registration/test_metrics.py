@@ -44,6 +44,8 @@ def test_metrics_have_flat_names() -> None:
         "peak_memory_bytes/search": 10,
         "search/objectives/kl": 0.704,
         "search/objectives/sparsity_distance": 0.0,
+        "search/ratio_priors/linear_0.1": 0.75,
+        "search/ratio_priors/dlp": 0.9,
         "diagnosis/alignment_distance/wanda": 2.0,
         "diagnosis/alignment_distance/pruned": 1.0,
         "diagnosis/alignment_shrank_by/pruned": 0.5,
