@@ -38,7 +38,6 @@ from optishear.recipes.recipe import Recipe, named_recipe
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.recovery.budget import Budget
 from optishear.recovery.recover import recover
-from optishear.recovery.rule import Rule
 from optishear.recovery.text_stream import Position
 from optishear.searching.search import run_search
 from optishear.statistics.collect import collect_statistics
@@ -51,7 +50,7 @@ OURS: dict[str, Any] = {
     "reconstruction_iterations": 8,
 }
 RECOVERY_STEPS = 9
-RECOVERY = Rule(sequences_per_step=2, rate=0.001)
+RECOVERY_SEQUENCES, RECOVERY_RATE = 2, 0.001
 # One sequence in so many is held out of the recovery.
 ONE_HELD_OUT_IN = 8
 
@@ -163,8 +162,11 @@ def pruned(
     recovery = None
     if dense is not None:
         text = LastBlocksFirst(calibration.tokens)
-        budget = Budget(None, RECOVERY_STEPS * RECOVERY.sequences_per_step * calibration.tokens.shape[1])
-        recovery = recover(model, dense, prunable_layers(model), text, budget, RECOVERY)
+        budget = Budget(None, RECOVERY_STEPS * RECOVERY_SEQUENCES * calibration.tokens.shape[1])
+        layers = prunable_layers(model)
+        recovery = recover(
+            model, dense, layers, text, budget, sequences_per_step=RECOVERY_SEQUENCES, rate=RECOVERY_RATE
+        )
     clock, cores = time.perf_counter() - clock, time.process_time() - cores
     return {
         "perplexity": round(perplexity(model, windows, batch_size=4), 3),

@@ -24,7 +24,6 @@ from optishear.pruning.apply import apply_recipe
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.recovery.budget import Budget
 from optishear.recovery.recover import recover
-from optishear.recovery.rule import Rule
 from optishear.searching import masked_weights
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.search import run_search
@@ -91,7 +90,7 @@ def stages(model: Callable[[], Any], sparsity: str) -> dict[str, Any]:
         results[str(method)] = [layer.module.weight.cpu() for layer in prunable_layers(reconstructed)]
     with TemporaryDirectory() as folder:
         text = words_text(Path(folder), dense, length=16)
-        recovery = recover(pruned, dense, prunable_layers(pruned), text, Budget(None, 128), Rule(4, 0.01))
+        recovery = recover(pruned, dense, prunable_layers(pruned), text, Budget(None, 128), rate=0.01)
     results["recovery"] = [point.kl for point in recovery.curve]
     results["recovered"] = [layer.module.weight.cpu() for layer in prunable_layers(pruned)]
     return results

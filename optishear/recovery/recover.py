@@ -18,7 +18,7 @@ from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks
 from optishear.recovery.budget import Budget
 from optishear.recovery.curve import CurvePoint, has_stopped_falling
 from optishear.recovery.recovery_text import Blocks
-from optishear.recovery.rule import Rule
+from optishear.recovery.rule import Rule, rule_for
 from optishear.recovery.state import RecoveryState, load_state, save_state
 from optishear.recovery.summary import RecoverySummary
 from optishear.training.activations import recomputed_activations
@@ -42,8 +42,9 @@ def recover(
     layers: Sequence[PrunableLayer],
     text: Blocks,
     budget: Budget,
-    rule: Rule,
     *,
+    sequences_per_step: int | None = None,
+    rate: float | None = None,
     state_file: Path | None = None,
     on_check: OnCheck = lambda _curve, _progress: None,
 ) -> RecoverySummary:
@@ -59,7 +60,8 @@ def recover(
         layers: prunable layers of the pruned model; their zeros are pruned.
         text: what to train on; it is at its beginning.
         budget: when to stop.
-        rule: batch and step width.
+        sequences_per_step: token blocks of a step; by ``rule_for`` where not given.
+        rate: largest width of a step; by ``rule_for`` where not given.
         state_file: where the state is saved to, and taken from if it is there.
         on_check: called after each check with all of them and the share of the budget that is used.
 
@@ -68,7 +70,7 @@ def recover(
     """
     check_in_memory(pruned)
     with frozen(pruned):
-        return _Recovery(pruned, dense, layers, text, budget, rule, state_file, on_check).run()
+        return _Recovery(pruned, dense, layers, text, budget, state_file, on_check).run(sequences_per_step, rate)
 
 
 class _Recovery:
@@ -81,12 +83,11 @@ class _Recovery:
         layers: Sequence[PrunableLayer],
         text: Blocks,
         budget: Budget,
-        rule: Rule,
         state_file: Path | None,
         on_check: OnCheck,
     ) -> None:
         self._pruned, self._dense, self._text = pruned, dense, text
-        self._budget, self._rule, self._state_file, self._on_check = budget, rule, state_file, on_check
+        self._budget, self._state_file, self._on_check = budget, state_file, on_check
         self._length = text.held_out.shape[1]
         self._held_out = ModelDivergence(dense, text.held_out, ("kl",)).of(pruned)
         parameters = dict.fromkeys(by_parameter(layers))
@@ -98,12 +99,16 @@ class _Recovery:
         self._earlier_seconds = 0.0
         self._started = self._saved = time.monotonic()
 
-    def run(self) -> RecoverySummary:
+    def run(self, sequences_per_step: int | None, rate: float | None) -> RecoverySummary:
         self._resume()
         if not self._state.curve:
             self._check(0)
-        tokens_per_step = self._rule.sequences_per_step * self._length
-        with torch.enable_grad(), self._weights, recomputed_activations(self._pruned, self._blocks, tokens_per_step):
+        at_once = max(self._length, TOKENS_PER_BACKWARD)
+        with torch.enable_grad(), self._weights, recomputed_activations(self._pruned, self._blocks, at_once):
+            if self._state.rule is None:
+                rule = rule_for(self._expected_tokens(), self._length)
+                rule = Rule(sequences_per_step or rule.sequences_per_step, rate or rule.rate)
+                self._state = self._state.model_copy(update={"rule": rule})
             while (done := self._progress()) < 1 and self._is_finite:
                 self._step(done)
                 self._after_step(self._progress())
@@ -114,19 +119,32 @@ class _Recovery:
             after=min(point.kl for point in state.curve),
             tokens=state.tokens,
             steps=state.steps,
-            sequences_per_step=self._rule.sequences_per_step,
-            rate=self._rule.rate,
+            sequences_per_step=state.rule.sequences_per_step if state.rule else 0,
+            rate=state.rule.rate if state.rule else 0.0,
             seconds=self._seconds(),
             curve=state.curve,
         )
 
+    def _expected_tokens(self) -> int:
+        """The tokens of the budget; for a time, from the speed of one block, whose gradients are dropped."""
+        if self._budget.tokens is not None:
+            return self._budget.tokens
+        assert self._budget.seconds is not None
+        block = self._text.held_out[:1]
+        started = time.monotonic()
+        divergence = ModelDivergence(self._dense, block, ("kl",), measured=0).of(self._pruned)
+        with self._weights.dropped_gradients():
+            divergence.backward(0, 1)
+        return round(self._budget.seconds * block.numel() / (time.monotonic() - started))
+
     def _step(self, done: float) -> None:
-        sequences = self._rule.sequences_per_step
+        assert self._state.rule is not None
+        sequences, rate = self._state.rule.sequences_per_step, self._state.rule.rate
         blocks = self._text.take(sequences)
         divergence = ModelDivergence(self._dense, blocks, ("kl",), measured=0).of(self._pruned)
         at_once = max(1, TOKENS_PER_BACKWARD // self._length)
         starts = range(0, sequences, at_once)
-        for number in self._weights.step(rate_at(self._rule.rate, done, WARMUP), len(starts)):
+        for number in self._weights.step(rate_at(rate, done, WARMUP), len(starts)):
             first = starts[number]
             divergence.backward(first, min(at_once, sequences - first), self._weights.scale, sequences)
         state = self._state

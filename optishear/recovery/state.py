@@ -10,6 +10,7 @@ from torch import Tensor
 from optishear.files import write_aside
 from optishear.formats.safetensors_writer import Entry, safetensors_writer
 from optishear.recovery.curve import CurvePoint
+from optishear.recovery.rule import Rule
 from optishear.recovery.text_stream import Position
 
 _METADATA = "recovery"
@@ -24,6 +25,7 @@ class RecoveryState(BaseModel):
         seconds: that it took, with its checks.
         blocks: token blocks that were used.
         positions: the place of the next block in each text.
+        rule: of the steps; ``None`` before the first.
         curve: the checks; the first is that of the model before any step.
         checks: number of shares of the budget that were checked.
         hastened_at: share of the budget after which the rest of the schedule was hastened, since nothing was gained;
@@ -37,6 +39,7 @@ class RecoveryState(BaseModel):
     seconds: float = 0.0
     blocks: int = 0
     positions: tuple[Position, ...] = ()
+    rule: Rule | None = None
     curve: tuple[CurvePoint, ...] = ()
     checks: int = 0
     hastened_at: float | None = None

@@ -9,6 +9,9 @@ MOMENTUM, SQUARES = 0.9, 0.95
 WEIGHTS_PER_BLOCK = {"cpu": 2**18}
 WEIGHTS_PER_BLOCK_ON_GPU = 2**24
 _SMALLEST_SQUARE = 1e-38
+# The smallest normal number of float32 and of bfloat16, far below the precision of any weight; and of float16, whose
+# smallest numbers are not.
+_SMALLEST = float(torch.finfo(torch.float32).tiny)
 _SMALLEST_HALF = 2.0**-24
 
 
@@ -49,8 +52,6 @@ class FactoredAdam:
         self.kept = int(self._kept_of_rows.sum(dtype=torch.float64))
         squares = sum(matrix.float().square().sum(dtype=torch.float64) for matrix in self._values)
         self._size = torch.as_tensor(squares / max(1, self.kept)).sqrt()
-        # Numbers below the smallest normal one may be flushed to zero; of float16 they are too large to skip.
-        self._smallest = _SMALLEST_HALF if values.dtype == torch.float16 else torch.finfo(values.dtype).tiny
 
     def tensors(self) -> dict[str, Tensor]:
         """The weight and the state by name, to save, and to copy saved ones into."""
@@ -79,40 +80,53 @@ class FactoredAdam:
     def _average_squares(self, matrix: int, gradients: Tensor) -> None:
         columns = torch.zeros_like(self._columns[matrix])
         for rows in self._blocks():
-            squares = self._of_kept(matrix, rows, gradients[rows].float().square())
+            gradient = self._of_kept(_copy(gradients[rows]), self._kept(matrix, rows))
+            squares = gradient.mul_(gradient)
             columns += squares.sum(dim=0)
             mean = squares.sum(dim=1) / self._kept_of_rows[matrix, rows].clamp_min(1)
             self._rows[matrix, rows].lerp_(mean, 1 - SQUARES)
         self._columns[matrix].lerp_(columns / self._kept_of_columns[matrix].clamp_min(1), 1 - SQUARES)
 
     def _move(self, matrix: int, gradients: Tensor, rate: float, steps: int) -> None:
-        kept = self._kept_of_rows[matrix]
-        mean = (self._rows[matrix] * kept).sum() / kept.sum().clamp_min(1)
+        kept_of_rows = self._kept_of_rows[matrix]
+        mean = (self._rows[matrix] * kept_of_rows).sum() / kept_of_rows.sum().clamp_min(1)
         of_rows = self._rows[matrix].clamp_min(_SMALLEST_SQUARE).rsqrt() * mean.sqrt()
         of_columns = self._columns[matrix].clamp_min(_SMALLEST_SQUARE).rsqrt()
         width = rate * float(self._size) * (1 - SQUARES**steps) ** 0.5 / (1 - MOMENTUM**steps)
         for rows in self._blocks():
-            values = self._values[matrix, rows]
-            momentum = self._momentum[matrix, rows]
-            gradient = self._of_kept(matrix, rows, gradients[rows].float())
-            average = torch.lerp(momentum.float(), gradient, 1 - MOMENTUM)
-            momentum.copy_(average)
+            values, kept = self._values[matrix, rows], self._kept(matrix, rows)
+            average = _copy(self._momentum[matrix, rows])
+            average.lerp_(self._of_kept(_copy(gradients[rows]), kept), 1 - MOMENTUM)
+            self._momentum[matrix, rows] = average
             average.mul_(of_rows[rows, None]).mul_(of_columns[None, :])
-            exact = values.float() if self._residual is None else values.float() + self._residual[matrix, rows]
-            moved = self._of_kept(matrix, rows, exact.sub_(average, alpha=width))
-            rounded = moved.to(values.dtype)
-            if self._is_pruned:
-                rounded.masked_fill_((rounded == 0) & (values != 0), self._smallest)
+            exact = _copy(values)
             if self._residual is not None:
-                self._residual[matrix, rows] = (moved - rounded.float()).to(values.dtype)
-            values.copy_(rounded)
+                exact.add_(self._residual[matrix, rows].float())
+            exact = self._of_kept(exact.sub_(average, alpha=width), kept)
+            # A kept weight at zero would be one that is pruned.
+            if kept is not None:
+                exact.add_(kept, alpha=_SMALLEST)
+            values.copy_(exact)
+            if kept is not None and values.dtype == torch.float16:
+                values.masked_fill_((values == 0) & kept.bool(), _SMALLEST_HALF)
+            if self._residual is not None:
+                self._residual[matrix, rows] = exact.sub_(values.float())
 
-    def _of_kept(self, matrix: int, rows: slice, values: Tensor) -> Tensor:
-        """Values of some rows, with zeros where the weight is pruned."""
-        return values.mul_(self._values[matrix, rows] != 0) if self._is_pruned else values
+    def _kept(self, matrix: int, rows: slice) -> Tensor | None:
+        """Ones where weights are kept, in float32, since products with a bool are slow on a CPU; ``None`` for all."""
+        return self._values[matrix, rows].float().sign().abs_() if self._is_pruned else None
+
+    def _of_kept(self, values: Tensor, kept: Tensor | None) -> Tensor:
+        """Values with zeros where the weight is pruned, in place."""
+        return values if kept is None else values.mul_(kept)
 
     def _blocks(self) -> list[slice]:
         _, rows, columns = self._values.shape
         weights = WEIGHTS_PER_BLOCK.get(self._values.device.type, WEIGHTS_PER_BLOCK_ON_GPU)
         height = max(1, weights // columns)
         return [slice(start, start + height) for start in range(0, rows, height)]
+
+
+def _copy(values: Tensor) -> Tensor:
+    """A float32 copy."""
+    return values.to(torch.float32, copy=True)

@@ -1,6 +1,7 @@
 """Weights in training, in six bytes each: the model's own, what their precision cannot hold, and a momentum."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -40,6 +41,7 @@ class TrainedWeights:
         self._weights += [FactoredAdam(parameter, False) for parameter in others]
         self.scale = LossScale(self._weights[0].parameter.dtype)
         self._overflows = False
+        self._drops_gradients = False
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._steps, self._rate, self._is_last_pass = 0, 0.0, False
 
@@ -48,7 +50,9 @@ class TrainedWeights:
         by_parameter = {id(weight.parameter): weight for weight in self._weights}
 
         def arrived(parameter: Tensor) -> None:
-            if self._is_last_pass:
+            if self._drops_gradients:
+                parameter.grad = None
+            elif self._is_last_pass:
                 self._update(by_parameter[id(parameter)])
 
         for weight in self._weights:
@@ -92,6 +96,15 @@ class TrainedWeights:
         if self._overflows:
             self.scale.factor /= 2
             self._overflows = False
+
+    @contextmanager
+    def dropped_gradients(self) -> Iterator[None]:
+        """Backward passes of the body leave no gradients and change nothing: to measure what a pass takes."""
+        self._drops_gradients = True
+        try:
+            yield
+        finally:
+            self._drops_gradients = False
 
     @torch.no_grad()
     def _update(self, weight: FactoredAdam) -> None:

@@ -18,7 +18,7 @@ from optishear.recovery.budget import Budget
 from optishear.recovery.curve import CurvePoint
 from optishear.recovery.recover import recover
 from optishear.recovery.recovery_text import HELD_OUT, RecoveryText
-from optishear.recovery.rule import RULE_VERSION, Rule, rule_for
+from optishear.recovery.rule import RULE_VERSION
 from tasks.engine.model_cache import take_model
 from tasks.engine.progress import progress_bar
 from tasks.engine.stage import Stage
@@ -91,7 +91,8 @@ def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pr
             layers,
             text,
             budget,
-            _rule(parameters),
+            sequences_per_step=parameters.recovery_sequences,
+            rate=parameters.recovery_rate,
             state_file=_state_file(recover_stage.request(parameters, recipe, pruned)),
             on_check=on_check,
         )
@@ -107,14 +108,6 @@ def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pr
         mask_rule=before.mask_rule,
         reconstruction=before.reconstruction,
         recovery=summary,
-    )
-
-
-def _rule(parameters: RecoverStageParameters) -> Rule:
-    rule = rule_for(parameters.sequence_length)
-    return Rule(
-        parameters.recovery_sequences or rule.sequences_per_step,
-        parameters.recovery_rate or rule.rate,
     )
 
 

@@ -31,7 +31,6 @@ from optishear.recipes.recipe import named_recipe
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.recovery.budget import Budget
 from optishear.recovery.recover import recover
-from optishear.recovery.rule import Rule
 from optishear.searching.search import run_search
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import EXPERT_TOKENS, Statistics
@@ -176,7 +175,7 @@ def test_tuning_and_recovery_keep_the_zeros_of_experts(method: str, tmp_path: Pa
     parameters = ReconstructionParameters(reconstruction=method, tuning_steps=4)
     reconstruct(model, MASKS["0.5"], observed(model), CALIBRATION, parameters)
     zeros = {layer.name: layer.module.weight == 0 for layer in prunable_layers(model)}
-    recover(model, dense, prunable_layers(model), words_text(tmp_path, dense), Budget(None, 512), Rule(4, 0.01))
+    recover(model, dense, prunable_layers(model), words_text(tmp_path, dense), Budget(None, 512), rate=0.01)
 
     for layer in prunable_layers(model):
         assert float(zeros[layer.name].float().mean()) == pytest.approx(0.5, abs=0.02), layer.name

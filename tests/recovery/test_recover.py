@@ -19,13 +19,13 @@ from optishear.recovery import recover as module
 from optishear.recovery.budget import Budget
 from optishear.recovery.curve import CurvePoint
 from optishear.recovery.recover import CHECKS, recover
-from optishear.recovery.rule import Rule
+from optishear.recovery.rule import RATE, rule_for
 from optishear.recovery.summary import RecoverySummary
 from optishear.statistics.collect import collect_statistics
 from recovery_text import words_text
 from tiny import random_calibration, tiny_model
 
-RULE = Rule(sequences_per_step=4, rate=0.01)
+STEPS = {"sequences_per_step": 4, "rate": 0.01}
 TOKENS = 4096
 
 
@@ -44,9 +44,9 @@ def models(sparsity: str = "0.5", family: str = "llama", dtype: torch.dtype = to
 def recovered(
     folder: Path, pruned: PreTrainedModel, dense: PreTrainedModel, budget: Budget | None = None, **options: Any
 ) -> RecoverySummary:
-    rule = options.pop("rule", RULE)
     text = words_text(folder, dense)
-    return recover(pruned, dense, prunable_layers(pruned), text, budget or Budget(None, TOKENS), rule, **options)
+    options = {**STEPS, **options}
+    return recover(pruned, dense, prunable_layers(pruned), text, budget or Budget(None, TOKENS), **options)
 
 
 @pytest.mark.parametrize("sparsity", ["0.5", "2:4"])
@@ -86,7 +86,7 @@ def test_the_curve_has_a_point_before_and_one_for_each_share(tmp_path: Path) -> 
 def test_steps_that_do_not_help_leave_the_weights_as_they_were(tmp_path: Path) -> None:
     pruned, dense = models()
     before = [parameter.clone() for parameter in pruned.parameters()]
-    summary = recovered(tmp_path, pruned, dense, rule=Rule(4, 30.0))
+    summary = recovered(tmp_path, pruned, dense, rate=30.0)
     assert summary.after == summary.before
     assert summary.in_words == ""
     assert all(torch.equal(a, b) for a, b in zip(pruned.parameters(), before, strict=True))
@@ -98,6 +98,23 @@ def test_a_budget_of_time_ends_at_the_clock(tmp_path: Path) -> None:
     summary = recovered(tmp_path, pruned, dense, Budget(2.0, None))
     assert 2.0 <= summary.seconds <= time.monotonic() - started
     assert summary.after < summary.before
+
+
+@pytest.mark.parametrize("budget", [Budget(3.0, None), Budget(None, TOKENS)], ids=str)
+def test_batch_and_rate_follow_from_the_budget(tmp_path: Path, budget: Budget) -> None:
+    pruned, dense = models()
+    summary = recovered(tmp_path, pruned, dense, budget, sequences_per_step=None, rate=None)
+    assert summary.rate == RATE
+    assert summary.sequences_per_step >= 2
+    if budget.tokens is not None:
+        assert summary.sequences_per_step == rule_for(TOKENS, 32).sequences_per_step
+
+
+def test_a_larger_budget_has_more_and_larger_steps() -> None:
+    rules = [(tokens, rule_for(tokens, 512)) for tokens in (10**4, 10**5, 10**6, 10**7, 10**8)]
+    steps = [tokens // (512 * rule.sequences_per_step) for tokens, rule in rules]
+    assert steps == sorted(steps)
+    assert [rule.sequences_per_step for _, rule in rules] == [1, 1, 4, 12, 39]
 
 
 def test_where_nothing_is_gained_the_rest_is_hastened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,4 +196,4 @@ def test_an_offloaded_model_is_refused(tmp_path: Path) -> None:
     pruned.lm_head.to("meta")
     pruned.model.layers[0].mlp.up_proj.to("meta")
     with pytest.raises(InputError, match="offloaded"):
-        recover(pruned, dense, prunable_layers(dense), words_text(tmp_path, dense), Budget(None, TOKENS), RULE)
+        recover(pruned, dense, prunable_layers(dense), words_text(tmp_path, dense), Budget(None, TOKENS))
