@@ -5,9 +5,9 @@
 
 SmolLM2-135M-Instruct. Training text is a C4 sample, or that and a part of WikiText-2's training text in turn. The
 perplexity is on the first 16 windows of 1,024 tokens of WikiText-2's test text, which is never trained on. Masks and
-first weights are those of ADMM on 32 sequences of the C4 sample, from the metric |W|·x or from a recipe of ``benchmarks/results/quality``
-where one is stored for the sparsity. Each number of tokens is a budget of its own, from the same start. A killed run
-goes on where it was. The last line is JSON."""
+first weights are those of ADMM on 32 sequences of the C4 sample, from the metric |W|·x or from a recipe of
+``benchmarks/results/quality`` where one is stored for the sparsity. Each number of tokens is a budget of its own, from
+the same start. A killed run goes on where it was. The last line is JSON."""
 
 import copy
 import json
