@@ -60,7 +60,7 @@ def sweep(work: Path) -> list[str]:
 
 
 def reconstruction(work: Path) -> list[str]:
-    return [*sweep(work), *RECONSTRUCTION]
+    return [*sweep(work), *RECONSTRUCTION, "--reconstructed-finalists", "0"]
 
 
 def finalists(work: Path) -> list[str]:

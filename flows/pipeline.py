@@ -16,6 +16,7 @@ from flows.shared.output_folder import output_folder
 from flows.shared.prune_and_evaluate import final_checkpoint, prune_and_evaluate, publish_results
 from flows.shared.titled_flow import titled_flow
 from optishear.report.reproduce import command_line
+from optishear.searching.finalists import finalist_count
 from tasks.engine.precision import precision_of
 from tasks.stages.diagnose import diagnose_stage
 from tasks.stages.search import load_recipe, search_stage
@@ -28,6 +29,9 @@ def pipeline(parameters: PipelineParameters) -> str:
     """Search, prune, evaluate, report and register; returns the summary."""
     with output_folder("run", parameters) as output:
         check(parameters)
+        command = command_line("run", parameters)
+        finalists = finalist_count(parameters, parameters, parameters.sequences)
+        parameters = parameters.model_copy(update={"reconstructed_finalists": finalists})
         with tracked_run("pipeline", parameters, precision_of(parameters)) as run, timed_run(parameters) as calibration:
             statistics = statistics_stage(parameters, calibration)
             search = search_stage(parameters, calibration, statistics)
@@ -41,6 +45,4 @@ def pipeline(parameters: PipelineParameters) -> str:
                 **checkpoints,
                 "diagnose": diagnosis,
             }
-            return publish_results(
-                parameters, output, run, recipe, stages, evaluations, command_line("run", parameters)
-            )
+            return publish_results(parameters, output, run, recipe, stages, evaluations, command)

@@ -119,7 +119,7 @@ def _search_plan(parameters: SearchFlowParameters) -> Iterator[PlannedStage]:
         "search",
         lambda speed, _: search_seconds(speed, parameters, parameters.sparsity, sequences, length),
         lambda artifacts: search_stage.find(parameters, artifacts["calibrate"], artifacts["statistics"]),
-        frozenset({"search"}),
+        frozenset({"search", "reconstruction"} if parameters.reconstructed_finalists else {"search"}),
         expensive=True,
     )
 

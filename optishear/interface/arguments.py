@@ -71,10 +71,10 @@ class SearchArguments(CalibrationArguments, total=False):
     """Metric and ratios together, or the metric first and then the ratios. Default: sequential."""
     sparsity_budget: Literal["exact", "objective"]
     """exact: every candidate meets the target; objective: the distance to it is a second objective. Default: exact."""
-    reconstructed_finalists: int
-    """Number of best candidates of the last round that are pruned with reconstruction (ADMM) and evaluated again, to
-    choose among them; 0 chooses by the masks. For recipes whose weights are reconstructed; each takes a layer-by-layer
-    solve, not counted in the budget. Default: 0.
+    reconstructed_finalists: int | None
+    """Number of best candidates of the last round that are pruned with a short reconstruction (ADMM) and evaluated
+    again, to choose among them; 0 chooses by the masks. Each takes a layer-by-layer solve, not counted in the budget.
+    Default: 3 in a run that reconstructs, otherwise 0.
     """
     memory_budget: float | None
     """Limit of the rank caches in GiB; default: a quarter of the free memory."""

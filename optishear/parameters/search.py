@@ -80,11 +80,11 @@ class SearchParameters(Parameters):
         "exact",
         description="exact: every candidate meets the target; objective: the distance to it is a second objective.",
     )
-    reconstructed_finalists: Annotated[int, Field(ge=0)] = Field(
-        0,
-        description="Number of best candidates of the last round that are pruned with reconstruction (ADMM) and "
-        "evaluated again, to choose among them; 0 chooses by the masks. For recipes whose weights are reconstructed; "
-        "each takes a layer-by-layer solve, not counted in the budget.",
+    reconstructed_finalists: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Number of best candidates of the last round that are pruned with a short reconstruction (ADMM) "
+        "and evaluated again, to choose among them; 0 chooses by the masks. Each takes a layer-by-layer solve, not "
+        "counted in the budget. Default: 3 in a run that reconstructs, otherwise 0.",
     )
     memory_budget: Annotated[Annotated[float, Field(gt=0)] | None, Role.PLACE] = Field(
         None, description="Limit of the rank caches in GiB; default: a quarter of the free memory."

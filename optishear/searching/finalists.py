@@ -1,5 +1,6 @@
 """Evaluate the best candidates of a search again, each after reconstruction of its kept weights."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,17 +29,23 @@ from optishear.statistics.statistics import Statistics
 # One method for all recipes, independent of the later reconstruction, so that values compare across runs.
 _SOLVER = read_parameters(ReconstructionParameters, {"reconstruction": "admm"})
 _PREFIX = "reconstructed_"
+# More sequences take longer and hardly change the order of the finalists' divergences.
+FITTED_SEQUENCES = 8
+DEFAULT_FINALISTS = 3
+logger = logging.getLogger("optishear.searching")
 
 
 def fitting_sequences(parameters: SearchParameters, sequences: int) -> slice:
     """The calibration sequences on which the finalists' weights are fitted.
 
-    They follow the search sequences and end before the last quarter, which is held out.
+    They follow the search sequences, are at most ``FITTED_SEQUENCES``, and end before the last quarter, which is held
+    out.
 
     Raises:
         InputError: if none are left.
     """
-    fitting = slice(parameters.search_sequences, sequences * 3 // 4)
+    start = parameters.search_sequences
+    fitting = slice(start, min(start + FITTED_SEQUENCES, sequences * 3 // 4))
     if parameters.reconstructed_finalists and fitting.stop <= fitting.start:
         raise InputError(
             f"reconstructed_finalists is {parameters.reconstructed_finalists}, but no sequences are left to fit "
@@ -59,6 +66,31 @@ def check_finalists(search: SearchParameters, reconstruction: ReconstructionPara
             f"reconstructed_finalists is {search.reconstructed_finalists}, but nothing is reconstructed "
             "afterwards; set reconstruction, or leave it out."
         )
+
+
+def finalist_count(search: SearchParameters, reconstruction: ReconstructionParameters, sequences: int) -> int:
+    """The number of reconstructed finalists of a run, where it is not given: some if the run reconstructs.
+
+    Masks that are best alone are not always best after reconstruction. Where the calibration has no sequences to fit
+    weights on, the masks decide, and a warning says so.
+
+    Args:
+        search: parameters of the search.
+        reconstruction: parameters of what follows the search.
+        sequences: calibration sequences.
+    """
+    if search.reconstructed_finalists is not None:
+        return search.reconstructed_finalists
+    if not reconstruction.reconstructs:
+        return 0
+    fitting = fitting_sequences(search, sequences)
+    if fitting.stop <= fitting.start:
+        logger.warning(
+            "The finalists are chosen by their masks: of %d calibration sequences, none are left to fit weights on.",
+            sequences,
+        )
+        return 0
+    return DEFAULT_FINALISTS
 
 
 class Finalists:

@@ -8,10 +8,12 @@ from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
 from optishear.ratios.priors import LINEAR_REACHES
 from optishear.search_space.space import has_ratios
+from optishear.searching.finalists import fitting_sequences
 from optishear.searching.held_out import MAXIMUM_SEQUENCES
 from optishear.searching.rounds import Round, plan_phases, plan_rounds
 from optishear.searching.search import gradient_sequences
 from optishear.timing.speed import Speed
+from optishear.timing.stage_times import layer_solve_seconds
 
 
 def search_seconds(
@@ -53,7 +55,19 @@ def search_seconds(
     held_out = min(MAXIMUM_SEQUENCES, sequences - gradient)
     # The dense distributions, and the result beside Wanda's on held-out sequences.
     total += (gradient + (sets - 1) * measured_on + held_out) * dense + 2 * held_out * divergence
+    total += _finalist_seconds(speed, parameters, sequences, sequence_length, divergence)
     return total if math.isfinite(total) else None
+
+
+def _finalist_seconds(
+    speed: Speed, parameters: SearchParameters, sequences: int, sequence_length: int, divergence: float
+) -> float:
+    """What the reconstruction of the finalists takes, which no budget of the search bounds."""
+    if not parameters.reconstructed_finalists:
+        return 0.0
+    fitting = fitting_sequences(parameters, sequences)
+    solved = layer_solve_seconds(speed, fitting.stop - fitting.start, sequence_length)
+    return parameters.reconstructed_finalists * (solved + parameters.search_sequences * divergence)
 
 
 def _prior_seconds(speed: Speed, parameters: SearchParameters, divergence: float) -> float:

@@ -37,21 +37,29 @@ def prune_seconds(speed: Speed) -> float:
     return speed.load + 2 * (speed.new_masks or 0.0) + speed.weights / _WEIGHTS_PER_SECOND
 
 
+def layer_solve_seconds(speed: Speed, fitted: int, sequence_length: int) -> float:
+    """Expected seconds of solving all layers on so many calibration sequences, block by block."""
+    assert speed.block is not None
+    assert speed.solve is not None
+    assert speed.moments is not None
+    block = speed.per_sequence(speed.block, sequence_length)
+    moments = speed.per_sequence(speed.moments, sequence_length)
+    # One pass for the moments, and one for the next block's inputs.
+    return speed.blocks * (fitted * (2 * block + moments) + speed.solve)
+
+
 def reconstruct_seconds(
     speed: Speed, parameters: ReconstructionParameters, sequences: int, sequence_length: int
 ) -> float:
     """Expected seconds of reconstructing the kept weights and writing the checkpoint."""
     assert speed.block is not None
-    assert speed.solve is not None
-    assert speed.moments is not None
     fitted = parameters.reconstruction_sequences or sequences
-    block = speed.per_sequence(speed.block, sequence_length)
-    moments = speed.per_sequence(speed.moments, sequence_length)
-    # Once for the moments and once for the next block's inputs; with tuning for the dense block's outputs too.
-    passes = 3 if parameters.tuning_steps else 2
-    in_step = max(1, TOKENS_PER_BATCH // sequence_length)
-    tuning = parameters.tuning_steps * in_step * block * _FORWARD_AND_BACKWARD
-    total = speed.blocks * (fitted * (passes * block + moments) + speed.solve + tuning)
+    total = layer_solve_seconds(speed, fitted, sequence_length)
+    if parameters.tuning_steps:
+        block = speed.per_sequence(speed.block, sequence_length)
+        in_step = max(1, TOKENS_PER_BATCH // sequence_length)
+        # One more pass for the dense block's outputs.
+        total += speed.blocks * block * (fitted + parameters.tuning_steps * in_step * _FORWARD_AND_BACKWARD)
     return prune_seconds(speed) + total
 
 

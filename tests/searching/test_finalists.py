@@ -86,3 +86,32 @@ def test_without_finalists_the_masks_decide() -> None:
 def test_no_sequences_to_fit_on_is_one_sentence() -> None:
     with refused("reconstructed_finalists", 2, 16, 12):
         search(reconstructed_finalists=2, search_sequences=12)
+
+
+@pytest.mark.parametrize(
+    ("given", "reconstruction", "sequences", "count"),
+    [
+        (None, {}, 32, 0),
+        (None, {"reconstruction": "admm"}, 32, finalists.DEFAULT_FINALISTS),
+        (None, {"tuning_steps": 5}, 32, finalists.DEFAULT_FINALISTS),
+        (0, {"reconstruction": "admm"}, 32, 0),
+        (5, {"reconstruction": "admm"}, 32, 5),
+    ],
+)
+def test_a_run_that_reconstructs_has_finalists(
+    given: int | None, reconstruction: dict[str, Any], sequences: int, count: int
+) -> None:
+    search = SearchParameters(reconstructed_finalists=given)
+    solver = read_parameters(ReconstructionParameters, reconstruction)
+    assert finalists.finalist_count(search, solver, sequences) == count
+
+
+def test_without_sequences_to_fit_on_the_masks_decide_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    solver = read_parameters(ReconstructionParameters, {"reconstruction": "admm"})
+    assert finalists.finalist_count(SearchParameters(search_sequences=4), solver, 5) == 0
+    assert "5 calibration sequences" in caplog.text
+
+
+def test_the_fit_is_short_and_leaves_a_quarter_out() -> None:
+    assert finalists.fitting_sequences(SearchParameters(search_sequences=4), 64) == slice(4, 12)
+    assert finalists.fitting_sequences(SearchParameters(search_sequences=4), 12) == slice(4, 9)

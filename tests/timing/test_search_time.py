@@ -109,3 +109,13 @@ def test_a_search_without_any_limit_is_not_estimated() -> None:
     # Beyond the metrics it searches ratios until nothing new comes up.
     endless = SearchParameters(algorithm="exhaustive", search_sequences=1)
     assert search_seconds(SPEED, endless, parse_pattern("0.5"), 1, 100) is None
+
+
+def test_finalists_take_a_solve_of_all_layers_each() -> None:
+    pattern = parse_pattern("0.5")
+    without, three = (
+        SearchParameters(trials=10, search_sequences=4, reconstructed_finalists=count) for count in (0, 3)
+    )
+    seconds = [search_seconds(SPEED, each, pattern, sequences=32, sequence_length=100) for each in (without, three)]
+    # Two blocks on eight sequences: two passes and the moments of each, and the solve; then four search sequences.
+    assert seconds[1] - seconds[0] == pytest.approx(3 * (2 * (8 * (2 * 0.25 + 0.125) + 4.0) + 4 * 1.0))
