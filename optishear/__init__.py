@@ -1,7 +1,7 @@
 """OptiShear: search the pruning recipe of a language model, prune the model, evaluate it.
 
 >>> sorted(optishear.__all__)  # doctest: +NORMALIZE_WHITESPACE
-['InputError', 'Recipe', 'evaluate', 'load_model', 'prune', 'save_checkpoint', 'search', 'use_sparse_layers']
+['InputError', 'Recipe', 'evaluate', 'load_model', 'prune', 'recover', 'save_checkpoint', 'search', 'use_sparse_layers']
 
 The names are loaded when they are first used, so that importing the package costs nothing.
 """
@@ -13,14 +13,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from optishear.errors import InputError
     from optishear.inference.fast_layers import use_sparse_layers
-    from optishear.interface.api import evaluate, prune, search
+    from optishear.interface.api import evaluate, prune, recover, search
     from optishear.models.load import load_model
     from optishear.pruning.checkpoint import save_checkpoint
     from optishear.recipes.recipe import Recipe
 
     __version__: str
 
-__all__ = ["InputError", "Recipe", "evaluate", "load_model", "prune", "save_checkpoint", "search", "use_sparse_layers"]
+__all__ = [
+    "InputError",
+    "Recipe",
+    "evaluate",
+    "load_model",
+    "prune",
+    "recover",
+    "save_checkpoint",
+    "search",
+    "use_sparse_layers",
+]
 
 _HOMES = {
     "InputError": "optishear.errors",
@@ -28,6 +38,7 @@ _HOMES = {
     "evaluate": "optishear.interface.api",
     "load_model": "optishear.models.load",
     "prune": "optishear.interface.api",
+    "recover": "optishear.interface.api",
     "save_checkpoint": "optishear.pruning.checkpoint",
     "search": "optishear.interface.api",
     "use_sparse_layers": "optishear.inference.fast_layers",

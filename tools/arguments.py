@@ -20,6 +20,7 @@ from optishear.parameters.base import Parameters
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.recovery import RecoveryParameters
 from optishear.parameters.search import SearchParameters
 from optishear.units import Duration
 
@@ -69,6 +70,7 @@ ARGUMENTS = [
     ),
     Arguments("SearchArguments", "CalibrationArguments", "Arguments of ``optishear.search``.", SearchParameters),
     Arguments("PruneArguments", "CalibrationArguments", "Arguments of ``optishear.prune``.", ReconstructionParameters),
+    Arguments("RecoverArguments", "", "Arguments of ``optishear.recover``.", RecoveryParameters),
     Arguments("EvaluateArguments", "", "Arguments of ``optishear.evaluate``.", EvaluationParameters),
 ]
 

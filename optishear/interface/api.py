@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Unpack
 
 from transformers import PreTrainedTokenizerBase
@@ -12,20 +13,26 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.errors import InputError
 from optishear.evaluation.evaluate import Evaluation, check_evaluation, default_batch_size
 from optishear.evaluation.evaluate import evaluate as evaluate_model
-from optishear.interface.arguments import EvaluateArguments, PruneArguments, SearchArguments
+from optishear.interface.arguments import EvaluateArguments, PruneArguments, RecoverArguments, SearchArguments
 from optishear.interface.signature import with_defaults
+from optishear.models.layers import prunable_layers
 from optishear.models.select_layers import select_layers
 from optishear.models.selection import Selection
-from optishear.parameters.bos import BosParameters
+from optishear.parameters.bos import Bos, BosParameters
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.recovery import RecoveryParameters
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern, parse_pattern
 from optishear.pruning.apply import PruningSummary, apply_recipe
 from optishear.recipes.recipe import Recipe, find_recipe, with_selection
 from optishear.reconstruction.reconstruct import reconstruct
+from optishear.recovery.budget import Budget
+from optishear.recovery.recover import recover as recover_model
+from optishear.recovery.recovery_text import HELD_OUT, RecoveryText
+from optishear.recovery.summary import RecoverySummary
 from optishear.searching.search import run_search
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.gradients import collect_gradients
@@ -151,6 +158,60 @@ def prune(
     if settings.reconstructs:
         return reconstruct(model, recipe, statistics, blocks, settings, progress=progress).pruning
     return apply_recipe(model, recipe, statistics, progress=progress)
+
+
+@with_defaults(RecoveryParameters)
+def recover(
+    pruned: PreTrainedModel,
+    dense: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    calibration: str = "self",
+    sequence_length: int = CalibrationParameters.model_fields["sequence_length"].default,
+    bos: Bos = BosParameters.model_fields["bos"].default,
+    seed: int = 0,
+    state_file: str | Path | None = None,
+    **parameters: Unpack[RecoverArguments],
+) -> RecoverySummary:
+    """Train the kept weights of a pruned model in place, on the dense model's next-token distributions.
+
+    >>> pruned = copy.deepcopy(model)
+    >>> pruning = optishear.prune(
+    ...     pruned, "wanda", tokenizer=tokenizer, sequences=8, sequence_length=32, progress=False
+    ... )
+    >>> summary = optishear.recover(pruned, model, tokenizer, sequence_length=32, recovery_tokens=2048)
+    >>> summary.tokens
+    2048
+
+    Args:
+        pruned: the pruned model; weights that are zero stay zero.
+        dense: the dense model that it was pruned from, on the same device.
+        tokenizer: their tokenizer.
+        calibration: the source of the text, as for ``search``, where ``recovery_texts`` is not given.
+        sequence_length: tokens of a sequence.
+        bos: where the tokenizer's BOS goes.
+        seed: of the order of the text.
+        state_file: a safetensors file to save the state to every few minutes, and to go on from if it is there.
+        **parameters: fields of ``RecoveryParameters``; ``recovery_budget`` or ``recovery_tokens`` is needed.
+
+    Raises:
+        InputError: if an argument is invalid, before any weight is changed.
+    """
+    settings = read_parameters(RecoveryParameters, dict(parameters))
+    if not settings.recovers:
+        raise InputError("A recovery needs a budget; give recovery_budget, such as 10m, or recovery_tokens.")
+    sources = [text.source for text in settings.recovery_texts] or [calibration]
+    for source in sources:
+        check_calibration(source)
+    return recover_model(
+        pruned,
+        dense,
+        prunable_layers(pruned),
+        RecoveryText(sources, dense, tokenizer, sequence_length, HELD_OUT, seed=seed, bos=bos),
+        Budget.of(settings),
+        sequences_per_step=settings.recovery_sequences,
+        rate=settings.recovery_rate,
+        state_file=Path(state_file) if state_file is not None else None,
+    )
 
 
 @with_defaults(EvaluationParameters)

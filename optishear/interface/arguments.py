@@ -106,6 +106,23 @@ class PruneArguments(CalibrationArguments, total=False):
     """Largest step of the block tuning, relative to the size of a layer's weights. Default: 0.01."""
 
 
+class RecoverArguments(TypedDict, total=False):
+    """Arguments of ``optishear.recover``."""
+
+    recovery_budget: Duration | str | None
+    """Time to train all kept weights together, such as 8h; default: no limit if recovery_tokens is given, otherwise no
+    recovery.
+    """
+    recovery_tokens: int | None
+    """Tokens to train on. With tokens instead of a time, a repeated run gives the same weights."""
+    recovery_texts: Sequence[NamedSource | str]
+    """Texts to train on, as NAME=SOURCE, used in turn; default: the source of the calibration text."""
+    recovery_sequences: int | None
+    """Sequences of one training step; default: by a rule from the budget."""
+    recovery_rate: float | None
+    """Largest step, relative to the size of a layer's weights; default: by a rule from the budget."""
+
+
 class EvaluateArguments(TypedDict, total=False):
     """Arguments of ``optishear.evaluate``."""
 

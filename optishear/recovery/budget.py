@@ -1,6 +1,9 @@
 """How far a recovery is through its budget of time, of tokens, or of both."""
 
 from dataclasses import dataclass
+from typing import Self
+
+from optishear.parameters.recovery import RecoveryParameters
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,12 @@ class Budget:
 
     seconds: float | None
     tokens: int | None
+
+    @classmethod
+    def of(cls, parameters: RecoveryParameters) -> Self:
+        """The budget that the parameters name."""
+        duration = parameters.recovery_budget
+        return cls(duration.seconds if duration is not None else None, parameters.recovery_tokens)
 
     def progress(self, seconds: float, tokens: int) -> float:
         """The used share, 1 where it is used up; of two limits the one that is nearer."""

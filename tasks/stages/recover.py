@@ -67,8 +67,7 @@ def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pr
         trust_remote_code=parameters.trust_remote_code,
     )
     layers = select_layers(checkpoint.model, recipe.selection)
-    duration = parameters.recovery_budget
-    budget = Budget(duration.seconds if duration is not None else None, parameters.recovery_tokens)
+    budget = Budget.of(parameters)
     text = RecoveryText(
         _sources(parameters),
         dense.model,

@@ -1,5 +1,6 @@
 """The examples of the docstrings and of docs/library.md run, on a tiny random model."""
 
+import copy
 import doctest
 import re
 import sys
@@ -33,7 +34,7 @@ def test_docstring_examples(
     monkeypatch.chdir(model_folder.parent)
     example = example_of(name)
     assert example.examples
-    example.globs |= {"model": tiny_llama, "tokenizer": tiny_tokenizer}
+    example.globs |= {"copy": copy, "model": tiny_llama, "tokenizer": tiny_tokenizer}
     report: list[str] = []
     doctest.DocTestRunner().run(example, out=report.append)
     assert not report, "".join(report)

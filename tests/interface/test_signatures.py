@@ -10,17 +10,19 @@ import arguments
 import pytest
 
 import optishear
-from optishear.interface.arguments import EvaluateArguments, PruneArguments, SearchArguments
+from optishear.interface.arguments import EvaluateArguments, PruneArguments, RecoverArguments, SearchArguments
 from optishear.parameters.base import Parameters
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.recovery import RecoveryParameters
 from optishear.parameters.search import SearchParameters
 
 FUNCTIONS = {
     "search": (SearchArguments, (CalibrationParameters, SearchParameters)),
     "prune": (PruneArguments, (CalibrationParameters, ReconstructionParameters)),
+    "recover": (RecoverArguments, (RecoveryParameters,)),
     "evaluate": (EvaluateArguments, (EvaluationParameters,)),
 }
 
