@@ -272,7 +272,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if on_gpu and wished is not None and wished.type == "cpu" and not getattr(_moving, "on", False):
         wished = device
 
-    if func is aten._local_scalar_dense.default and on_gpu:
+    # In inference mode, in which PyTorch does not differentiate, the others are not decomposed into the first.
+    if func in (aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default) and on_gpu:
         state.synchronised()
         return flat[0].inner.item() if state.values else state.answer(flat[0])
     if func is aten.equal.default and on_gpu:

@@ -18,6 +18,7 @@ from flows.shared.output_folder import check_checkpoint, check_export
 from flows.shared.pruning_checks import (
     check_carried_ratios,
     check_layers,
+    check_memory_of_gradients,
     check_pattern_of_model,
     check_recipe,
     check_recipe_of_model,
@@ -31,11 +32,18 @@ from tasks.engine.parameter_groups import belongs, groups_of, models_of
 from tasks.engine.placement import check_placement
 from tasks.engine.precision import check_device, check_precision
 from tasks.registration.champion import check_limits
-from tasks.stages.calibrate import check_calibration_text, check_sequence_length, check_text_of_model
-from tasks.stages.evaluate import check_window_length
-from tasks.stages.reconstruct import check_fitted_sequences
-from tasks.stages.recover import check_recovery
-from tasks.stages.search import check_search, check_search_texts
+from tasks.stages.calibrate import (
+    check_calibration_text,
+    check_memory_of_text,
+    check_sequence_length,
+    check_text_of_model,
+)
+from tasks.stages.diagnose import check_memory_of_diagnosis
+from tasks.stages.evaluate import check_memory_of_evaluation, check_window_length
+from tasks.stages.reconstruct import check_fitted_sequences, check_memory_of_reconstruction
+from tasks.stages.recover import check_memory_of_recovery, check_recovery
+from tasks.stages.search import check_memory_of_search, check_search, check_search_texts
+from tasks.stages.statistics import check_memory_of_statistics
 from tasks.store.model_sources import find_model
 from tasks.tracking.experiment import connect
 
@@ -98,6 +106,14 @@ MODEL_CHECKS: tuple[Callable[..., object], ...] = (
     check_layers,
     check_pattern_of_model,
     check_recipe_of_model,
+    check_memory_of_text,
+    check_memory_of_statistics,
+    check_memory_of_search,
+    check_memory_of_gradients,
+    check_memory_of_reconstruction,
+    check_memory_of_recovery,
+    check_memory_of_evaluation,
+    check_memory_of_diagnosis,
 )
 # Cheap checks come first, those of models after those of texts, and the tracking server last.
 CHECKS: tuple[Callable[..., object], ...] = (

@@ -17,6 +17,7 @@ from optishear.pruning.apply import check_pattern
 from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_ratios import layer_ratios
 from optishear.recipes.recipe import find_recipe, with_selection
+from tasks.stages.gradients import check_gradients_memory
 
 
 def check_recipe(parameters: RecipeParameters, sparsity: SparsityParameters) -> None:
@@ -76,6 +77,18 @@ def check_pattern_of_model(model: PreTrainedModel, _: StatisticsParameters, para
         InputError: names the first such layer.
     """
     check_pattern(parameters.sparsity, prunable_layers(model))
+
+
+def check_memory_of_gradients(
+    model: PreTrainedModel, parameters: RecipeParameters, calibration: StatisticsParameters
+) -> None:
+    """Refuse a recipe that needs gradients where a backward pass does not fit the device.
+
+    Raises:
+        InputError: names the memory.
+    """
+    if recipe_of(parameters).needs_gradients:
+        check_gradients_memory(model, calibration, calibration.sequence_length)
 
 
 def check_recipe_of_model(model: PreTrainedModel, parameters: RecipeParameters) -> None:

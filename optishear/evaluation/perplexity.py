@@ -25,7 +25,7 @@ from optishear.parameters.bos import Bos
 
 # Logits of one forward pass, and of one float32 softmax: bounds on memory that a large vocabulary would break.
 _LOGITS_PER_PASS = 2**29
-_LOGITS_PER_SOFTMAX = 2**24
+LOGITS_PER_SOFTMAX = 2**24
 
 
 def text_windows(
@@ -101,8 +101,7 @@ def window_losses(
         InputError: if the model has no embedding for a token, or its outputs in float16 are not finite.
     """
     check_token_ids(model, windows)
-    vocabulary = model.config.get_text_config().vocab_size
-    batch_size = max(1, min(batch_size, _LOGITS_PER_PASS // (windows.shape[1] * vocabulary)))
+    batch_size = windows_per_pass(batch_size, windows.shape[1], model.config.get_text_config().vocab_size)
     losses: list[float] = []
     with tqdm(total=len(windows), unit="window", desc="perplexity", disable=not progress) as bar:
         for batch in windows.split(batch_size):
@@ -113,11 +112,16 @@ def window_losses(
     return losses
 
 
+def windows_per_pass(batch_size: int, window_length: int, vocabulary: int) -> int:
+    """Windows of one forward pass: as many as asked for, or as the logits in memory allow."""
+    return max(1, min(batch_size, _LOGITS_PER_PASS // (window_length * vocabulary)))
+
+
 @torch.inference_mode()
 def _losses(model: PreTrainedModel, batch: Tensor, opening: int) -> Tensor:
     """Mean negative log-likelihood of each window: [batch] float64."""
     logits = model(batch, use_cache=False).logits
-    tokens = max(1, _LOGITS_PER_SOFTMAX // logits.shape[-1])
+    tokens = max(1, LOGITS_PER_SOFTMAX // logits.shape[-1])
     losses = [
         cross_entropy(some.float(), following, reduction="none").double()
         for window, targets in zip(logits[:, opening - 1 : -1], batch[:, opening:], strict=True)

@@ -77,7 +77,7 @@ class SearchArguments(CalibrationArguments, total=False):
     Default: 3 in a run that reconstructs, otherwise 0.
     """
     memory_budget: float | None
-    """Limit of the rank caches in GiB; default: a quarter of the free memory."""
+    """Limit of the rank caches in GiB; default: what the other parts of the search leave."""
 
 
 class PruneArguments(CalibrationArguments, total=False):

@@ -87,7 +87,7 @@ class SearchParameters(Parameters):
         "counted in the budget. Default: 3 in a run that reconstructs, otherwise 0.",
     )
     memory_budget: Annotated[Annotated[float, Field(gt=0)] | None, Role.PLACE] = Field(
-        None, description="Limit of the rank caches in GiB; default: a quarter of the free memory."
+        None, description="Limit of the rank caches in GiB; default: what the other parts of the search leave."
     )
 
     @model_validator(mode="before")

@@ -21,7 +21,7 @@ from optishear.recovery.recovery_text import Blocks
 from optishear.recovery.rule import Rule, rule_for
 from optishear.recovery.state import RecoveryState, load_state, save_state
 from optishear.recovery.summary import RecoverySummary
-from optishear.training.activations import recomputed_activations
+from optishear.training.activations import bounded_activations
 from optishear.training.schedule import rate_at
 from optishear.training.trained_weights import TrainedWeights, unpruned
 
@@ -104,7 +104,7 @@ class _Recovery:
         if not self._state.curve:
             self._check(0)
         at_once = max(self._length, TOKENS_PER_BACKWARD)
-        with torch.enable_grad(), self._weights, recomputed_activations(self._pruned, self._blocks, at_once):
+        with torch.enable_grad(), self._weights, bounded_activations(self._pruned, at_once):
             if self._state.rule is None:
                 rule = rule_for(self._expected_tokens(), self._length)
                 rule = Rule(sequences_per_step or rule.sequences_per_step, rate or rule.rate)

@@ -1,6 +1,7 @@
 """Search a recipe for one model."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +13,7 @@ from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
 from optishear.models.in_memory import check_in_memory, frozen
-from optishear.models.layers import PrunableLayer
-from optishear.models.memory import free_memory
+from optishear.models.recomputation import recomputed_activations
 from optishear.models.select_layers import select_layers
 from optishear.models.selection import ALL_LAYERS, Selection
 from optishear.parameters.search import SearchParameters
@@ -29,8 +29,10 @@ from optishear.searching.journal import Journal
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.priors import make_priors, prior_values
 from optishear.searching.run import Progress, SearchRun
+from optishear.searching.search_memory import gradient_sequences, memory_of_loaded, search_work
 from optishear.searching.trials import Trial, trials_table
 from optishear.statistics.statistics import Statistics
+from optishear.units import format_bytes
 
 logger = logging.getLogger("optishear.searching")
 
@@ -91,13 +93,17 @@ def run_search(
         selection: which layers are pruned.
 
     Raises:
-        InputError: if the parameters contradict each other or do not fit the model, or weights are offloaded.
+        InputError: if the parameters contradict each other or do not fit the model, weights are offloaded, or the
+            memory is too small.
     """
     check_in_memory(model)
     layers = select_layers(model, selection)
     check_pattern(pattern, layers)
     check_sequences(parameters, calibrations)
     main = calibrations[""].tokens
+    work = search_work(parameters, len(main), main.shape[1], pattern)
+    memory = memory_of_loaded(model, parameters, work)
+    batch_size = min(batch_size, memory.sequences_per_pass)
     fitting_tokens = main[fitting_sequences(parameters, len(main))]
     descent_sequences = gradient_sequences(parameters, len(main))
     divergences = {
@@ -110,14 +116,17 @@ def run_search(
         )
         for name, calibration in calibrations.items()
     }
-    budget = memory_budget(parameters, layers)
     first_held_out = len(divergences[""].tokens)
     if parameters.reconstructed_finalists:
         first_held_out = max(first_held_out, parameters.search_sequences + len(fitting_tokens))
     held_out = HeldOut(model, main[first_held_out:], batch_size)
     measurements = Journal(journal)
     priors = make_priors(parameters, layers, statistics, pattern, measurements)
-    with frozen(model), MaskedWeights(layers, statistics, pattern, budget) as weights:
+    with (
+        frozen(model),
+        recomputed_activations(model) if memory.recomputed else nullcontext(),
+        MaskedWeights(layers, statistics, pattern, memory.rank_bytes) as weights,
+    ):
         evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern)
         run = SearchRun(
             evaluator, layers, parameters, pattern, seed, descent_sequences, on_generation, progress, priors
@@ -139,7 +148,8 @@ def run_search(
             "search_sequences": parameters.search_sequences,
             **({"ratio_priors": prior_values(run.prior_trials)} if run.prior_trials else {}),
         }
-        logger.info("rank cache: %.0f of at most %.0f MiB", weights.rank_cache_bytes / 2**20, budget / 2**20)
+        cached, most = format_bytes(weights.rank_cache_bytes), format_bytes(memory.rank_bytes)
+        logger.info("rank cache: %s of at most %s", cached, most)
         wanda = make_candidate(layers, pattern, {"all": WANDA})
         confirmation = held_out.compare(weights, choice.trial.candidate, wanda)
         if confirmation is not None:
@@ -167,24 +177,6 @@ def check_sequences(parameters: SearchParameters, calibrations: dict[str, Calibr
                 f"search_sequences is {parameters.search_sequences}, but the calibration set "
                 f"{name or calibration.source!r} has {len(calibration.tokens)} sequences; lower it or raise sequences."
             )
-
-
-def gradient_sequences(parameters: SearchParameters, sequences: int) -> int:
-    """Number of sequences of the descent, of so many of the calibration, in whole batches of ``search_sequences``.
-
-    At least a quarter of the calibration is held out.
-    """
-    if not parameters.descent_steps or parameters.ratio_scope == "none":
-        return parameters.search_sequences
-    batches = min(sequences * 3 // 4 // parameters.search_sequences, parameters.descent_steps)
-    return max(batches, 1) * parameters.search_sequences
-
-
-def memory_budget(parameters: SearchParameters, layers: list[PrunableLayer]) -> float:
-    """Limit of the rank caches in bytes; by default a quarter of the free memory of the weights' device."""
-    if parameters.memory_budget is not None:
-        return parameters.memory_budget * 2**30
-    return free_memory(layers[0].module.weight.device) / 4
 
 
 def search_result(

@@ -32,13 +32,8 @@ from optishear.searching.journal import Journal
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.priors import make_priors, prior_values
 from optishear.searching.run import Progress, SearchRun
-from optishear.searching.search import (
-    SearchResult,
-    check_sequences,
-    gradient_sequences,
-    memory_budget,
-    search_result,
-)
+from optishear.searching.search import SearchResult, check_sequences, search_result
+from optishear.searching.search_memory import gradient_sequences, memory_of_loaded, search_work
 from optishear.statistics.statistics import Statistics
 
 
@@ -99,7 +94,15 @@ def search_universal(
     check_sequences(parameters, {member.name: member.calibration for member in members})
     leader = max(layers, key=lambda name: _depth(layers[name]))
     gradients = min(gradient_sequences(parameters, len(member.calibration.tokens)) for member in members)
-    budgets = {name: memory_budget(parameters, prunable) / len(members) for name, prunable in layers.items()}
+    budgets = {
+        member.name: memory_of_loaded(
+            member.model,
+            parameters,
+            search_work(parameters, len(member.calibration.tokens), member.calibration.tokens.shape[1], pattern),
+            len(members),
+        ).rank_bytes
+        for member in members
+    }
     with ExitStack() as stack:
         leading = next(member for member in members if member.name == leader)
         priors = make_priors(parameters, layers[leader], leading.statistics, pattern, Journal(leading.journal))

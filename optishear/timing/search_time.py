@@ -11,7 +11,7 @@ from optishear.search_space.space import has_ratios
 from optishear.searching.finalists import fitting_sequences
 from optishear.searching.held_out import MAXIMUM_SEQUENCES
 from optishear.searching.rounds import Round, plan_phases, plan_rounds
-from optishear.searching.search import gradient_sequences
+from optishear.searching.search_memory import gradient_sequences
 from optishear.timing.speed import Speed
 from optishear.timing.stage_times import layer_solve_seconds
 

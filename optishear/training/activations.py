@@ -1,37 +1,26 @@
 """Activations of a backward pass: kept, or computed again block by block where memory is short."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.models.memory import free_memory
+from optishear.models.recomputation import recomputed_activations
 
 # Share of the free memory that activations may take.
 _SHARE = 0.5
 
 
 @contextmanager
-def recomputed_activations(model: PreTrainedModel, blocks: nn.ModuleList, tokens: int) -> Iterator[None]:
+def bounded_activations(model: PreTrainedModel, tokens: int) -> Iterator[None]:
     """Let the blocks compute their activations again in the backward pass, if those of so many tokens need much memory.
 
-    The results are the same; a step takes a third more time. Blocks are not put into training mode beyond that, so
-    that no dropout begins. A family that transformers cannot do this for keeps its activations.
+    The results are the same; a step takes a third more time.
     """
     needed = activation_bytes(model, tokens)
-    if needed <= _SHARE * free_memory(model.device) or not model.supports_gradient_checkpointing:
+    with recomputed_activations(model) if needed > _SHARE * free_memory(model.device) else nullcontext():
         yield
-        return
-    model.activation_checkpointing_enable({"use_reentrant": False})
-    for block in blocks:
-        block.training = True
-    try:
-        yield
-    finally:
-        for block in blocks:
-            block.training = False
-        model.activation_checkpointing_disable()
 
 
 def activation_bytes(model: PreTrainedModel, tokens: int) -> int:

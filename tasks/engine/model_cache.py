@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
+from optishear.inference.footprint import memory_bytes
 from optishear.models.load import LoadedModel, load_model
 from optishear.parameters.model import ModelParameters
 from tasks.store.model_sources import find_model
@@ -40,6 +43,13 @@ def release_model() -> None:
     """Forget the model, and free its memory once nobody else holds it."""
     global _last
     _last = None
+
+
+def held_bytes(device: torch.device) -> int:
+    """Bytes of the kept model's weights on a device: of the next stage's model, or freed before that is loaded."""
+    if _last is None or _last[1].model.device != device:
+        return 0
+    return memory_bytes(_last[1].model)
 
 
 def _key(parameters: ModelParameters) -> _Key:

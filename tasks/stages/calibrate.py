@@ -10,14 +10,19 @@ from optishear.calibration.calibration_set import CalibrationSet
 from optishear.calibration.self_generated import check_own_text
 from optishear.calibration.text import text_digest
 from optishear.file_names import CALIBRATION
+from optishear.memory.needs import calibrate_need
 from optishear.models.load import load_without_weights
 from optishear.parameters.calibration import CalibrationParameters
+from optishear.parameters.model import ModelParameters
+from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import CalibrateStageParameters
 from tasks.store.artifacts import Artifact
 from tasks.store.keys import model_digest
 from tasks.store.provenance import provenance
+
+_FIX = "lower sequence_length or set calibration to a text"
 
 
 def load_calibration(artifact: Artifact) -> CalibrationSet:
@@ -53,12 +58,30 @@ def check_text_of_model(model: PreTrainedModel, parameters: CalibrationParameter
         check_own_text(model.config.model_type)
 
 
+def check_memory_of_text(
+    model: PreTrainedModel, parameters: ModelParameters, calibration: CalibrationParameters
+) -> None:
+    """Refuse a model that does not fit the device while it writes its calibration text.
+
+    Raises:
+        InputError: names the memory.
+    """
+    if calibration.calibration == SELF:
+        check_stage_memory(model, parameters, _memory(calibration), _FIX)
+
+
+def _memory(parameters: CalibrationParameters) -> Choice:
+    sequences, length = parameters.sequences, parameters.sequence_length
+    return lambda shape, itemsize, _: calibrate_need(shape, itemsize, sequences=sequences, length=length)
+
+
 def _inputs(parameters: CalibrateStageParameters) -> dict[str, str]:
     return {"model": model_digest(parameters), "text": text_digest(parameters.calibration)}
 
 
 def _write(outputs: Path, parameters: CalibrateStageParameters) -> None:
     if _needs_model(parameters):
+        plan_stage(parameters, _memory(parameters), _FIX)
         with shared_model(parameters) as loaded:
             blocks = _blocks(parameters, loaded.model, loaded.tokenizer)
     else:

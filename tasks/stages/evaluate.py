@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,13 +28,18 @@ from optishear.evaluation.part import Load, Part, Result
 from optishear.evaluation.task_files import suites_of
 from optishear.file_names import STATISTICS
 from optishear.json_file import write_json
+from optishear.memory.model_shape import ModelShape
+from optishear.memory.need import Need
+from optishear.memory.needs import evaluate_need
 from optishear.models.load import resolve_device
 from optishear.parameters.evaluation import EvaluationParameters
+from optishear.parameters.model import ModelParameters
 from optishear.pruning.apply import apply_recipe
 from optishear.pruning.checkpoint import sparsity_in_memory
 from optishear.recipes.recipe import Recipe
 from optishear.run_metrics.evaluated_model import EvaluatedModel
 from tasks.engine.batch_size import with_smaller_batches
+from tasks.engine.memory import check_stage_memory, plan_batch
 from tasks.engine.model_cache import shared_model, take_model
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import EvaluateStageParameters
@@ -46,6 +52,7 @@ EXAMPLES = "examples.parquet"
 VERSION = 4
 _SCORE = "score.json"
 _SCORE_VERSION = 1
+_FIX = "lower window_length"
 logger = logging.getLogger("optishear.stages")
 
 
@@ -103,7 +110,12 @@ def _write(
             smaller = parameters.model_copy(update={"batch_size": batch_size})
             return evaluate(load, smaller, seed=parameters.seed, keep=keep)
 
-        first = parameters.batch_size or default_batch_size(resolve_device(parameters.device))
+        first = plan_batch(
+            parameters,
+            parameters.batch_size or default_batch_size(resolve_device(parameters.device)),
+            partial(_need, parameters, recipe is not None),
+            _FIX,
+        )
         result = with_smaller_batches(first, evaluate_with)
         sparsity = keep(Part("sparsity", {"of": list(Sparsity.model_fields)}, Sparsity, lambda: _sparsity(load()[0])))
     evaluated = EvaluatedModel(
@@ -165,6 +177,21 @@ def _sparsity(model: PreTrainedModel) -> Sparsity:
     except InputError:  # it can still be evaluated
         return Sparsity(prunable=None, all_matrices=None)
     return Sparsity(prunable=measured.prunable, all_matrices=measured.all_matrices)
+
+
+def check_memory_of_evaluation(
+    model: PreTrainedModel, parameters: ModelParameters, evaluation: EvaluationParameters
+) -> None:
+    """Refuse a model that does not fit the device in a forward pass over one window.
+
+    Raises:
+        InputError: names the memory.
+    """
+    check_stage_memory(model, parameters, lambda shape, itemsize, _: _need(evaluation, False, shape, itemsize, 1), _FIX)
+
+
+def _need(parameters: EvaluationParameters, pruned: bool, shape: ModelShape, itemsize: int, batch_size: int) -> Need:
+    return evaluate_need(shape, itemsize, window_length=parameters.window_length, batch_size=batch_size, pruned=pruned)
 
 
 def check_window_length(model: PreTrainedModel, parameters: EvaluationParameters) -> None:

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from safetensors.torch import save_file
+from transformers.modeling_utils import PreTrainedModel
 
 from optishear.file_names import CALIBRATION, STATISTICS
+from optishear.memory.needs import LENGTH_FIX, gradients_need
 from optishear.parameters.model import ModelParameters
 from optishear.recipes.recipe import Recipe
 from optishear.statistics.gradients import collect_gradients
+from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import load_calibration
@@ -22,6 +25,19 @@ def observe(parameters: ModelParameters, blocks: Artifact, recipe: Recipe | None
     return gradients_stage(parameters, blocks, statistics) if recipe and recipe.needs_gradients else statistics
 
 
+def check_gradients_memory(model: PreTrainedModel, parameters: ModelParameters, length: int) -> None:
+    """Refuse a model that does not fit the device in a backward pass over a sequence of that length.
+
+    Raises:
+        InputError: names the memory.
+    """
+    check_stage_memory(model, parameters, _memory(length), LENGTH_FIX)
+
+
+def _memory(length: int) -> Choice:
+    return lambda shape, itemsize, _: gradients_need(shape, itemsize, length=length)
+
+
 def _inputs(parameters: ModelParameters, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
     return {
         "model": model_digest(parameters),
@@ -31,8 +47,10 @@ def _inputs(parameters: ModelParameters, calibration: Artifact, statistics: Arti
 
 
 def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact, statistics: Artifact) -> None:
+    blocks = load_calibration(calibration)
+    plan_stage(parameters, _memory(blocks.tokens.shape[1]), LENGTH_FIX)
     with shared_model(parameters) as loaded:
-        gradients = collect_gradients(loaded.model, load_calibration(calibration))
+        gradients = collect_gradients(loaded.model, blocks)
     save_file(gradients, outputs / GRADIENTS)
     (outputs / STATISTICS).write_bytes(statistics.path(STATISTICS).read_bytes())
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from optishear.file_names import CHECKPOINT, STATISTICS
 from optishear.json_file import write_json
+from optishear.memory.needs import prune_need
 from optishear.models.coverage import warn_of_coverage
 from optishear.models.load import LoadedModel
 from optishear.parameters.model import ModelParameters
@@ -13,6 +14,7 @@ from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
 from optishear.recipes.recipe import Recipe
 from optishear.recovery.summary import RecoverySummary
 from optishear.run_metrics.checkpoint import CheckpointMetrics, ReconstructionMetrics
+from tasks.engine.memory import plan_stage
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.statistics import load_statistics
@@ -31,6 +33,7 @@ def _inputs(parameters: ModelParameters, recipe: Recipe, statistics: Artifact) -
 
 
 def _write(outputs: Path, parameters: ModelParameters, recipe: Recipe, statistics: Artifact) -> None:
+    plan_stage(parameters, lambda shape, itemsize, _: prune_need(shape, itemsize))
     loaded = take_model(parameters)
     of_model = load_statistics(statistics)
     summary = apply_recipe(loaded.model, recipe, of_model, progress=True)

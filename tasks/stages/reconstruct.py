@@ -3,13 +3,18 @@
 from pathlib import Path
 from statistics import fmean
 
+from transformers.modeling_utils import PreTrainedModel
+
 from optishear.file_names import CALIBRATION, STATISTICS
+from optishear.memory.solver_needs import RECONSTRUCTION_FIX, reconstruct_need
 from optishear.parameters.calibration import CalibrationParameters
+from optishear.parameters.model import ModelParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.description import in_words, mask_rule
 from optishear.reconstruction.reconstruct import ReconstructionSummary, check_sequences, reconstruct
 from optishear.run_metrics.checkpoint import ReconstructionMetrics
+from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import load_calibration
@@ -29,6 +34,26 @@ def check_fitted_sequences(reconstruction: ReconstructionParameters, calibration
     check_sequences(reconstruction, calibration.sequences)
 
 
+def check_memory_of_reconstruction(
+    model: PreTrainedModel,
+    parameters: ModelParameters,
+    reconstruction: ReconstructionParameters,
+    calibration: CalibrationParameters,
+) -> None:
+    """Refuse a model that does not fit the device while its layers are solved or its blocks tuned.
+
+    Raises:
+        InputError: names the memory.
+    """
+    if reconstruction.reconstructs:
+        memory = _memory(reconstruction, calibration.sequences, calibration.sequence_length)
+        check_stage_memory(model, parameters, memory, RECONSTRUCTION_FIX)
+
+
+def _memory(parameters: ReconstructionParameters, sequences: int, length: int) -> Choice:
+    return lambda shape, itemsize, _: reconstruct_need(shape, itemsize, parameters, sequences=sequences, length=length)
+
+
 def _inputs(
     parameters: ReconstructStageParameters, recipe: Recipe, calibration: Artifact, statistics: Artifact
 ) -> dict[str, str]:
@@ -43,9 +68,12 @@ def _inputs(
 def _write(
     outputs: Path, parameters: ReconstructStageParameters, recipe: Recipe, calibration: Artifact, statistics: Artifact
 ) -> None:
+    blocks = load_calibration(calibration)
+    sequences, length = blocks.tokens.shape
+    plan_stage(parameters, _memory(parameters, sequences, length), RECONSTRUCTION_FIX)
     loaded = take_model(parameters)
     of_model = load_statistics(statistics)
-    summary = reconstruct(loaded.model, recipe, of_model, load_calibration(calibration), parameters, progress=True)
+    summary = reconstruct(loaded.model, recipe, of_model, blocks, parameters, progress=True)
     save_pruned(
         outputs,
         loaded,

@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from transformers.modeling_utils import PreTrainedModel
+
 from optishear.calibration.calibrate import check_calibration
 from optishear.calibration.text import text_digest
 from optishear.errors import InputError
 from optishear.file_names import CHECKPOINT
 from optishear.home import recoveries_folder
+from optishear.memory.solver_needs import RECOVERY_FIX, plan_recovery
 from optishear.models.load import load_model
 from optishear.models.select_layers import select_layers
+from optishear.parameters.calibration import CalibrationParameters
+from optishear.parameters.model import ModelParameters
 from optishear.parameters.recovery import RecoveryParameters
 from optishear.pruning.apply import count_zeros
 from optishear.recipes.recipe import Recipe
@@ -18,7 +23,8 @@ from optishear.recovery.budget import Budget
 from optishear.recovery.curve import CurvePoint
 from optishear.recovery.recover import recover
 from optishear.recovery.recovery_text import HELD_OUT, RecoveryText
-from optishear.recovery.rule import RULE_VERSION
+from optishear.recovery.rule import RULE_VERSION, rule_for
+from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import take_model
 from tasks.engine.progress import progress_bar
 from tasks.engine.stage import Stage
@@ -59,6 +65,7 @@ def _inputs(parameters: RecoverStageParameters, recipe: Recipe, pruned: Artifact
 
 
 def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pruned: Artifact) -> None:
+    plan_stage(parameters, _memory(parameters, parameters.sequence_length), RECOVERY_FIX)
     dense = take_model(parameters)
     checkpoint = load_model(
         str(pruned.path(CHECKPOINT)),
@@ -107,6 +114,30 @@ def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pr
         mask_rule=before.mask_rule,
         reconstruction=before.reconstruction,
         recovery=summary,
+    )
+
+
+def check_memory_of_recovery(
+    model: PreTrainedModel,
+    parameters: ModelParameters,
+    recovery: RecoveryParameters,
+    calibration: CalibrationParameters,
+) -> None:
+    """Refuse two models that do not fit the device while one of them is trained.
+
+    Raises:
+        InputError: names the memory.
+    """
+    if recovery.recovers:
+        check_stage_memory(model, parameters, _memory(recovery, calibration.sequence_length), RECOVERY_FIX)
+
+
+def _memory(parameters: RecoveryParameters, length: int) -> Choice:
+    sequences, tokens = parameters.recovery_sequences, parameters.recovery_tokens
+    if sequences is None and tokens is not None:
+        sequences = rule_for(tokens, length).sequences_per_step
+    return lambda shape, itemsize, free: plan_recovery(
+        shape, itemsize, free, length=length, sequences_per_step=sequences
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibrate import calibrate, check_calibration
 from optishear.calibration.text import text_digest
@@ -16,8 +17,10 @@ from optishear.recipes.recipe import Recipe
 from optishear.searching.finalists import fitting_sequences
 from optishear.searching.rounds import DEFAULT_TRIALS
 from optishear.searching.search import SearchResult, run_search
+from optishear.searching.search_memory import SEARCH_FIX, search_memory, search_work
 from optishear.searching.trials import Trial
 from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
+from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import shared_model
 from tasks.engine.progress import progress_bar
 from tasks.engine.stage import Stage
@@ -63,6 +66,21 @@ def check_search_texts(parameters: SearchParameters) -> None:
         check_calibration(text.source)
 
 
+def check_memory_of_search(model: PreTrainedModel, parameters: SearchStageParameters) -> None:
+    """Refuse a model whose search does not fit the device in any way.
+
+    Raises:
+        InputError: names the memory.
+    """
+    memory = _memory(parameters, parameters.sequences, parameters.sequence_length)
+    check_stage_memory(model, parameters, memory, SEARCH_FIX)
+
+
+def _memory(parameters: SearchStageParameters, sequences: int, length: int) -> Choice:
+    work = search_work(parameters, sequences, length, parameters.sparsity)
+    return lambda shape, itemsize, free: search_memory(shape, itemsize, parameters, work, free).need
+
+
 def search_inputs(parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
     """Digests of what a search reads."""
     selection = Selection.of(parameters.include, parameters.exclude)
@@ -80,8 +98,11 @@ def search_inputs(parameters: SearchStageParameters, calibration: Artifact, stat
 
 
 def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> None:
+    blocks = load_calibration(calibration)
+    sequences, length = blocks.tokens.shape
+    plan_stage(parameters, _memory(parameters, sequences, length), SEARCH_FIX)
     with shared_model(parameters) as loaded, search_metrics() as log_best:
-        calibrations = {"": load_calibration(calibration)}
+        calibrations = {"": blocks}
         for text in parameters.search_calibrations:
             calibrations[text.name] = calibrate(
                 loaded.model,

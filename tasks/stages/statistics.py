@@ -1,15 +1,22 @@
 """Stage 2: one pass over the dense model, ``statistics.parquet``."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from safetensors.torch import load_file
+from transformers.modeling_utils import PreTrainedModel
 
 from optishear.file_names import CALIBRATION, STATISTICS
+from optishear.memory.model_shape import ModelShape
+from optishear.memory.need import Need
+from optishear.memory.needs import LENGTH_FIX, statistics_need
+from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.model import ModelParameters
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
 from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
+from tasks.engine.memory import check_stage_memory, plan_batch
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import load_calibration
@@ -28,15 +35,33 @@ def load_statistics(artifact: Artifact) -> Statistics:
     return statistics
 
 
+def check_memory_of_statistics(
+    model: PreTrainedModel, parameters: ModelParameters, calibration: CalibrationParameters
+) -> None:
+    """Refuse a model that does not fit the device in a forward pass over one calibration sequence.
+
+    Raises:
+        InputError: names the memory.
+    """
+    length = calibration.sequence_length
+    check_stage_memory(model, parameters, lambda shape, itemsize, _: _need(length, shape, itemsize, 1), LENGTH_FIX)
+
+
+def _need(length: int, shape: ModelShape, itemsize: int, sequences_per_pass: int) -> Need:
+    return statistics_need(shape, itemsize, length=length, sequences_per_pass=sequences_per_pass)
+
+
 def _inputs(parameters: ModelParameters, calibration: Artifact) -> dict[str, str]:
     return {"model": model_digest(parameters), "calibration": calibration.digest(CALIBRATION)}
 
 
 def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact) -> None:
     blocks = load_calibration(calibration)
+    need = partial(_need, blocks.tokens.shape[1])
+    first = plan_batch(parameters, SEQUENCES_PER_PASS, need, LENGTH_FIX)
     with shared_model(parameters) as loaded:
         statistics = with_smaller_batches(
-            SEQUENCES_PER_PASS, lambda batch_size: collect_statistics(loaded.model, blocks, batch_size)
+            first, lambda batch_size: collect_statistics(loaded.model, blocks, batch_size)
         )
     statistics.save(
         outputs / STATISTICS,

@@ -118,11 +118,13 @@ def test_a_models_own_measurements_serve_the_universal_search(tmp_path: Path, mo
     for name in ("measure_sequences", "backward"):
         method = getattr(ModelDivergence, name)
 
-        def counting(error: ModelDivergence, first: int = 0, count: int | None = None, method: Any = method) -> Any:
+        def counting(
+            error: ModelDivergence, first: int = 0, count: int | None = None, *rest: Any, method: Any = method
+        ) -> Any:
             # Held-out sequences, which every search goes through, are asked for without a count.
             if count is not None:
                 measured.append(id(error))
-            return method(error, first, count)
+            return method(error, first, count, *rest)
 
         monkeypatch.setattr(ModelDivergence, name, counting)
     search(both, trials=20)

@@ -1,0 +1,1 @@
+"""Memory that each stage needs on its device, planned before it begins."""

@@ -1,0 +1,93 @@
+"""The memory of a search, from its parameters."""
+
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.memory.fit import check_need, log_ways, room
+from optishear.memory.model_shape import ModelShape, shape_of
+from optishear.memory.search_plan import SearchMemory, SearchWork, plan_search
+from optishear.models.memory import weight_count
+from optishear.parameters.search import SearchParameters
+from optishear.pattern import Pattern
+
+SEARCH_FIX = "set descent_steps to 0 or lower sequence_length"
+
+
+def gradient_sequences(parameters: SearchParameters, sequences: int) -> int:
+    """Number of sequences of the descent, of so many of the calibration, in whole batches of ``search_sequences``.
+
+    At least a quarter of the calibration is held out.
+    """
+    if not parameters.descent_steps or parameters.ratio_scope == "none":
+        return parameters.search_sequences
+    batches = min(sequences * 3 // 4 // parameters.search_sequences, parameters.descent_steps)
+    return max(batches, 1) * parameters.search_sequences
+
+
+def search_work(parameters: SearchParameters, sequences: int, length: int, pattern: Pattern) -> SearchWork:
+    """What a search does, as far as its memory depends on it.
+
+    Args:
+        parameters: of the search.
+        sequences: of the main calibration set.
+        length: tokens of a sequence.
+        pattern: the target.
+    """
+    sets = 1 + len(parameters.search_calibrations)
+    main = gradient_sequences(parameters, sequences)
+    return SearchWork(
+        sequences=main + (sets - 1) * parameters.search_sequences,
+        measured=sets * parameters.search_sequences,
+        length=length,
+        descends=bool(parameters.descent_steps) and parameters.ratio_scope != "none" and not pattern.is_structured,
+        ranks=not pattern.is_structured,
+        reconstructed=sequences if parameters.reconstructed_finalists else 0,
+    )
+
+
+def search_memory(
+    shape: ModelShape,
+    itemsize: int,
+    parameters: SearchParameters,
+    work: SearchWork,
+    free: int | None,
+    *,
+    models: int = 1,
+) -> SearchMemory:
+    """How a search uses the memory of its device.
+
+    Args:
+        shape: of the model.
+        itemsize: bytes of a weight.
+        parameters: of the search.
+        work: what it does.
+        free: bytes that it may take, with those of the weights; ``None`` where that is unknown.
+        models: number of models that share ``memory_budget``.
+    """
+    budget = parameters.memory_budget
+    in_bytes = None if budget is None else round(budget * 2**30 / models)
+    return plan_search(shape, itemsize, work, free, host_copy=False, memory_budget=in_bytes)
+
+
+def memory_of_loaded(
+    model: PreTrainedModel, parameters: SearchParameters, work: SearchWork, models: int = 1
+) -> SearchMemory:
+    """How the search of a model in memory uses the rest of it.
+
+    Args:
+        model: dense, on its device.
+        parameters: of the search.
+        work: what it does.
+        models: number of models that are searched together and share what is free.
+
+    Raises:
+        InputError: if the search cannot fit in any way.
+    """
+    devices = [parameter.device for parameter in model.parameters()]
+    free, weights = room(*devices), weight_count(model) * model.dtype.itemsize
+    available = None if free is None else free // models + weights
+    shape = shape_of(model)
+    memory = search_memory(shape, model.dtype.itemsize, parameters, work, available, models=models)
+    name = model.config.name_or_path or model.config.model_type
+    check_need(memory.need, model.device, available, name, SEARCH_FIX)
+    log_ways(memory.need, available)
+    return memory

@@ -1,0 +1,111 @@
+"""The memory of a stage, compared with that of its device before any weight is loaded."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from transformers.modeling_utils import PreTrainedModel
+
+from optishear.memory.fit import check_need, fitting_batch, log_ways, room
+from optishear.memory.model_shape import ModelShape, known_shape
+from optishear.memory.need import Need
+from optishear.models.load import model_without_weights, resolve_device
+from optishear.models.precision import DTYPES
+from optishear.parameters.model import ModelParameters
+from tasks.engine.model_cache import held_bytes
+from tasks.engine.placement import uses_deployments
+from tasks.engine.precision import precision_of
+from tasks.store.model_sources import find_model
+from tasks.tracking.flow_runs import unless_unreachable
+from tasks.tracking.stage_runs import current_stage_run
+
+logger = logging.getLogger("optishear.stages")
+
+
+# A need, from the model's shape, the bytes of a weight, and the free bytes of the device (``None`` if unknown).
+Choice = Callable[[ModelShape, int, int | None], Need]
+
+
+def plan_batch(
+    parameters: ModelParameters, batch_size: int, need: Callable[[ModelShape, int, int], Need], fix: str = ""
+) -> int:
+    """The sequences of a pass that fit: ``batch_size``, or a half, a quarter and so on of it.
+
+    Args:
+        parameters: of the stage.
+        batch_size: sequences of a pass, if memory allows it.
+        need: from the model's shape, the bytes of a weight and the sequences of a pass.
+        fix: as for ``check_need``.
+
+    Raises:
+        InputError: if one sequence does not fit.
+    """
+    size = batch_size
+
+    def choose(shape: ModelShape, itemsize: int, free: int | None) -> Need:
+        nonlocal size
+        size, planned = fitting_batch(batch_size, partial(need, shape, itemsize), free)
+        return planned
+
+    plan_stage(parameters, choose, fix)
+    return size
+
+
+def plan_stage(parameters: ModelParameters, choose: Choice, fix: str = "") -> None:
+    """Choose how a stage does its work in the memory of its device, log it, and refuse the stage if there is no way.
+
+    A model that cannot be built from its configuration, or has no prunable layers, is not planned.
+
+    Args:
+        parameters: of the stage.
+        choose: the need.
+        fix: as for ``check_need``.
+
+    Raises:
+        InputError: names the stage, its need, the device's memory and the fix.
+    """
+    model = model_without_weights(find_model(parameters.model), parameters.trust_remote_code)
+    shape = None if model is None else known_shape(model)
+    if shape is None:
+        logger.warning("The memory of this stage is not planned: the shape of the model is not known.")
+        return
+    need, free = _planned(shape, parameters, choose, fix)
+    log_ways(need, free)
+    _record(need)
+
+
+def check_stage_memory(model: PreTrainedModel, parameters: ModelParameters, choose: Choice, fix: str = "") -> None:
+    """Refuse a stage of a run that does not fit this machine's device; a stage on the pool checks its own.
+
+    Args:
+        model: without its weights.
+        parameters: of the run.
+        choose: the need.
+        fix: as for ``check_need``.
+
+    Raises:
+        InputError: names the stage, its need, the device's memory and the fix.
+    """
+    shape = known_shape(model)
+    if shape is not None and not uses_deployments(parameters):
+        _planned(shape, parameters, choose, fix)
+
+
+def _planned(shape: ModelShape, parameters: ModelParameters, choose: Choice, fix: str) -> tuple[Need, int | None]:
+    device = resolve_device(parameters.device)
+    free = room(device)
+    free = None if free is None else free + held_bytes(device)
+    need = choose(shape, DTYPES[precision_of(parameters).dtype].itemsize, free)
+    check_need(need, device, free, parameters.model, fix)
+    return need, free
+
+
+def _record(need: Need) -> None:
+    """Log the plan to the stage's MLflow run."""
+    stage = current_stage_run()
+    if stage is None:
+        return
+    with unless_unreachable("the plan of memory"):
+        stage.run.log_metrics({"planned_memory_bytes": float(need.total)})
+        if need.ways:
+            stage.run.log_tags({"memory_saved_by": ", ".join(need.ways)})

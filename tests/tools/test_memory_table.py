@@ -1,0 +1,26 @@
+"""The tables of docs/memory.md are what the plan says."""
+
+from memory_table import MODELS, PAGE, configuration, page, shape
+
+
+def test_the_tables_are_current() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text) == text, "run: python tools/memory_table.py"
+
+
+def test_shapes_are_those_of_the_models() -> None:
+    # Parameters of the published checkpoints.
+    published = {
+        "Qwen2.5-1.5B": 1_543_714_304,
+        "LLaMA-2-7B": 6_738_415_616,
+        "LLaMA-3-8B": 8_030_261_248,
+        "LLaMA-2-13B": 13_015_864_320,
+        "LLaMA-3-70B": 70_553_706_496,
+    }
+    for name in MODELS:
+        # Qwen's biases are not in the shape.
+        assert abs(shape(name).parameters - published[name]) < 10**5
+
+
+def test_fewer_blocks_are_those_asked_for() -> None:
+    assert configuration("LLaMA-2-7B", 2).num_hidden_layers == 2

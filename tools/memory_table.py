@@ -1,0 +1,193 @@
+"""Write the tables of docs/memory.md: the planned memory of each stage by model.
+
+python tools/memory_table.py            # write the tables into the page
+python tools/memory_table.py --check    # exit with 1 where they are not current
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from optishear.divergence.model_divergence import TOKENS_PER_BACKWARD
+from optishear.memory.model_shape import ModelShape, shape_of
+from optishear.memory.need import Need
+from optishear.memory.needs import (
+    calibrate_need,
+    diagnose_need,
+    evaluate_need,
+    gradients_need,
+    prune_need,
+    statistics_need,
+)
+from optishear.memory.search_plan import rank_bytes, search_need
+from optishear.memory.solver_needs import reconstruct_need, recover_need
+from optishear.parameters.read import read_parameters
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.parameters.search import SearchParameters
+from optishear.pattern import parse_pattern
+from optishear.searching.search_memory import search_work
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "memory.md"
+# The default parameters of a run in bfloat16.
+SEQUENCES, LENGTH, WINDOW, BATCH, ITEMSIZE = 32, 512, 1024, 64, 2
+GIB = 2**30
+MODELS: dict[str, dict[str, Any]] = {
+    "Qwen2.5-1.5B": {
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "tie_word_embeddings": True,
+    },
+    "LLaMA-2-7B": {
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "vocab_size": 32000,
+    },
+    "LLaMA-3-8B": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+    },
+    "LLaMA-2-13B": {
+        "hidden_size": 5120,
+        "intermediate_size": 13824,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 40,
+        "num_key_value_heads": 40,
+        "vocab_size": 32000,
+    },
+    "LLaMA-3-70B": {
+        "hidden_size": 8192,
+        "intermediate_size": 28672,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+    },
+}
+
+
+def configuration(name: str, blocks: int | None = None) -> LlamaConfig:
+    """The configuration of a model of Llama's kind, with fewer blocks where a number is given."""
+    sizes = {"tie_word_embeddings": False, "max_position_embeddings": 8192, **MODELS[name]}
+    if blocks is not None:
+        sizes["num_hidden_layers"] = blocks
+    return LlamaConfig(**sizes)
+
+
+def shape(name: str) -> ModelShape:
+    """The shape of a model, from its configuration alone."""
+    with torch.device("meta"):
+        return shape_of(AutoModelForCausalLM.from_config(configuration(name)))
+
+
+def needs(of_model: ModelShape) -> dict[str, Need]:
+    """The need of each stage, by the label of its row."""
+    search = read_parameters(SearchParameters, {})
+    rows = search_work(search, SEQUENCES, LENGTH, parse_pattern("0.5"))
+    groups = search_work(search, SEQUENCES, LENGTH, parse_pattern("2:4"))
+    ranks = rank_bytes(of_model)
+
+    def reconstruct(**values: Any) -> Need:
+        parameters = read_parameters(ReconstructionParameters, values)
+        return reconstruct_need(of_model, ITEMSIZE, parameters, sequences=SEQUENCES, length=LENGTH)
+
+    def recover(recomputed: bool, sequences: int = TOKENS_PER_BACKWARD // LENGTH) -> Need:
+        return recover_need(of_model, ITEMSIZE, length=LENGTH, sequences_per_step=sequences, recomputed=recomputed)
+
+    def searched(**ways: Any) -> Need:
+        return search_need(of_model, ITEMSIZE, rows, recomputed=True, **ways)
+
+    return {
+        "calibrate (self)": calibrate_need(of_model, ITEMSIZE, sequences=SEQUENCES, length=LENGTH),
+        "statistics": statistics_need(of_model, ITEMSIZE, length=LENGTH),
+        "gradients": gradients_need(of_model, ITEMSIZE, length=LENGTH),
+        "search": search_need(of_model, ITEMSIZE, rows, ranks=ranks),
+        "search, activations computed again": searched(ranks=ranks),
+        "search, the same without ranks": searched(ranks=0),
+        "search, the same with the dense copy on the host": searched(ranks=0, copy_on_host=True),
+        "search 2:4": search_need(of_model, ITEMSIZE, groups, ranks=0),
+        "prune": prune_need(of_model, ITEMSIZE),
+        "reconstruct (sparsegpt)": reconstruct(reconstruction="sparsegpt"),
+        "reconstruct (admm)": reconstruct(reconstruction="admm"),
+        "reconstruct (tuning)": reconstruct(tuning_steps=64),
+        "recover": recover(recomputed=False),
+        "recover, activations computed again": recover(recomputed=True),
+        "recover, the same in several passes a step": recover(recomputed=True, sequences=32),
+        "evaluate": evaluate_need(of_model, ITEMSIZE, window_length=WINDOW, batch_size=BATCH),
+        "diagnose": diagnose_need(of_model, ITEMSIZE, length=LENGTH),
+    }
+
+
+def tables() -> dict[str, str]:
+    """The tables of the page, by the name of their place."""
+    planned = {name: needs(shape(name)) for name in MODELS}
+    return {
+        "planned": _table(["stage", *MODELS], _planned_rows(planned)),
+        "parts": _table(["stage", "parts at the peak"], _part_rows(planned["LLaMA-2-7B"])),
+    }
+
+
+def _planned_rows(planned: dict[str, dict[str, Need]]) -> Iterator[list[str]]:
+    yield ["weights", *(_gib(of_model["prune"].parts["weights"]) for of_model in planned.values())]
+    for stage in next(iter(planned.values())):
+        yield [stage, *(_gib(of_model[stage].total) for of_model in planned.values())]
+
+
+def _part_rows(of_model: dict[str, Need]) -> Iterator[list[str]]:
+    for stage, need in of_model.items():
+        parts = [f"{name} {_gib(size)}" for name, size in need.parts.items()]
+        host = [f"{name} on the host {_gib(size)}" for name, size in need.host.items()]
+        yield [stage, ", ".join([*parts, *host])]
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f}"
+
+
+def _table(header: list[str], rows: Iterator[list[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def page(text: str) -> str:
+    """The page's text with current tables."""
+    for name, table in tables().items():
+        begin, end = f"<!-- {name}: tools/memory_table.py -->", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
+    return text
+
+
+def main() -> None:
+    """Write or check the tables."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--check", action="store_true", help="write nothing; fail where the tables are not current")
+    text = PAGE.read_text(encoding="utf-8")
+    current = page(text)
+    if current == text:
+        print("The tables are current.")
+    elif options.parse_args().check:
+        sys.exit("The tables of docs/memory.md are not current; run: python tools/memory_table.py")
+    else:
+        PAGE.write_text(current, encoding="utf-8")
+        print("Written.")
+
+
+if __name__ == "__main__":
+    main()
