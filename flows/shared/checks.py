@@ -17,6 +17,7 @@ from flows.shared.nightly_plan import check_plan
 from flows.shared.output_folder import check_checkpoint, check_export
 from flows.shared.pruning_checks import (
     check_carried_ratios,
+    check_channel_order,
     check_layers,
     check_memory_of_gradients,
     check_pattern_of_model,
@@ -121,6 +122,7 @@ CHECKS: tuple[Callable[..., object], ...] = (
     check_placement,
     check_device,
     check_recipe,
+    check_channel_order,
     check_carried_ratios,
     check_search,
     check_finalists,

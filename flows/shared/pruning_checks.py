@@ -14,6 +14,7 @@ from optishear.models.selection import ALL_LAYERS, Selection
 from optishear.parameters.layers import LayerParameters
 from optishear.parameters.sparsity import SparsityParameters
 from optishear.pruning.apply import check_pattern
+from optishear.pruning.channels import check_permutation
 from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_ratios import layer_ratios
 from optishear.recipes.recipe import find_recipe, with_selection
@@ -33,6 +34,16 @@ def check_recipe(parameters: RecipeParameters, sparsity: SparsityParameters) -> 
             f"The recipe {parameters.recipe!r} is for the sparsity {recipe.sparsity}, not {sparsity.sparsity}; "
             "leave out the sparsity, or search a recipe for it."
         )
+
+
+def check_channel_order(parameters: SparsityParameters) -> None:
+    """Refuse a permutation of channels for a pattern that no order of channels changes.
+
+    Raises:
+        InputError: names the parameter.
+    """
+    pattern = recipe_of(parameters).sparsity if isinstance(parameters, RecipeParameters) else parameters.sparsity
+    check_permutation(pattern, parameters.permute_channels)
 
 
 def check_carried_ratios(parameters: TransplantParameters) -> None:

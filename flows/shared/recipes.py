@@ -15,6 +15,8 @@ def recipe_of(parameters: Any) -> Recipe:
         InputError: if there is no such recipe, or it is for other layers.
     """
     recipe = find_recipe(parameters.recipe, getattr(parameters, "sparsity", parse_pattern("0.5")))
+    if isinstance(parameters, SparsityParameters) and parameters.permute_channels:
+        recipe = recipe.model_copy(update={"permute_channels": True})
     if isinstance(parameters, LayerParameters):
         return with_selection(recipe, parameters.include, parameters.exclude)
     return recipe

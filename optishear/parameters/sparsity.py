@@ -18,3 +18,8 @@ class SparsityParameters(LayerParameters):
         validate_default=True,
         description="A fraction such as 0.5 (within each row), or N:M such as 2:4.",
     )
+    permute_channels: bool = Field(
+        False,
+        description="For N:M: reorder channels inside MLPs and value heads, whose order is free, so that less is lost. "
+        "The dense model computes the same, and the checkpoint is a plain one.",
+    )

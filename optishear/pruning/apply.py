@@ -15,6 +15,7 @@ from optishear.models.finite import check_weights
 from optishear.models.layers import PrunableLayer
 from optishear.models.select_layers import select_layers
 from optishear.pattern import Pattern
+from optishear.pruning.channels import permute_channels
 from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
 from optishear.recipes.recipe import Recipe
@@ -52,6 +53,7 @@ def apply_recipe(
     check_pattern(recipe.sparsity, layers)
     check_statistics(recipe, layers, statistics)
     check_weights(model)
+    statistics = permute_channels(model, recipe, statistics)
     counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
     for layer, count in zip(tqdm(layers, desc="prune", unit="layer", disable=not progress), counts, strict=True):
         weight = layer.module.weight

@@ -46,6 +46,7 @@ class Recipe(BaseModel):
             layer at the target.
         include: patterns of the layers that are pruned, as in ``optishear.models.selection``; empty for all.
         exclude: patterns of the layers that are not.
+        permute_channels: reorder channels, where their order is free, before an N:M pattern is applied.
         objectives: measured values of the search by name.
         origin: model, calibration, algorithm, trials, seed and version of the search.
     """
@@ -58,6 +59,7 @@ class Recipe(BaseModel):
     sparsity_ratios: dict[str, Annotated[list[Ratio], Field(min_length=1)]] = {}
     include: list[str] = []
     exclude: list[str] = []
+    permute_channels: bool = False
     objectives: dict[str, float] = {}
     origin: dict[str, Any] = {}
 
@@ -80,7 +82,11 @@ class Recipe(BaseModel):
     def _without_empty_patterns(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Recipes for all layers are written as in earlier versions, and keep their digests."""
         written: dict[str, Any] = handler(self)
-        return {key: value for key, value in written.items() if value or key not in ("include", "exclude")}
+        return {
+            key: value
+            for key, value in written.items()
+            if value or key not in ("include", "exclude", "permute_channels")
+        }
 
     @property
     def selection(self) -> Selection:

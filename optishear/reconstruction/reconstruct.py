@@ -16,6 +16,7 @@ from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks,
 from optishear.models.select_layers import select_layers
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, count_zeros, layer_scores
+from optishear.pruning.channels import permute_channels
 from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
 from optishear.recipes.recipe import Recipe
@@ -103,6 +104,8 @@ def reconstruct(
     if statistics is not None:
         check_statistics(recipe, layers, statistics)
     check_weights(model)
+    if statistics is not None:
+        statistics = permute_channels(model, recipe, statistics)
     counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
     with frozen(model):
         return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, layer_errors, progress)

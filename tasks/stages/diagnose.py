@@ -19,6 +19,7 @@ from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.pruning.channels import permute_channels
 from optishear.recipes.recipe import Recipe, published_beside
 from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.memory import check_stage_memory, plan_batch
@@ -83,7 +84,8 @@ def _write(
     first = plan_batch(parameters, SEQUENCES_PER_PASS, need, LENGTH_FIX)
     model = take_model(parameters).model
     layers = select_layers(model, recipe.selection)
-    loaded = load_statistics(statistics)
+    # In the order of the channels that the checkpoint has.
+    loaded = permute_channels(model, recipe, load_statistics(statistics))
     wanda = published_beside("wanda", recipe)
     alignment, distributions = diagnose_scales(layers, {"wanda": wanda, "pruned": recipe}, loaded)
     methods = {"wanda": masked_by(wanda, layers, loaded)}

@@ -141,16 +141,23 @@ def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifa
                 selection=Selection.of(parameters.include, parameters.exclude),
             ),
         )
-    write_result(outputs, result)
+    write_result(outputs, result, parameters.permute_channels)
 
 
-def write_result(outputs: Path, result: SearchResult) -> None:
-    """Write the result of a search to a folder."""
+def write_result(outputs: Path, result: SearchResult, permute_channels: bool) -> None:
+    """Write the result of a search to a folder.
+
+    Args:
+        outputs: the folder.
+        result: of the search.
+        permute_channels: whether the recipes ask for it when they are applied; candidates are measured without.
+    """
+    changes = {"permute_channels": permute_channels}
     pq.write_table(result.trials, outputs / TRIALS)
-    result.recipe.save(outputs / RECIPE)
+    result.recipe.model_copy(update=changes).save(outputs / RECIPE)
     (outputs / FRONT).mkdir()
     for index, recipe in enumerate(result.front, start=1):
-        recipe.save(outputs / FRONT / f"{index:02d}.yaml")
+        recipe.model_copy(update=changes).save(outputs / FRONT / f"{index:02d}.yaml")
 
 
 def journal_of(inputs: dict[str, str], dtype: str) -> Path:
@@ -167,7 +174,7 @@ MATTER = tuple(sorted(plain_fields(SearchParameters)))
 search_stage = Stage(
     name="search",
     version=VERSION,
-    parameters=(*MATTER, "sparsity", "seed", "dtype"),
+    parameters=(*MATTER, "sparsity", "permute_channels", "seed", "dtype"),
     inputs=search_inputs,
     write=_write,
     scores=lambda artifact: load_recipe(artifact).objectives,

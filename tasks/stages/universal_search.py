@@ -87,14 +87,14 @@ def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[st
             on_generation=tell,
             selection=Selection.of(parameters.include, parameters.exclude),
         )
-    write_result(outputs, result)
+    write_result(outputs, result, parameters.permute_channels)
 
 
 universal_search_stage = Stage(
     name="universal-search",
     # The sum of two versions that never fall, so that it changes when one of them does.
     version=VERSION + _UNIVERSAL_VERSION,
-    parameters=(*MATTER, "sparsity", "include", "exclude", "seed", "dtype"),
+    parameters=(*MATTER, "sparsity", "permute_channels", "include", "exclude", "seed", "dtype"),
     inputs=_inputs,
     write=_write,
     scores=lambda artifact: load_recipe(artifact).objectives,
