@@ -42,9 +42,9 @@ def logits(model: PreTrainedModel) -> Tensor:
     return values
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "gemma"])
-def test_the_dense_model_computes_the_same(family: str) -> None:
-    model = model_of(family)
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "gemma"])
+def test_the_dense_model_computes_the_same(architecture: str) -> None:
+    model = model_of(architecture)
     before = logits(model)
     weights = {layer.name: layer.module.weight.clone() for layer in prunable_layers(model)}
     permute_channels(model, recipe(), collect_statistics(model, CALIBRATION, progress=False))
@@ -79,8 +79,8 @@ def test_the_gradients_move_with_the_weights() -> None:
 def lost(model: PreTrainedModel, statistics: Statistics, pruned: PreTrainedModel) -> float:
     """The squared Wanda scores that pruning took away."""
     return sum(
-        float((layer.module.weight.square() * statistics.of(layer.name, layer.module.in_features)).sum())
-        - float((other.module.weight.square() * statistics.of(layer.name, layer.module.in_features)).sum())
+        float((layer.module.weight.detach().square() * statistics.of(layer.name, layer.module.in_features)).sum())
+        - float((other.module.weight.detach().square() * statistics.of(layer.name, layer.module.in_features)).sum())
         for layer, other in zip(prunable_layers(model), prunable_layers(pruned), strict=True)
     )
 

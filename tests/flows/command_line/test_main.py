@@ -383,6 +383,7 @@ def empty(tmp_path: Path) -> Path:
         ({"sparsity": "1.0"}, "The sparsity '1.0'"),
         ({"sparsity": "-0.1"}, "The sparsity '-0.1'"),
         ({"sparsity": "4:2"}, "N:M needs 0 < N < M"),
+        ({"permute_channels": True}, "the order of channels changes nothing at sparsity 0.5"),
         ({"sparsity": "2:5"}, "The pattern 2:5 does not divide the 32 inputs of model.layers.0"),
         ({"calibration": "{tmp}/empty.txt"}, "empty.txt"),
         ({"calibration": "{tmp}/missing.txt"}, "missing.txt"),
