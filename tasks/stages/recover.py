@@ -12,6 +12,7 @@ from optishear.errors import InputError
 from optishear.file_names import CHECKPOINT
 from optishear.home import recoveries_folder
 from optishear.memory.solver_needs import RECOVERY_FIX, plan_recovery
+from optishear.models.layers import PrunableLayer
 from optishear.models.load import load_model
 from optishear.models.select_layers import select_layers
 from optishear.parameters.calibration import CalibrationParameters
@@ -24,6 +25,7 @@ from optishear.recovery.curve import CurvePoint
 from optishear.recovery.recover import recover
 from optishear.recovery.recovery_text import HELD_OUT, RecoveryText
 from optishear.recovery.rule import RULE_VERSION, rule_for
+from optishear.recovery.summary import RecoverySummary
 from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import take_model
 from tasks.engine.progress import progress_bar
@@ -32,6 +34,7 @@ from tasks.stages.parameters import RecoverStageParameters
 from tasks.stages.prune import checkpoint_metrics, save_pruned, sparsities
 from tasks.store.artifacts import Artifact, Request
 from tasks.store.keys import digest, model_digest
+from tasks.store.model_sources import find_model
 from tasks.tracking.recovery_metrics import recovery_metrics
 
 
@@ -66,7 +69,6 @@ def _inputs(parameters: RecoverStageParameters, recipe: Recipe, pruned: Artifact
 
 def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pruned: Artifact) -> None:
     plan_stage(parameters, _memory(parameters, parameters.sequence_length), RECOVERY_FIX)
-    dense = take_model(parameters)
     checkpoint = load_model(
         str(pruned.path(CHECKPOINT)),
         dtype=parameters.dtype,
@@ -74,7 +76,28 @@ def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pr
         trust_remote_code=parameters.trust_remote_code,
     )
     layers = select_layers(checkpoint.model, recipe.selection)
-    budget = Budget.of(parameters)
+    state_file = _state_file(recover_stage.request(parameters, recipe, pruned))
+    summary = _recover(checkpoint.model, layers, parameters, state_file)
+    before = checkpoint_metrics(pruned)
+    words = [before.reconstruction_in_words, summary.in_words]
+    save_pruned(
+        outputs,
+        replace(checkpoint, source=find_model(parameters.model)),
+        recipe,
+        count_zeros(checkpoint.model, layers),
+        before.experts_in_words,
+        reconstruction_in_words=", then ".join(filter(None, words)),
+        mask_rule=before.mask_rule,
+        reconstruction=before.reconstruction,
+        recovery=summary,
+    )
+
+
+def _recover(
+    model: PreTrainedModel, layers: list[PrunableLayer], parameters: RecoverStageParameters, state_file: Path
+) -> RecoverySummary:
+    """Recover the pruned model; the dense one is in memory only meanwhile."""
+    dense = take_model(parameters)
     text = RecoveryText(
         _sources(parameters),
         dense.model,
@@ -84,6 +107,7 @@ def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pr
         seed=parameters.seed,
         bos=parameters.bos,
     )
+    budget = Budget.of(parameters)
     show = progress_bar("recovery", "budget of the recovery")
     with recovery_metrics(budget) as log_check:
 
@@ -91,30 +115,17 @@ def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pr
             show(done)
             log_check(curve, done)
 
-        summary = recover(
-            checkpoint.model,
+        return recover(
+            model,
             dense.model,
             layers,
             text,
             budget,
             sequences_per_step=parameters.recovery_sequences,
             rate=parameters.recovery_rate,
-            state_file=_state_file(recover_stage.request(parameters, recipe, pruned)),
+            state_file=state_file,
             on_check=on_check,
         )
-    before = checkpoint_metrics(pruned)
-    words = [before.reconstruction_in_words, summary.in_words]
-    save_pruned(
-        outputs,
-        replace(checkpoint, source=dense.source),
-        recipe,
-        count_zeros(checkpoint.model, layers),
-        before.experts_in_words,
-        reconstruction_in_words=", then ".join(filter(None, words)),
-        mask_rule=before.mask_rule,
-        reconstruction=before.reconstruction,
-        recovery=summary,
-    )
 
 
 def check_memory_of_recovery(
