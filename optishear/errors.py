@@ -10,8 +10,8 @@ class InputError(ValueError):
     ...     print(error)
     The sparsity '5:4' keeps 5 of every 4 weights; N:M needs 0 < N < M, for example 2:4.
 
-    Raised before any expensive work, but for a disk that gets full. The command line prints the sentence alone
-    and exits with 2; the tasks never retry it, because the same input fails the same way.
+    Raised before any expensive work, but for a disk or a memory that gets full. The command line prints the sentence
+    alone and exits with 2; the tasks never retry it, because the same input fails the same way.
     """
 
 

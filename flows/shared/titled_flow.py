@@ -12,6 +12,7 @@ from prefect.states import Failed
 
 from optishear.errors import IncompleteError, InputError
 from optishear.parameters.base import Parameters
+from tasks.engine.model_cache import release_model
 from tasks.engine.titles import about, flow_title, of_stage
 
 Inputs = ParamSpec("Inputs")
@@ -65,6 +66,9 @@ def _in_sentences(
         except _SENTENCES as error:
             # Prefect takes a returned state as the run's, and raises the error that it holds.
             return cast(Result, Failed(data=error, message=str(error)))
+        finally:
+            # A worker may run several flows, and holds no memory between them.
+            release_model()
 
     return run
 

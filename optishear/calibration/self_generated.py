@@ -17,6 +17,7 @@ from transformers import (
     StaticCache,
 )
 
+from optishear.batch_size import BatchSize
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.calibration.opening import opening_tokens
 from optishear.errors import InputError, first_line
@@ -56,7 +57,8 @@ def generate(
 
     Args:
         batch_size: texts written at a time. Throughput grows with it as long as reading the weights takes longer
-            than reading the cache; the cache takes ``batch_size`` × ``sequence_length`` tokens.
+            than reading the cache; the cache takes ``batch_size`` × ``sequence_length`` tokens. Halved where memory
+            runs out.
 
     Raises:
         InputError: if the model's outputs are not finite, or are others with a cache than without.
@@ -68,7 +70,12 @@ def generate(
     chances[:, :1] = (chances[:, :1] + torch.randperm(sequences, generator=random)[:, None]) / sequences
     progress: tqdm[Any]
     with tqdm(total=sequences * sequence_length, unit="token", desc="self-generated text") as progress:
-        rows = [generate_rows(model, tokenizer, part, progress) for part in chances.split(batch_size)]
+
+        def write(texts: slice) -> Tensor:
+            progress.update(texts.start * sequence_length - progress.n)  # what a failed batch has added
+            return generate_rows(model, tokenizer, chances[texts], progress)
+
+        rows = list(BatchSize(batch_size, "text", "batch").each(sequences, write))
     return CalibrationSet(torch.cat(rows), "self", bos="each-window" if opening_tokens(tokenizer) else None)
 
 

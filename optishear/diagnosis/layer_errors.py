@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.batch_size import BatchSize
 from optishear.diagnosis.pruned_weights import PrunedWeight
 from optishear.models.features import backbone
 from optishear.models.inputs import watching_inputs
@@ -57,16 +58,22 @@ def layer_errors(
         model: the dense model; not changed.
         tokens: [sequences, length] int64; about the first ``TOKENS`` of them are used, at least one sequence.
         methods: the pruned weights, by method.
-        batch_size: sequences per forward pass, each of which runs once for every method and once dense.
+        batch_size: sequences per forward pass, each of which runs once for every method and once dense; where memory
+            runs out, the pass is repeated with half of them.
 
     Returns:
         The tables of ``layer_errors.parquet`` and ``block_errors.parquet``.
     """
     used = tokens[: max(1, TOKENS // tokens.shape[1])]
+    batch = BatchSize(batch_size)
+
+    def one_pass(streams: int) -> tuple[pa.Table, pa.Table]:
+        return batch.run(lambda size: _Pass(model, methods, streams).over(used.split(size)))
+
     try:
-        return _Pass(model, methods, streams=1 + len(methods)).over(used.split(batch_size))
+        return one_pass(1 + len(methods))
     except _MixedTokens:
-        return _Pass(model, methods, streams=1).over(used.split(batch_size))
+        return one_pass(1)
 
 
 class _Pass:

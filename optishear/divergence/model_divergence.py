@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.batch_size import BatchSize
 from optishear.models.features import split_at_head
 from optishear.models.finite import is_finite, not_finite
 from optishear.models.loss_scale import LossScale
@@ -21,7 +22,7 @@ Divergence = Literal["kl", "frobenius"]
 LIKELIEST_TOKENS = 256
 # Tokens whose full-vocabulary logits are in memory at a time: 512 x 49,152 x 4 bytes are 96 MiB.
 TOKENS_PER_CHUNK = 512
-# Tokens of one backward pass, whose activations are in memory.
+# Tokens of one backward pass, whose activations are in memory; fewer where memory is too small for them.
 TOKENS_PER_BACKWARD = 2048
 # Logits that are normalised at a time on a CPU (4 MiB in float32).
 LOGITS_IN_CACHE = 2**20
@@ -37,6 +38,10 @@ class ModelDivergence:
 
     With a linear head (L = H E^T), the Frobenius norm of the difference of the logits is computed without logits:
     |D E^T|_F^2 = sum over tokens of d (E^T E) d^T, with d the difference of the hidden states.
+
+    Attributes:
+        sequences_per_backward: sequences whose activations are in memory in ``backward``, which fails where memory runs
+            out: its caller drops the gradients and repeats it in this size's ``run``. Forward passes repeat themselves.
     """
 
     @torch.no_grad()
@@ -54,7 +59,7 @@ class ModelDivergence:
             model: the model with dense weights; later calls measure its current weights.
             tokens: [sequences, length] token ids.
             divergences: distances to measure; ``frobenius`` is added if it costs next to nothing.
-            batch_size: sequences per forward pass.
+            batch_size: sequences per forward pass to begin with.
             measured: number of sequences for ``measure``, by default all; for the others, only ``backward`` is
                 available and no hidden states are stored.
 
@@ -63,34 +68,43 @@ class ModelDivergence:
         """
         self.tokens = tokens
         self._model = split_at_head(model)
-        self._batch_size = batch_size
+        self._batch_size = BatchSize(batch_size)
+        self.sequences_per_backward = BatchSize(max(1, TOKENS_PER_BACKWARD // tokens.shape[1]), of="backward pass")
         head = self._model.head
         if head is not None and "frobenius" not in divergences:
             divergences = (*divergences, "frobenius")
         self.divergences = divergences
         self._gram = head.float().T @ head.float() if head is not None and "frobenius" in divergences else None
-        features: list[Tensor] = []
+        outputs = list(
+            self._batch_size.each(
+                len(tokens),
+                lambda batch: self._dense_outputs(
+                    tokens[batch],
+                    keeps_features="frobenius" in divergences and (measured is None or batch.start < measured),
+                ),
+            )
+        )
+        # Each is [tokens, ...], with all sequences concatenated.
+        self._dense_features = _joined([dense for dense, _, _ in outputs])
+        self._likeliest = _joined([likeliest for _, likeliest, _ in outputs])
+        self._log_masses = _joined([log_masses for _, _, log_masses in outputs])
+
+    def _dense_outputs(self, batch: Tensor, keeps_features: bool) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The hidden states, the likeliest tokens and their log-probabilities for some sequences, as far as needed."""
+        dense = self._model.features(batch).flatten(0, -2)
+        if not is_finite(dense):
+            raise not_finite("The dense model's last hidden states are", dense.dtype)
         likeliest: list[Tensor] = []
         log_masses: list[Tensor] = []
-        for batch in tokens.split(batch_size):
-            dense = self._model.features(batch).flatten(0, -2)
-            if not is_finite(dense):
-                raise not_finite("The dense model's last hidden states are", model.dtype)
-            if "frobenius" in divergences and (measured is None or len(features) * batch_size < measured):
-                features.append(dense)
-            if "kl" in divergences:
-                for chunk in dense.split(TOKENS_PER_CHUNK):
-                    log_probabilities = torch.log_softmax(self._model.logits(chunk).float(), dim=-1)
-                    count = min(LIKELIEST_TOKENS, log_probabilities.shape[-1])
-                    if not is_finite(log_probabilities):
-                        raise not_finite("The dense model's outputs are", model.dtype)
-                    values, indices = log_probabilities.topk(count, dim=-1)
-                    likeliest.append(indices.to(torch.int32))
-                    log_masses.append(values)
-        # Each is [tokens, ...], with all sequences concatenated.
-        self._dense_features = torch.cat(features) if features else None
-        self._likeliest = torch.cat(likeliest) if likeliest else None
-        self._log_masses = torch.cat(log_masses) if log_masses else None
+        for chunk in dense.split(TOKENS_PER_CHUNK) if "kl" in self.divergences else ():
+            log_probabilities = torch.log_softmax(self._model.logits(chunk).float(), dim=-1)
+            count = min(LIKELIEST_TOKENS, log_probabilities.shape[-1])
+            if not is_finite(log_probabilities):
+                raise not_finite("The dense model's outputs are", dense.dtype)
+            values, indices = log_probabilities.topk(count, dim=-1)
+            likeliest.append(indices.to(torch.int32))
+            log_masses.append(values)
+        return dense if keeps_features else None, _joined(likeliest), _joined(log_masses)
 
     def of(self, model: PreTrainedModel) -> Self:
         """The same dense outputs, to compare those of another model with."""
@@ -112,27 +126,29 @@ class ModelDivergence:
     def measure_sequences(self, first: int = 0, count: int | None = None) -> list[dict[Divergence, float]]:
         """The distances of ``measure``, separately for each of ``count`` sequences from ``first``."""
         tokens = self.tokens[first:] if count is None else self.tokens[first : first + count]
-        at = first * tokens.shape[1]
-        distances: list[dict[Divergence, float]] = []
-        for batch in tokens.split(self._batch_size):
-            features = self._model.features(batch).flatten(0, -2)
-            values: dict[Divergence, Tensor] = {}
-            if "kl" in self.divergences:
-                chunks = [self._compare(self._model.logits(chunk), start) for chunk, start in _chunks(features, at)]
-                values["kl"] = torch.cat([comparison.divergence for comparison in chunks])
-            if "frobenius" in self.divergences:
-                values["frobenius"] = self._squared_distance(features, at)
-            distances += _by_sequence(values, len(batch))
-            at += len(features)
-        return [{name: of_sequence[name] for name in self.divergences} for of_sequence in distances]
+        parts = self._batch_size.each(
+            len(tokens), lambda batch: self._measure_batch(tokens[batch], (first + batch.start) * tokens.shape[1])
+        )
+        return [{name: of_sequence[name] for name in self.divergences} for part in parts for of_sequence in part]
+
+    def _measure_batch(self, batch: Tensor, at: int) -> list[dict[Divergence, float]]:
+        """The distances of each sequence of a batch, whose first token has the number ``at``."""
+        features = self._model.features(batch).flatten(0, -2)
+        values: dict[Divergence, Tensor] = {}
+        if "kl" in self.divergences:
+            chunks = [self._compare(self._model.logits(chunk), start) for chunk, start in _chunks(features, at)]
+            values["kl"] = torch.cat([comparison.divergence for comparison in chunks])
+        if "frobenius" in self.divergences:
+            values["frobenius"] = self._squared_distance(features, at)
+        return _by_sequence(values, len(batch))
 
     def backward(
         self, first: int, count: int, scale: LossScale | None = None, mean_over: int | None = None
     ) -> list[dict[Divergence, float]]:
         """Back-propagate the mean KL divergence of some sequences to the weights that require a gradient.
 
-        The logits are back-propagated to the features in chunks, and the features to the weights in batches of at most
-        ``TOKENS_PER_BACKWARD`` tokens, which limits the memory for activations.
+        The logits are back-propagated to the features in chunks, and the features to the weights in batches of
+        ``sequences_per_backward``, which limits the memory for activations.
 
         Args:
             first: first sequence.
@@ -150,7 +166,7 @@ class ModelDivergence:
         factor = 1.0 if scale is None else scale.factor
         at = first * length
         distances: list[dict[Divergence, float]] = []
-        for batch in self.tokens[first : first + count].split(max(1, TOKENS_PER_BACKWARD // length)):
+        for batch in self.tokens[first : first + count].split(self.sequences_per_backward.size):
             features = self._model.features(batch).flatten(0, -2)
             leaf = features.detach().requires_grad_(True)
             divergences = []
@@ -244,6 +260,12 @@ def combine_sequences(distances: list[dict[Divergence, float]]) -> dict[Divergen
         values = [of_sequence[name] for of_sequence in distances]
         combined[name] = math.hypot(*values) if name == "frobenius" else math.fsum(values) / len(values)
     return combined
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """The tensors that are there, one after another; ``None`` if there are none."""
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None
 
 
 def _by_sequence(values: dict[Divergence, Tensor], sequences: int) -> list[dict[Divergence, float]]:

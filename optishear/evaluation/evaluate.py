@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from optishear.batch_size import BatchSize
 from optishear.calibration.calibrate import check_context
 from optishear.calibration.opening import opening_tokens
 from optishear.calibration.text import check_source, read_documents, text_digest
@@ -43,7 +44,7 @@ class EvaluationSettings(BaseModel):
         suite: name of the suite.
         limit: examples per task, None for all.
         fewshot: few-shot examples, None for the suite's or each task's own.
-        batch_size: sequences per forward pass.
+        batch_size: sequences per forward pass; the smallest number that was used, where memory ran out.
         seeds: seeds of few-shot examples and sampled answers.
         lm_eval: version of lm-eval; None without tasks.
         tasks: settings and version by task.
@@ -121,6 +122,8 @@ def evaluate(
 ) -> EvaluationResult:
     """Evaluate a model by perplexity and tasks.
 
+    Where memory runs out, the perplexity or the task is repeated with half the batch, and what follows begins with it.
+
     Args:
         load: returns the model and its tokenizer; called only for a measurement.
         parameters: text, tasks and limits; without a batch size, sequences are evaluated one at a time.
@@ -130,8 +133,10 @@ def evaluate(
     Raises:
         InputError: if the windows are longer than the model's context, the text is too short, or a task is unknown.
     """
-    batch_size = parameters.batch_size or 1
-    losses = None if parameters.evaluation_text == NO_TEXT else keep(_perplexity_part(load, parameters, batch_size))
+    batch = BatchSize(parameters.batch_size or 1)
+    losses = None
+    if parameters.evaluation_text != NO_TEXT:
+        losses = batch.run(lambda size: keep(_perplexity_part(load, parameters, size)))
     scores = [
         run_tasks(
             load,
@@ -139,7 +144,7 @@ def evaluate(
             include_path=parameters.include_path,
             limit=parameters.limit,
             fewshot=suite.fewshot,
-            batch_size=batch_size,
+            batch=batch,
             max_length=parameters.max_length,
             seed=seed,
             keep=keep,
@@ -162,7 +167,7 @@ def evaluate(
             suite=parameters.suite and Path(parameters.suite).stem,
             limit=parameters.limit,
             fewshot=parameters.fewshot,
-            batch_size=batch_size,
+            batch_size=batch.size,
             seeds=Seeds.of(seed),
             lm_eval=version("lm-eval") if scores else None,
             tasks=task_scores.settings,

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from tqdm import tqdm
 from typing_extensions import TypedDict
 
+from optishear.batch_size import BatchSize, DoesNotFit
 from optishear.evaluation.examples import Examples
 from optishear.evaluation.identity import digest_of_code, set_fewshot, task_identity
 from optishear.evaluation.part import Keep, Load, Part, measure_always
@@ -137,7 +138,7 @@ def run_tasks(
     include_path: Path | None = None,
     limit: int | None = None,
     fewshot: int | None = None,
-    batch_size: int = 1,
+    batch: BatchSize | None = None,
     max_length: int | None = None,
     seed: int = 0,
     keep: Keep = measure_always,
@@ -151,7 +152,7 @@ def run_tasks(
         limit: examples per task; all if not given.
         fewshot: examples shown in the prompt; each task's own number if not given. As in lm-eval, a task whose
             file sets 0 keeps it.
-        batch_size: sequences per forward pass.
+        batch: sequences per forward pass, one if not given; where memory runs out, the task is repeated with half.
         max_length: tokens of context; the model's own if not given.
         seed: seed of the few-shot examples and of sampled answers.
         keep: may return a stored result of a task.
@@ -160,8 +161,7 @@ def run_tasks(
         The scores; a failed task does not affect the others.
 
     Raises:
-        InputError: as ``load_tasks``.
-        torch.OutOfMemoryError: if the device's memory is full.
+        InputError: as ``load_tasks``; or if one sequence is too much for the memory.
     """
     if not tasks:
         return TaskScores()
@@ -169,12 +169,20 @@ def run_tasks(
     from lm_eval.api.group import Group
 
     items = load_tasks(list(tasks), include_path)
-    settings = {"limit": limit, "fewshot": fewshot, "batch_size": batch_size, "max_length": max_length, "seed": seed}
+    batch = batch or BatchSize(1)
     code = digest_of_code(include_path)
 
-    @functools.cache
-    def harness_model() -> Any:
+    @functools.lru_cache(maxsize=1)
+    def harness_model(batch_size: int) -> Any:
         return _harness_model(load, batch_size, max_length)
+
+    def run(task: Any, batch_size: int) -> TaskRun:
+        inputs = {"task": task_identity(task, limit), "code": code}
+        settings = {"limit": limit, "fewshot": fewshot, "batch_size": batch_size}
+        settings |= {"max_length": max_length, "seed": seed}
+        identity = {**inputs, **settings, "lm_eval": version("lm-eval")}
+        measure = functools.partial(_run, functools.partial(harness_model, batch_size), task, limit, Seeds.of(seed))
+        return keep(Part(f"task {task.task_name}", identity, TaskRun, measure))
 
     runs: dict[str, TaskRun] = {}
     failures: dict[str, str] = {}
@@ -185,11 +193,8 @@ def run_tasks(
             try:
                 with quiet_harness():
                     set_fewshot(task, fewshot)
-                    inputs = {"task": task_identity(task, limit), "code": code}
-                    identity = {**inputs, **settings, "lm_eval": version("lm-eval")}
-                    measure = functools.partial(_run, harness_model, task, limit, Seeds.of(seed))
-                    runs[name] = keep(Part(f"task {name}", identity, TaskRun, measure))
-            except (torch.OutOfMemoryError, MemoryError):
+                    runs[name] = batch.run(functools.partial(run, task))
+            except (DoesNotFit, MemoryError):
                 raise
             except Exception as error:
                 failures[name] = reason(error)

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from optishear.batch_size import BatchSize
 from optishear.calibration.opening import opening_tokens
 from optishear.errors import InputError
 from optishear.models.finite import not_finite
@@ -72,13 +73,14 @@ def perplexity(model: PreTrainedModel, windows: Tensor, batch_size: int = 8) -> 
 
     Args:
         windows: [windows, window_length] int64 token ids, window_length at least 2.
-        batch_size: windows per forward pass at most; fewer where their logits would not fit in memory.
+        batch_size: windows per forward pass at most; fewer where their logits would not fit in memory, and half where
+            it runs out nevertheless.
 
     Returns:
         exp of the mean of ``window_losses``; infinite where that overflows, not a number where the model's outputs
         are none.
     """
-    losses = window_losses(model, windows, batch_size)
+    losses = BatchSize(batch_size, "window").run(lambda size: window_losses(model, windows, size))
     try:
         return math.exp(sum(losses) / len(losses))
     except OverflowError:
@@ -93,7 +95,7 @@ def window_losses(
     Args:
         model: not changed.
         windows: as for ``perplexity``.
-        batch_size: as for ``perplexity``.
+        batch_size: windows per forward pass at most; fewer where their logits would not fit in memory.
         progress: show a progress bar.
         opening: tokens at the start of a window that are not predicted, at least 1.
 

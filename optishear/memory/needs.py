@@ -62,13 +62,13 @@ def statistics_need(
 
 
 def gradients_need(shape: ModelShape, itemsize: int, *, length: int) -> Need:
-    """Of a backward pass over one sequence; the sums of all gradients are in the host's memory."""
+    """Of a backward pass over one sequence, with the sum of one layer at a time; the norms go to the host's memory."""
     logits = length * shape.vocabulary * (2 * itemsize + 12)
     activations = backward_bytes(shape, itemsize, length) + max(logits, _GRADIENTS * shape.layer)
     return need_at_peak(
         "gradients",
         {"weights": weights_bytes(shape, itemsize), "activations": activations},
-        host={"gradients": 6 * shape.prunable},
+        host={"gradients": 2 * shape.prunable},
     )
 
 

@@ -1,11 +1,13 @@
 """The layers of one decoder block that read one input, pruned and reconstructed from its second moment."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from optishear.batch_size import BatchSize
 from optishear.models.finite import not_finite
 from optishear.models.layers import PrunableLayer, expert_group
 from optishear.parameters.reconstruction import ReconstructionParameters
@@ -19,7 +21,7 @@ from optishear.reconstruction.support import largest
 # ADMM's penalty on disagreement, in units of the inputs' own moments. Measured on SmolLM2-135M with a support that
 # moves: at a tenth the support never settles, at ten it never moves.
 SHIFT = 1.0
-# Second moments of experts that are solved together.
+# Second moments of experts that are solved together; fewer where memory is too small for the rest of the work.
 _STACK_BYTES = 2**29
 
 
@@ -106,18 +108,17 @@ def solve_groups(
         else:
             solved[index] = solve_layers(tasks, moment, parameters)
     for indices in stacks.values():
-        for part in _parts(indices, groups[indices[0]][1]):
-            if len(part) == 1:
-                solved[part[0]] = solve_layers(*groups[part[0]], parameters)
-            else:
-                solved |= dict(zip(part, _solve_stack([groups[index] for index in part], parameters), strict=True))
+        experts = [groups[index] for index in indices]
+        together = BatchSize(max(1, _STACK_BYTES // (experts[0][1].numel() * 4)), "expert", "solution")
+        solutions = together.each(len(experts), lambda part: _solve_experts(experts[part], parameters))  # noqa: B023
+        solved |= dict(zip(indices, itertools.chain.from_iterable(solutions), strict=True))
     return [solved[index] for index in range(len(groups))]
 
 
-def _parts(indices: list[int], moment: Tensor) -> list[list[int]]:
-    """Indices in parts whose stacked second moments fit the memory that is meant for them."""
-    count = max(1, _STACK_BYTES // (moment.numel() * 4))
-    return [indices[start : start + count] for start in range(0, len(indices), count)]
+def _solve_experts(
+    groups: Sequence[tuple[list[LayerTask], Tensor]], parameters: ReconstructionParameters
+) -> list[list[SolvedLayer]]:
+    return _solve_stack(groups, parameters) if len(groups) > 1 else [solve_layers(*groups[0], parameters)]
 
 
 def _solve_stack(

@@ -23,7 +23,7 @@ from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.block_tuning import tune_block
 from optishear.reconstruction.layers import LayerTask, SolvedLayer, chooses_masks, relative_error, solve_groups
 from optishear.reconstruction.second_moment import SecondMoments
-from optishear.reconstruction.stream import BlockCall, block_calls, check_calls, equal_batches, first_inputs
+from optishear.reconstruction.stream import BlockCalls, check_calls, equal_batches, first_inputs
 from optishear.statistics.statistics import Statistics
 from optishear.training.schedule import held_out
 
@@ -207,13 +207,16 @@ def _of_stream(moment: Tensor, layers: list[PrunableLayer], length: int) -> Stat
 
 
 class _Blocks:
-    """The decoder's blocks, and the calibration tokens' hidden states before the block in work."""
+    """The decoder's blocks, and the calibration tokens' hidden states before the block in work.
+
+    Where memory runs out, what was done for this block or batch is repeated in smaller parts, and nothing before it.
+    """
 
     def __init__(self, model: PreTrainedModel, tokens: Tensor, with_dense: bool) -> None:
         _, self.blocks = decoder_blocks(model)
         batches = equal_batches(tokens)
         check_calls(model, self.blocks, tokens)
-        self._calls: list[BlockCall] = block_calls(model, self.blocks, batches[0])
+        self._calls = BlockCalls(model, self.blocks, batches[0])
         self._hidden = first_inputs(model, self.blocks, batches)
         self._dense: list[Tensor] | None = list(self._hidden) if with_dense else None
         # Whole batches, since the others are trained on.
@@ -230,18 +233,22 @@ class _Blocks:
     def moments(self, index: int, layers: list[PrunableLayer]) -> SecondMoments:
         """Second moments of the layers' inputs in the pruned model up to here, without what tuning holds out."""
         count = len(self._hidden) - (self._held_out if self._dense is not None else 0)
-        moments = SecondMoments(layers)
-        with moments.watching(), torch.no_grad():
-            for hidden in self._hidden[:count]:
-                self._calls[index].run(self.blocks[index], hidden)
-        return moments
+
+        def measure(size: int) -> SecondMoments:
+            call, moments = self._calls.of(index, size), SecondMoments(layers)
+            with moments.watching(), torch.no_grad():
+                for hidden in self._hidden[:count]:
+                    call.run(self.blocks[index], hidden)
+            return moments
+
+        return self._calls.sequences.run(measure)
 
     def tune(self, index: int, pruned: list[Tensor], parameters: ReconstructionParameters) -> tuple[float, float]:
         """Tune the pruned block; its held-out error before and after."""
         assert self._dense is not None
         result = tune_block(
             self.blocks[index],
-            self._calls[index],
+            self._calls.of(index, self._calls.sequences.size),
             self._hidden,
             self._dense,
             pruned,
@@ -259,4 +266,6 @@ class _Blocks:
     def _run(self, index: int, hidden: list[Tensor]) -> None:
         """Put each batch's output in the place of its input, so that all are in memory once."""
         for position, batch in enumerate(hidden):
-            hidden[position] = self._calls[index].run(self.blocks[index], batch)
+            hidden[position] = self._calls.sequences.run(
+                lambda size: self._calls.of(index, size).run(self.blocks[index], batch)  # noqa: B023
+            )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.batch_size import BatchSize
 from optishear.errors import InputError
 from optishear.models.features import backbone
 from optishear.training.schedule import held_out
@@ -20,16 +21,57 @@ class BlockCall:
     """What the model passes to a block beside the hidden states: masks, positions, rotary embeddings.
 
     Without padding, these are the same for all batches of one shape; ``check_calls`` says whether they are.
+
+    Attributes:
+        arguments: by position.
+        keywords: by name.
+        sequences: in the batch that it was seen with; a batch of several times as many is run in such parts.
     """
 
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
+    sequences: int = 1
 
     def run(self, block: nn.Module, hidden: Tensor) -> Tensor:
         """The block's output hidden states [batch, length, width] for the given input of the same shape."""
-        output = block(hidden, *self.arguments, **self.keywords)
-        result: Tensor = output[0] if isinstance(output, tuple) else output
-        return result
+        outputs = [block(part, *self.arguments, **self.keywords) for part in hidden.split(self.sequences)]
+        results = [output[0] if isinstance(output, tuple) else output for output in outputs]
+        return results[0] if len(results) == 1 else torch.cat(results)
+
+
+class BlockCalls:
+    """How the model calls its blocks, with whole batches or with parts of them.
+
+    Attributes:
+        sequences: sequences of a part, the whole batch to begin with. Work that passes it to ``of`` is done in its
+            ``run``, and repeated in smaller parts where memory runs out.
+    """
+
+    def __init__(self, model: PreTrainedModel, blocks: nn.ModuleList, batch: Tensor) -> None:
+        """See how the model calls its blocks with a batch.
+
+        Args:
+            model: the model.
+            blocks: its blocks.
+            batch: [sequences, length]; all batches have this shape.
+
+        Raises:
+            DoesNotFit: if the memory is too small for one sequence.
+        """
+        self._model, self._blocks, self._batch = model, blocks, batch
+        self._calls: dict[int, list[BlockCall]] = {}
+        self.sequences = BatchSize(len(batch), of="pass of a block")
+        self.sequences.run(lambda size: self.of(0, size))
+
+    def of(self, index: int, size: int) -> BlockCall:
+        """The call of a block with batches in equal parts of at most ``size`` sequences.
+
+        Where such parts are new, the model is run on one.
+        """
+        sequences = _largest_divisor(len(self._batch), size)
+        if sequences not in self._calls:
+            self._calls[sequences] = block_calls(self._model, self._blocks, self._batch[:sequences])
+        return self._calls[sequences][index]
 
 
 class _Arrived(Exception):
@@ -44,7 +86,7 @@ def block_calls(model: PreTrainedModel, blocks: nn.ModuleList, batch: Tensor) ->
     def watch(index: int) -> Any:
         def hook(_block: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             _, rest, named = _hidden_apart(arguments, keywords)
-            calls[index] = BlockCall(rest, named)
+            calls[index] = BlockCall(rest, named, len(batch))
 
         return hook
 
@@ -118,8 +160,12 @@ def equal_batches(tokens: Tensor, most_tokens: int = TOKENS_PER_BATCH) -> list[T
     """
     sequences, length = tokens.shape
     largest = max(1, min(held_out(sequences), most_tokens // length))
-    size = max(divisor for divisor in range(1, largest + 1) if sequences % divisor == 0)
-    return list(tokens.split(size))
+    return list(tokens.split(_largest_divisor(sequences, largest)))
+
+
+def _largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of a number that is at most ``most``."""
+    return max(divisor for divisor in range(1, most + 1) if number % divisor == 0)
 
 
 def _hidden_apart(

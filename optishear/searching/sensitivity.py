@@ -58,7 +58,7 @@ def marginal_costs(
         for parameter, members in grouped.items():
             parameter.requires_grad_(True)
             handles.append(parameter.register_post_accumulate_grad_hook(_reducer(costs, members, weights, scale)))
-        distances = scale.run(back_propagate)
+        distances = divergence.sequences_per_backward.run(lambda _: scale.run(back_propagate), most=count)
     finally:
         for handle in handles:
             handle.remove()

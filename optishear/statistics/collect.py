@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.batch_size import BatchSize
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.models.features import backbone
 from optishear.models.finite import check_weights, not_finite
@@ -33,7 +34,7 @@ def collect_statistics(
     Args:
         model: the dense model; left as it was.
         calibration: token blocks [sequences, sequence_length].
-        batch_size: sequences per forward pass.
+        batch_size: sequences per forward pass; where memory runs out, the pass is repeated with half of them.
         progress: show a progress bar.
 
     Raises:
@@ -42,6 +43,13 @@ def collect_statistics(
     """
     check_weights(model)
     check_token_ids(model, calibration.tokens)
+    statistics = BatchSize(batch_size).run(lambda size: _collect(model, calibration.tokens, size, progress))
+    warn_of_few_tokens(statistics)
+    return statistics
+
+
+def _collect(model: PreTrainedModel, calibration_tokens: Tensor, batch_size: int, progress: bool) -> Statistics:
+    """The statistics of one pass over token blocks [sequences, sequence_length]."""
     layers = all_prunable_layers(model)
     device = layers[0].module.weight.device
     groups = {layer.name: group for layer in layers if (group := expert_group(layer)) is not None}
@@ -60,18 +68,16 @@ def collect_statistics(
             tokens[name] += read.numel() // read.shape[-1]
 
     with watching_inputs(layers, see):
-        batches = calibration.tokens.split(batch_size)
+        batches = calibration_tokens.split(batch_size)
         for batch in tqdm(batches, desc="statistics", unit="batch", disable=not progress):
             output = backbone(model)(batch.to(device), use_cache=False)
             _check_finite(sums, output.last_hidden_state)
             last["input"] = last["sum"] = None
-    sequences = len(calibration.tokens)
+    sequences, length = calibration_tokens.shape
     norms = {layer.name: (sums[layer.name] / sequences).float() for layer in layers if layer.name not in groups}
-    norms |= _of_experts(layers, groups, sums, tokens, calibration.tokens.shape[1])
+    norms |= _of_experts(layers, groups, sums, tokens, length)
     counts = {name: tokens[name] for name in groups}
-    statistics = Statistics({layer.name: norms[layer.name] for layer in layers}, tokens=counts)
-    warn_of_few_tokens(statistics)
-    return statistics
+    return Statistics({layer.name: norms[layer.name] for layer in layers}, tokens=counts)
 
 
 def _of_experts(

@@ -1,5 +1,6 @@
 """The measured pass: each expensive step of a run once, on one short sequence, with the code that the run uses."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.batch_size import BatchSize
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.calibration.self_generated import generate_rows
 from optishear.divergence.model_divergence import ModelDivergence
@@ -194,9 +196,14 @@ def _measure_decoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     chances = torch.rand(rows, min(_DECODE_STEPS, length - 1), dtype=torch.float64)
     silent: tqdm[Any]
     with tqdm(disable=True) as silent:
-        generate_rows(model, tokenizer, chances[:, :1], silent, cache_length=length)
-        seconds, _ = timed(model.device, lambda: generate_rows(model, tokenizer, chances, silent, cache_length=length))
-    return seconds / chances.shape[1]
+
+        def decode(texts: int) -> float:
+            some = chances[:texts]
+            generate_rows(model, tokenizer, some[:, :1], silent, cache_length=length)
+            seconds, _ = timed(model.device, lambda: generate_rows(model, tokenizer, some, silent, cache_length=length))
+            return seconds * math.ceil(rows / len(some))
+
+        return BatchSize(rows, "text", "batch").run(decode) / chances.shape[1]
 
 
 @torch.no_grad()

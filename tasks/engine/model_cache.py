@@ -1,9 +1,14 @@
-"""The model that this process loaded last, so that a flow in one process loads the dense model once."""
+"""The model that this process loaded last, so that a flow in one process loads the dense model once.
 
+It is forgotten where a stage uses no model or another one, where a stage fails, and at the end of a flow.
+"""
+
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 
 from optishear.inference.footprint import memory_bytes
 from optishear.models.load import LoadedModel, load_model
@@ -40,9 +45,19 @@ def take_model(parameters: ModelParameters) -> LoadedModel:
 
 
 def release_model() -> None:
-    """Forget the model, and free its memory once nobody else holds it."""
+    """Forget the model, and give the memory that nobody uses back to the device."""
     global _last
     _last = None
+    clear_device_cache(garbage_collection=True)
+
+
+def release_failed(error: BaseException) -> None:
+    """Forget the model and the variables of the functions that an error ended, which an error keeps as it is raised."""
+    chain: BaseException | None = error
+    while chain is not None:
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__cause__ or chain.__context__
+    release_model()
 
 
 def held_bytes(device: torch.device) -> int:

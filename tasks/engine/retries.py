@@ -11,8 +11,8 @@ SECONDS_BEFORE_RETRY = [10.0, 60.0]
 def is_transient(error: BaseException | None) -> bool:
     """Whether a failure may pass by itself: a network or hub time-out.
 
-    A GPU that is short of memory is not: a smaller batch has been tried before (``with_smaller_batches``), and all else
-    needs as much the next time, after hours of work perhaps.
+    A GPU that is short of memory is not: a smaller batch has been tried before (``BatchSize``), and all else needs as
+    much the next time, after hours of work perhaps.
     """
     while error is not None:
         if isinstance(error, InputError):

@@ -12,7 +12,7 @@ from prefect import Task
 
 from optishear.parameters.base import Parameters
 from tasks.engine.deployments import deployment_arguments, finish_deployment
-from tasks.engine.model_cache import release_model
+from tasks.engine.model_cache import release_failed, release_model
 from tasks.engine.placement import uses_deployments
 from tasks.engine.precision import with_dtype
 from tasks.engine.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
@@ -44,7 +44,8 @@ class Stage(Generic[Group, Inputs]):
         label: name of a run of it, where one flow has several.
         after: called once the artifact of a request is stored, to remove what a killed stage would go on from.
         scores: numbers of an artifact that its MLflow run shows.
-        on_gpu: for a stage that needs a GPU, the parameters that its deployment takes; it is named after the stage.
+        on_gpu: for a stage that uses a model, and so needs a GPU, the parameters that its deployment takes; it is named
+            after the stage.
         needs_gpu: whether a run of such a stage needs one.
     """
 
@@ -83,10 +84,12 @@ class Stage(Generic[Group, Inputs]):
         def write(outputs: Path) -> None:
             try:
                 with _one_at_a_time, system_metrics():
+                    if not self._on_gpu(parameters):
+                        release_model()  # of the stage before; this one uses none
                     self.write(outputs, parameters, *args, **kwargs)
-            except BaseException:
+            except BaseException as error:
                 # A failed stage may have left the shared model half-changed.
-                release_model()
+                release_failed(error)
                 raise
 
         request = self.request(parameters, *args, **kwargs)

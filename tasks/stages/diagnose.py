@@ -13,7 +13,7 @@ from optishear.file_names import CALIBRATION, CHECKPOINT, DIAGNOSIS, STATISTICS
 from optishear.json_file import write_json
 from optishear.memory.model_shape import ModelShape
 from optishear.memory.need import Need
-from optishear.memory.needs import LENGTH_FIX, diagnose_need
+from optishear.memory.needs import LENGTH_FIX, SEQUENCES_PER_PASS, diagnose_need
 from optishear.models.select_layers import select_layers
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.evaluation import EvaluationParameters
@@ -21,7 +21,6 @@ from optishear.parameters.model import ModelParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.channels import permute_channels
 from optishear.recipes.recipe import Recipe, published_beside
-from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.memory import check_stage_memory, plan_batch
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
@@ -93,9 +92,7 @@ def _write(
         methods["masked"] = masked_by(recipe, layers, loaded)
     # The written weights, not those that the recipe would give.
     methods["pruned"] = in_checkpoint(pruned.path(CHECKPOINT), model)
-    of_layers, of_blocks = with_smaller_batches(
-        first, lambda size: layer_errors(model, tokens, methods, batch_size=size)
-    )
+    of_layers, of_blocks = layer_errors(model, tokens, methods, batch_size=first)
     diagnosis = Diagnosis(alignment, distributions, of_layers, of_blocks)
     diagnosis.save(outputs / DIAGNOSIS)
     write_json(outputs / DIAGNOSIS_SUMMARY, diagnosis.summary())

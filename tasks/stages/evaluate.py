@@ -21,7 +21,7 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.calibration.calibrate import check_context
 from optishear.calibration.text import text_digest
 from optishear.errors import InputError
-from optishear.evaluation.evaluate import NO_TEXT, EvaluationResult, default_batch_size, evaluate
+from optishear.evaluation.evaluate import NO_TEXT, default_batch_size, evaluate
 from optishear.evaluation.examples import examples_table
 from optishear.evaluation.identity import identify_tasks
 from optishear.evaluation.part import Load, Part, Result
@@ -38,7 +38,6 @@ from optishear.pruning.apply import apply_recipe
 from optishear.pruning.checkpoint import sparsity_in_memory
 from optishear.recipes.recipe import Recipe
 from optishear.run_metrics.evaluated_model import EvaluatedModel
-from tasks.engine.batch_size import with_smaller_batches
 from tasks.engine.memory import check_stage_memory, plan_batch
 from tasks.engine.model_cache import shared_model, take_model
 from tasks.engine.stage import Stage
@@ -105,18 +104,14 @@ def _write(
     """With a recipe, the model is pruned by it in memory first."""
     keep = _Kept(_model_inputs(parameters, recipe, statistics), parameters.dtype)
     with _model_of(parameters, recipe, statistics) as load:
-
-        def evaluate_with(batch_size: int) -> EvaluationResult:
-            smaller = parameters.model_copy(update={"batch_size": batch_size})
-            return evaluate(load, smaller, seed=parameters.seed, keep=keep)
-
         first = plan_batch(
             parameters,
             parameters.batch_size or default_batch_size(resolve_device(parameters.device)),
             partial(_need, parameters, recipe is not None),
             _FIX,
         )
-        result = with_smaller_batches(first, evaluate_with)
+        sized = parameters.model_copy(update={"batch_size": first})
+        result = evaluate(load, sized, seed=parameters.seed, keep=keep)
         sparsity = keep(Part("sparsity", {"of": list(Sparsity.model_fields)}, Sparsity, lambda: _sparsity(load()[0])))
     evaluated = EvaluatedModel(
         **dict(result.evaluation), sparsity=sparsity.prunable, sparsity_of_all_matrices=sparsity.all_matrices

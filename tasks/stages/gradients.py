@@ -56,5 +56,5 @@ def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact, st
 
 
 gradients_stage = Stage(
-    name="gradients", version=2, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
+    name="gradients", version=3, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
 )

@@ -19,7 +19,6 @@ from optishear.searching.rounds import DEFAULT_TRIALS
 from optishear.searching.search import SearchResult, run_search
 from optishear.searching.search_memory import SEARCH_FIX, search_memory, search_work
 from optishear.searching.trials import Trial
-from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import shared_model
 from tasks.engine.progress import progress_bar
@@ -120,26 +119,21 @@ def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifa
             show(len(trials) / planned)
             log_best(trials)
 
-        # With a smaller batch it resumes from the journal.
-        result = with_smaller_batches(
-            SEQUENCES_PER_PASS,
-            lambda batch_size: run_search(
-                loaded.model,
-                calibrations,
-                load_statistics(statistics),
-                parameters,
-                parameters.sparsity,
-                seed=parameters.seed,
-                journal=journal_of(search_inputs(parameters, calibration, statistics), parameters.dtype),
-                origin={
-                    **provenance(parameters),
-                    "calibration": public_source(parameters.calibration),
-                    "dtype": parameters.dtype,
-                },
-                on_generation=tell,
-                batch_size=batch_size,
-                selection=Selection.of(parameters.include, parameters.exclude),
-            ),
+        result = run_search(
+            loaded.model,
+            calibrations,
+            load_statistics(statistics),
+            parameters,
+            parameters.sparsity,
+            seed=parameters.seed,
+            journal=journal_of(search_inputs(parameters, calibration, statistics), parameters.dtype),
+            origin={
+                **provenance(parameters),
+                "calibration": public_source(parameters.calibration),
+                "dtype": parameters.dtype,
+            },
+            on_generation=tell,
+            selection=Selection.of(parameters.include, parameters.exclude),
         )
     write_result(outputs, result, parameters.permute_channels)
 

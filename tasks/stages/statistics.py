@@ -10,12 +10,11 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.file_names import CALIBRATION, STATISTICS
 from optishear.memory.model_shape import ModelShape
 from optishear.memory.need import Need
-from optishear.memory.needs import LENGTH_FIX, statistics_need
+from optishear.memory.needs import LENGTH_FIX, SEQUENCES_PER_PASS, statistics_need
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.model import ModelParameters
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
-from tasks.engine.batch_size import SEQUENCES_PER_PASS, with_smaller_batches
 from tasks.engine.memory import check_stage_memory, plan_batch
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
@@ -60,9 +59,7 @@ def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact) ->
     need = partial(_need, blocks.tokens.shape[1])
     first = plan_batch(parameters, SEQUENCES_PER_PASS, need, LENGTH_FIX)
     with shared_model(parameters) as loaded:
-        statistics = with_smaller_batches(
-            first, lambda batch_size: collect_statistics(loaded.model, blocks, batch_size)
-        )
+        statistics = collect_statistics(loaded.model, blocks, first)
     statistics.save(
         outputs / STATISTICS,
         {

@@ -9,6 +9,7 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.batch_size import BatchSize
 from optishear.calibration.text import read_documents
 from optishear.errors import InputError
 from optishear.evaluation.evaluate import Evaluation, check_evaluation, evaluate, evaluation_windows
@@ -37,7 +38,7 @@ def test_an_evaluation_holds_scores_and_settings(
     assert (
         evaluation.tasks
         == run_tasks(
-            lambda: (tiny_llama, tiny_tokenizer), ["parity"], include_path=task_folder.path, limit=4, batch_size=2
+            lambda: (tiny_llama, tiny_tokenizer), ["parity"], include_path=task_folder.path, limit=4, batch=BatchSize(2)
         ).results
     )
     assert evaluation.settings.model_dump() == {

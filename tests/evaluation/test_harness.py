@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.batch_size import DoesNotFit
 from optishear.errors import InputError
 from optishear.evaluation import task_files
 from optishear.evaluation.harness import TaskResult, clean, run_tasks
@@ -148,7 +149,7 @@ def test_full_memory_is_not_a_failed_task(
     tiny_llama: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, task_folder: TaskFolder
 ) -> None:
     task = task_folder.add_failing("large", "torch.OutOfMemoryError('CUDA out of memory')")
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(DoesNotFit):
         scores(tiny_llama, tiny_tokenizer, [task], include_path=task_folder.path)
 
 

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoModelForCausalLM
+from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.divergence.model_divergence import Divergence, ModelDivergence
-from optishear.evaluation import harness, identity
-from optishear.evaluation.evaluate import EvaluationResult
+from optishear.evaluation import evaluate as evaluation
+from optishear.evaluation import harness, identity, perplexity
 from optishear.evaluation.examples import read_examples
 from optishear.file_names import CALIBRATION, CHECKPOINT, FRONT, STATISTICS, TRIALS
 from optishear.named_source import NamedSource
@@ -346,19 +347,18 @@ def test_a_search_short_of_memory_goes_on_with_smaller_batches(
     parameters: SearchStageParameters, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks, observed = observe(parameters)
-    measure_sequences = ModelDivergence.measure_sequences
+    measure_batch = ModelDivergence._measure_batch
     batches: list[int] = []
 
-    def short_of_memory(self: ModelDivergence, *asked: int) -> list[dict[Divergence, float]]:
-        batches.append(self._batch_size)
+    def short_of_memory(self: ModelDivergence, batch: Tensor, at: int) -> list[dict[Divergence, float]]:
+        batches.append(len(batch))
         if len(batches) == 40:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return measure_sequences(self, *asked)
+        return measure_batch(self, batch, at)
 
-    monkeypatch.setattr(ModelDivergence, "measure_sequences", short_of_memory)
+    monkeypatch.setattr(ModelDivergence, "_measure_batch", short_of_memory)
     found = search_stage.make(parameters, blocks, observed)
-    assert set(batches[:40]) == {4}
-    assert set(batches[40:]) == {2}
+    assert batches[40] == batches[39] // 2
     (journal,) = home.glob("journals/*.jsonl")
     records = [json.loads(line) for line in journal.read_text().splitlines()]
     measured = [(record["key"], len(record["seconds"])) for record in records]
@@ -373,13 +373,17 @@ def test_an_evaluation_begins_with_the_batch_of_its_device(
     settings: EvaluateStageParameters, given: int | None, device: str, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[int] = []
+    losses = perplexity.window_losses
 
-    def with_smaller_batches(batch_size: int, work: Callable[[int], EvaluationResult]) -> EvaluationResult:
+    def short_of_memory(model: PreTrainedModel, windows: Tensor, batch_size: int, opening: int) -> list[float]:
         begun.append(batch_size)
-        return work(1)
+        if batch_size > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return losses(model, windows, batch_size, opening=opening)
 
-    monkeypatch.setattr(evaluate, "with_smaller_batches", with_smaller_batches)
+    monkeypatch.setattr(evaluation, "window_losses", short_of_memory)
     monkeypatch.setattr(evaluate, "resolve_device", lambda _: torch.device(device))
     artifact = evaluate_stage.make(settings.model_copy(update={"batch_size": given}))
-    assert begun == [first]
+    assert begun[0] == first
+    assert begun[-1] == 1
     assert artifact.read_json(EVALUATION)["settings"]["batch_size"] == 1
