@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from optishear.masks.kth_value import bits_of_magnitudes, kth_smallest
 from optishear.masks.select import check_group_divides, group_mask
 from optishear.pattern import Pattern
 
@@ -128,4 +129,5 @@ def _all_but_lowest(scores: Tensor, share: float | Sequence[float]) -> Tensor:
     position = int(scores.numel() * share)
     if position == 0:
         return torch.ones_like(scores, dtype=torch.bool)
-    return scores > scores.flatten().kthvalue(min(position + 1, scores.numel())).values
+    bits = bits_of_magnitudes(scores)
+    return bits > kth_smallest(bits, min(position + 1, scores.numel()))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from optishear.masks.kth_value import bits_of_magnitudes, kth_smallest
 from optishear.masks.select import group_mask
 from optishear.pattern import Pattern
 
@@ -26,9 +27,12 @@ def largest(values: Tensor, pattern: Pattern, sparsity: float) -> Tensor:
     pruned = round(sparsity * values.numel())
     if pruned == 0:
         return torch.ones_like(values, dtype=torch.bool)
-    sizes = values.abs()
-    mask = sizes > sizes.flatten().kthvalue(pruned).values
-    if int(torch.count_nonzero(mask)) != values.numel() - pruned:
+    sizes = bits_of_magnitudes(values).contiguous()
+    threshold = kth_smallest(sizes, pruned)
+    mask = sizes > threshold
+    surplus = values.numel() - pruned - int(torch.count_nonzero(mask))
+    if surplus:
         # Equals at the threshold: the first go first, as everywhere else.
-        mask.fill_(True).view(-1)[torch.argsort(sizes.flatten(), stable=True)[:pruned]] = False
+        equals = (sizes.view(-1) == threshold).nonzero().squeeze(1)
+        mask.view(-1)[equals[len(equals) - surplus :]] = True
     return mask
