@@ -30,6 +30,18 @@ class Pattern:
         """Whether this is an N:M pattern, whose sparsity is the same in every layer."""
         return self.group is not None
 
+    def pruning(self, pruned: int, width: int) -> "Pattern":
+        """The pattern of the same groups that prunes so many weights of a row; dense, of fraction 0, for none.
+
+        Args:
+            pruned: weights to prune in each row.
+            width: weights of a row.
+        """
+        if self.group is None:
+            return self
+        kept = self.group - pruned * self.group // width
+        return DENSE if kept == self.group else Pattern(1 - kept / self.group, kept, self.group)
+
     def __str__(self) -> str:
         # The shortest text that is read back as the same number.
         return f"{self.kept}:{self.group}" if self.is_structured else repr(self.fraction).removesuffix(".0")
@@ -37,6 +49,9 @@ class Pattern:
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
         return text_schema(cls, parse_pattern)
+
+
+DENSE = Pattern(fraction=0.0)
 
 
 def parse_pattern(text: Pattern | str | float) -> Pattern:
@@ -70,3 +85,25 @@ def parse_pattern(text: Pattern | str | float) -> Pattern:
             f"The sparsity {written!r} is neither a fraction in [0, 1), such as 0.5, nor an N:M pattern, such as 2:4."
         )
     return Pattern(fraction=abs(fraction))  # -0.0 is zero
+
+
+def parse_layer_pattern(text: object, sparsity: Pattern) -> Pattern:
+    """Read the pattern of one layer beside the N:M pattern of the others: ``dense``, or one that keeps more of a group.
+
+    Raises:
+        InputError: if it is neither, or has groups of another size.
+    """
+    if text == "dense":
+        return DENSE
+    pattern = parse_pattern(text)  # type: ignore[arg-type]
+    if pattern.group is None or pattern.group != sparsity.group or pattern.fraction > sparsity.fraction:
+        raise InputError(
+            f"A layer beside the pattern {sparsity} cannot have {str(text)!r}; it can be dense, or keep at least "
+            f"{sparsity.kept} of every {sparsity.group} weights."
+        )
+    return pattern
+
+
+def layer_pattern_text(pattern: Pattern) -> str:
+    """The text that ``parse_layer_pattern`` reads."""
+    return str(pattern) if pattern.is_structured else "dense"

@@ -3,7 +3,7 @@
 import pytest
 
 from optishear.errors import InputError
-from optishear.pattern import Pattern, parse_pattern
+from optishear.pattern import DENSE, Pattern, layer_pattern_text, parse_layer_pattern, parse_pattern
 from wording import refused
 
 
@@ -40,3 +40,11 @@ def test_a_time_of_yaml_is_recognised() -> None:
 def test_refuse(written: str) -> None:
     with pytest.raises(InputError, match=repr(written)):
         parse_pattern(written)
+
+
+@pytest.mark.parametrize(("text", "pruned"), [("dense", 0), ("7:8", 2), ("6:8", 4), ("4:8", 8)])
+def test_the_pattern_of_a_layer_by_its_text_and_by_its_pruned_weights(text: str, pruned: int) -> None:
+    pattern = parse_layer_pattern(text, parse_pattern("4:8"))
+    assert pattern == parse_pattern("4:8").pruning(pruned, 16)
+    assert layer_pattern_text(pattern) == text
+    assert (pattern == DENSE) == (text == "dense")

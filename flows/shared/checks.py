@@ -18,6 +18,7 @@ from flows.shared.output_folder import check_checkpoint, check_export
 from flows.shared.pruning_checks import (
     check_carried_ratios,
     check_channel_order,
+    check_dense_layers_of_model,
     check_layers,
     check_memory_of_gradients,
     check_pattern_of_model,
@@ -106,6 +107,7 @@ MODEL_CHECKS: tuple[Callable[..., object], ...] = (
     check_window_length,
     check_layers,
     check_pattern_of_model,
+    check_dense_layers_of_model,
     check_recipe_of_model,
     check_memory_of_text,
     check_memory_of_statistics,

@@ -16,9 +16,11 @@ from optishear.parameters.sparsity import SparsityParameters
 from optishear.pruning.apply import check_pattern
 from optishear.pruning.channels import check_permutation
 from optishear.recipes.fit import check_fits
-from optishear.recipes.layer_ratios import layer_ratios
+from optishear.recipes.layer_counts import layer_counts
 from optishear.recipes.recipe import find_recipe, with_selection
+from optishear.searching.dense_share import check_dense_layers
 from tasks.stages.gradients import check_gradients_memory
+from tasks.stages.parameters import SearchStageParameters
 
 
 def check_recipe(parameters: RecipeParameters, sparsity: SparsityParameters) -> None:
@@ -102,6 +104,15 @@ def check_memory_of_gradients(
         check_gradients_memory(model, calibration, calibration.sequence_length)
 
 
+def check_dense_layers_of_model(model: PreTrainedModel, parameters: SearchStageParameters) -> None:
+    """Refuse a share of dense weights that is smaller than every layer.
+
+    Raises:
+        InputError: names the smallest possible share.
+    """
+    check_dense_layers(parameters, prunable_layers(model), parameters.sparsity)
+
+
 def check_recipe_of_model(model: PreTrainedModel, parameters: RecipeParameters) -> None:
     """Refuse a recipe whose paths, pattern or layer ratios do not fit the model.
 
@@ -112,4 +123,4 @@ def check_recipe_of_model(model: PreTrainedModel, parameters: RecipeParameters) 
     layers = prunable_layers(model)
     check_fits(recipe, layers, model.config.model_type)
     check_pattern(recipe.sparsity, layers)
-    layer_ratios(recipe, layers)
+    layer_counts(recipe, layers)

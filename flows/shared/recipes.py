@@ -6,6 +6,7 @@ from optishear.parameters.layers import LayerParameters
 from optishear.parameters.sparsity import SparsityParameters
 from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import Recipe, find_recipe, named_recipe, with_selection
+from tasks.stages.parameters import SearchStageParameters
 
 
 def recipe_of(parameters: Any) -> Recipe:
@@ -22,6 +23,7 @@ def recipe_of(parameters: Any) -> Recipe:
     return recipe
 
 
-def wanda_of(parameters: SparsityParameters) -> Recipe:
-    """Wanda's recipe for the sparsity and the layers of the parameters."""
-    return with_selection(named_recipe("wanda", parameters.sparsity), parameters.include, parameters.exclude)
+def wanda_of(parameters: SearchStageParameters) -> Recipe:
+    """Wanda's recipe for the sparsity, the share of dense weights and the layers of the parameters."""
+    recipe = named_recipe("wanda", parameters.sparsity).model_copy(update={"dense_share": parameters.dense_share})
+    return with_selection(recipe, parameters.include, parameters.exclude)

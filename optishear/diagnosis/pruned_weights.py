@@ -12,7 +12,7 @@ from optishear.masks.select import keep_mask
 from optishear.models.layers import PrunableLayer
 from optishear.pruning.apply import layer_scores
 from optishear.pruning.stored_weights import StoredWeights
-from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
+from optishear.recipes.layer_counts import layer_counts
 from optishear.recipes.recipe import Recipe
 from optishear.statistics.statistics import Statistics
 
@@ -22,7 +22,7 @@ PrunedWeight = Callable[[PrunableLayer], Tensor]
 
 def masked_by(recipe: Recipe, layers: list[PrunableLayer], statistics: Statistics) -> PrunedWeight:
     """The weights as ``optishear.pruning.apply.apply_recipe`` would leave them, a layer at a time."""
-    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
+    counts = layer_counts(recipe, layers)
     count_of = {layer.name: count for layer, count in zip(layers, counts, strict=True)}
 
     @torch.no_grad()

@@ -70,7 +70,13 @@ class SearchArguments(CalibrationArguments, total=False):
     order: Literal["joint", "sequential"]
     """Metric and ratios together, or the metric first and then the ratios. Default: sequential."""
     sparsity_budget: Literal["exact", "objective"]
-    """exact: every candidate meets the target; objective: the distance to it is a second objective. Default: exact."""
+    """exact: every candidate meets the target; objective: the distance to it is a second objective, or with dense_share
+    the share itself. Default: exact.
+    """
+    dense_share: float
+    """Beside an N:M pattern, share of the prunable weights in layers that stay dense, chosen by the search. They hold
+    as many weights as whole layers can within the share, never more. Default: 0.0.
+    """
     reconstructed_finalists: int | None
     """Number of best candidates of the last round that are pruned with a short reconstruction (ADMM) and evaluated
     again, to choose among them; 0 chooses by the masks. Each takes a layer-by-layer solve, not counted in the budget.

@@ -17,12 +17,14 @@ def keep_mask(scores: Tensor, pattern: Pattern, pruned_per_row: int | None = Non
     Args:
         scores: [out, in] float; no NaN (``optishear.metrics.score.scores`` gives none).
         pattern: unstructured or N:M.
-        pruned_per_row: weights to prune in each row, for an unstructured pattern; from the pattern's sparsity
-            where not given.
+        pruned_per_row: weights to prune in each row, a multiple of the number of groups for an N:M pattern; from the
+            pattern's sparsity where not given.
 
     Returns:
         [out, in] bool, True where the weight is kept.
     """
+    if pattern.group is not None and pruned_per_row is not None:
+        pattern = pattern.pruning(pruned_per_row, scores.shape[1])
     if pattern.group is not None and pattern.kept is not None:
         return group_mask(scores, pattern.kept, pattern.group)
     if pruned_per_row is None:

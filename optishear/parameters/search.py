@@ -78,7 +78,13 @@ class SearchParameters(Parameters):
     )
     sparsity_budget: Literal["exact", "objective"] = Field(
         "exact",
-        description="exact: every candidate meets the target; objective: the distance to it is a second objective.",
+        description="exact: every candidate meets the target; objective: the distance to it is a second objective, or "
+        "with dense_share the share itself.",
+    )
+    dense_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Beside an N:M pattern, share of the prunable weights in layers that stay dense, chosen by the "
+        "search. They hold as many weights as whole layers can within the share, never more.",
     )
     reconstructed_finalists: Annotated[int, Field(ge=0)] | None = Field(
         None,

@@ -17,7 +17,7 @@ from optishear.models.select_layers import select_layers
 from optishear.pattern import Pattern
 from optishear.pruning.channels import permute_channels
 from optishear.recipes.fit import check_fits
-from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
+from optishear.recipes.layer_counts import layer_counts
 from optishear.recipes.recipe import Recipe
 from optishear.statistics.statistics import Statistics
 
@@ -54,7 +54,7 @@ def apply_recipe(
     check_statistics(recipe, layers, statistics)
     check_weights(model)
     statistics = permute_channels(model, recipe, statistics)
-    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
+    counts = layer_counts(recipe, layers)
     for layer, count in zip(tqdm(layers, desc="prune", unit="layer", disable=not progress), counts, strict=True):
         weight = layer.module.weight
         mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.sparsity, count)

@@ -122,6 +122,7 @@ def _pruned(
         "are dense.",
         *_chosen(recipe),
         f"- Pattern: {shape}.",
+        *_dense(recipe, layers),
         f"- Achieved sparsity: {achieved_sparsity:.2%} of these layers' weights"
         + (f", from {min(layers.values()):.2%} to {max(layers.values()):.2%} by layer." if layers else "."),
         f"- Coverage: {coverage.in_words()}. {sparsity_of_all_matrices:.2%} of all these weights are zero.",
@@ -139,6 +140,14 @@ def _chosen(recipe: Recipe) -> list[str]:
         if given
     ]
     return [f"- Chosen layers: {', '.join(patterns)}."] if patterns else []
+
+
+def _dense(recipe: Recipe, layers: Mapping[str, float]) -> list[str]:
+    """The layers that are dense beside an N:M pattern."""
+    if not recipe.layer_patterns and not recipe.dense_share:
+        return []
+    dense = [f"`{name}`" for name, zeros in layers.items() if not zeros]
+    return [f"- Dense layers, which the pattern leaves out: {', '.join(dense) or 'none'}."]
 
 
 def _metrics(recipe: Recipe, rule: str) -> list[str]:
@@ -160,5 +169,6 @@ def _in_words(metric: Metric) -> str:
 
 def _gain(recipe: Recipe) -> str:
     if recipe.sparsity.is_structured and (recipe.sparsity.kept, recipe.sparsity.group) == (2, 4):
-        return "2:4 sparse kernels on recent NVIDIA GPUs can run it faster."
+        some = "all but the dense layers of it" if recipe.dense_share else "it"
+        return f"2:4 sparse kernels on recent NVIDIA GPUs can run {some} faster."
     return "Kernels for unstructured sparsity are needed to gain speed."

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_fits(recipe: Recipe, layers: list[PrunableLayer], model_type: str) -> None:
-    """Refuse a recipe with metrics or sparsity ratios for paths that the model does not have.
+    """Refuse a recipe with metrics, sparsity ratios or patterns for paths that the model does not have.
 
     A recipe that a search found on another family, by its origin, may have them: layers are then pruned at the mean
     ratio of their depth, by the metric of their kind, and a warning names the paths.
@@ -28,6 +28,7 @@ def check_fits(recipe: Recipe, layers: list[PrunableLayer], model_type: str) -> 
     unknown = {
         "metrics": [key for key in recipe.metrics if key not in {"all", *KINDS, *paths}],
         "sparsity_ratios": [key for key in recipe.sparsity_ratios if key not in {"all", *paths}],
+        "layer_patterns": [key for key in recipe.layer_patterns if key not in {"all", *paths}],
     }
     for field, keys in unknown.items():
         if not keys:

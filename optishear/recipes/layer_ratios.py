@@ -1,6 +1,6 @@
 """Division of the target sparsity among the layers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import fmean
 
 import torch
@@ -76,17 +76,25 @@ def layer_ratios(recipe: Recipe, layers: list[PrunableLayer]) -> list[float]:
         return [pattern.fraction] * len(layers)
     if pattern.is_structured:
         raise InputError(f"The recipe {recipe.name!r} has sparsity ratios, but the pattern {pattern} fixes them.")
-    depth = max(layer.decoder_layer for layer in layers) + 1
-    curves = {path: resample(values, depth) for path, values in recipe.sparsity_ratios.items()}
-    # Those under "all" are for the layers without any of their own.
-    average = curves.get("all") or [
-        sum(curve[index] for curve in curves.values()) / len(curves) for index in range(depth)
-    ]
-    ratios = [
-        curves.get(expert_path(layer), curves.get(block_path(layer), average))[layer.decoder_layer] for layer in layers
-    ]
+    ratios = curve_values(recipe.sparsity_ratios, layers)
     weights = torch.tensor([layer.module.weight.numel() for layer in layers], dtype=torch.float64)
     return exact_ratios(torch.tensor(ratios, dtype=torch.float64), weights, pattern.fraction).tolist()
+
+
+def curve_values(curves: Mapping[str, list[float]], layers: list[PrunableLayer]) -> list[float]:
+    """The value of each layer from curves over the depth by path, read by relative depth in a model of another depth.
+
+    A layer without a curve of its own gets the one under ``all``; without that, the mean over all curves at its depth.
+    """
+    depth = max(layer.decoder_layer for layer in layers) + 1
+    resampled = {path: resample(values, depth) for path, values in curves.items()}
+    average = resampled.get("all") or [
+        sum(curve[index] for curve in resampled.values()) / len(resampled) for index in range(depth)
+    ]
+    return [
+        resampled.get(expert_path(layer), resampled.get(block_path(layer), average))[layer.decoder_layer]
+        for layer in layers
+    ]
 
 
 def curves_by_path(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -11,8 +11,10 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from optishear.errors import InputError, first_line
@@ -20,10 +22,13 @@ from optishear.files import write_text
 from optishear.metrics.metric import PUBLISHED, GradientMetric, Metric
 from optishear.models.layers import KINDS, PrunableLayer, block_path, expert_path
 from optishear.models.selection import Selection
-from optishear.pattern import Pattern, parse_pattern
+from optishear.pattern import Pattern, parse_layer_pattern, parse_pattern
 
 AnyMetric = TypeVar("AnyMetric", bound=Metric)
 Ratio = Annotated[float, Field(ge=0, lt=1)]
+# Of recipes with patterns of layers; the others are of version 1 and state none.
+SCHEMA_VERSION = 2
+_OMITTED_WHERE_EMPTY = ("dense_share", "layer_patterns", "include", "exclude", "permute_channels")
 
 
 class Recipe(BaseModel):
@@ -44,6 +49,10 @@ class Recipe(BaseModel):
         sparsity_ratios: fraction to prune, one number per decoder layer from first to last, under ``all`` or
             under a layer's path inside its block (``self_attn.q_proj``), which goes before ``all``. Empty: every
             layer at the target.
+        dense_share: share of the weights that stay in dense layers beside an N:M pattern, as counted in
+            ``optishear.recipes.density``; where ``layer_patterns`` is empty, these are the last decoder layers.
+        layer_patterns: ``dense`` or an N:M pattern of groups of the same size, under the keys of ``sparsity_ratios``
+            and with one text per decoder layer; for layers that differ from an N:M pattern.
         include: patterns of the layers that are pruned, as in ``optishear.models.selection``; empty for all.
         exclude: patterns of the layers that are not.
         permute_channels: reorder channels, where their order is free, before an N:M pattern is applied.
@@ -57,6 +66,8 @@ class Recipe(BaseModel):
     sparsity: Pattern
     metrics: dict[str, Metric]
     sparsity_ratios: dict[str, Annotated[list[Ratio], Field(min_length=1)]] = {}
+    dense_share: Ratio = 0.0
+    layer_patterns: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
     include: list[str] = []
     exclude: list[str] = []
     permute_channels: bool = False
@@ -70,22 +81,56 @@ class Recipe(BaseModel):
             raise ValueError(f"metrics need the key 'all' or the four kinds {', '.join(KINDS)}, not {sorted(value)}")
         return value
 
-    @field_validator("sparsity_ratios")
+    @field_validator("sparsity_ratios", "layer_patterns")
     @classmethod
-    def _one_depth(cls, value: dict[str, list[float]]) -> dict[str, list[float]]:
+    def _one_depth(cls, value: dict[str, list[Any]], info: ValidationInfo) -> dict[str, list[Any]]:
         lengths = {path: len(curve) for path, curve in value.items()}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"sparsity_ratios need as many numbers for each path, not {lengths}")
+            raise ValueError(f"{info.field_name} need as many values for each path, not {lengths}")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_known_version(cls, values: Any) -> Any:
+        """Recipes without ``schema_version`` are of version 1."""
+        if not isinstance(values, Mapping) or "schema_version" not in values:
+            return values
+        values = dict(values)
+        version = values.pop("schema_version")
+        if version not in (1, SCHEMA_VERSION):
+            raise ValueError(
+                f"the recipe has the schema version {version!r}, and this OptiShear reads 1 and {SCHEMA_VERSION}; use "
+                "the OptiShear that wrote it, or a later one"
+            )
+        return values
+
+    @model_validator(mode="after")
+    def _patterns_fit(self) -> Self:
+        if (self.layer_patterns or self.dense_share) and not self.sparsity.is_structured:
+            raise ValueError(
+                f"layer_patterns and dense_share need an N:M pattern such as 2:4, not the sparsity {self.sparsity}"
+            )
+        for texts in self.layer_patterns.values():
+            for text in texts:
+                parse_layer_pattern(text, self.sparsity)
+        return self
+
     @model_serializer(mode="wrap")
-    def _without_empty_patterns(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Recipes for all layers are written as in earlier versions, and keep their digests."""
+    def _as_earlier_versions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Recipes that an earlier version could have written are written as it did, and keep their digests."""
         written: dict[str, Any] = handler(self)
+        of_version_2 = {"schema_version": SCHEMA_VERSION} if self.layer_patterns or self.dense_share else {}
+        written = {key: value for key, value in written.items() if value or key not in _OMITTED_WHERE_EMPTY}
+        return of_version_2 | written
+
+    @property
+    def layer_fractions(self) -> dict[str, list[float]]:
+        """The fraction to prune of each layer as in ``sparsity_ratios``, also from ``layer_patterns``."""
+        if not self.layer_patterns:
+            return self.sparsity_ratios
         return {
-            key: value
-            for key, value in written.items()
-            if value or key not in ("include", "exclude", "permute_channels")
+            path: [parse_layer_pattern(text, self.sparsity).fraction for text in texts]
+            for path, texts in self.layer_patterns.items()
         }
 
     @property
@@ -154,8 +199,12 @@ def with_selection(recipe: Recipe, include: Sequence[str], exclude: Sequence[str
 
 
 def published_beside(name: str, recipe: Recipe) -> Recipe:
-    """The recipe of a published metric at the sparsity of another recipe, for the same layers."""
-    return with_selection(named_recipe(name, recipe.sparsity), recipe.include, recipe.exclude)
+    """The recipe of a published metric at the sparsity of another recipe, for the same layers.
+
+    Beside layers of unlike N:M patterns, it keeps as many weights dense, in the last decoder layers.
+    """
+    published = named_recipe(name, recipe.sparsity).model_copy(update={"dense_share": recipe.dense_share})
+    return with_selection(published, recipe.include, recipe.exclude)
 
 
 def named_recipe(name: str, sparsity: Pattern | str | float) -> Recipe:

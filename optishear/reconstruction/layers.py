@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -87,7 +87,8 @@ def solve_groups(
 ) -> list[list[SolvedLayer]]:
     """Reconstruct the layers of a block, experts of one shape together.
 
-    Many small products take a device less time as one. The results are those of ``solve_layers`` up to rounding.
+    A layer of which nothing is pruned keeps its weights. Many small products take a device less time as one. The
+    results are those of ``solve_layers`` up to rounding.
 
     Args:
         groups: the layers that share an input, and its second moment [in, in] float32.
@@ -99,20 +100,30 @@ def solve_groups(
     Raises:
         InputError: if the inputs of a layer were not finite.
     """
+    pruned = [([task for task in tasks if task.sparsity], moment) for tasks, moment in groups]
     solved: dict[int, list[SolvedLayer]] = {}
-    stacks: dict[tuple[torch.Size, ...], list[int]] = {}
-    for index, (tasks, moment) in enumerate(groups):
+    stacks: dict[tuple[tuple[torch.Size, Pattern], ...], list[int]] = {}
+    for index, (tasks, moment) in enumerate(pruned):
         is_stackable = parameters.reconstruction != "none" and bool(moment.diagonal().any())
-        if is_stackable and all(expert_group(task.layer) is not None for task in tasks):
-            stacks.setdefault(tuple(task.layer.module.weight.shape for task in tasks), []).append(index)
+        if not tasks:
+            solved[index] = []
+        elif is_stackable and all(expert_group(task.layer) is not None for task in tasks):
+            key = tuple((task.layer.module.weight.shape, task.pattern) for task in tasks)
+            stacks.setdefault(key, []).append(index)
         else:
             solved[index] = solve_layers(tasks, moment, parameters)
     for indices in stacks.values():
-        experts = [groups[index] for index in indices]
+        experts = [pruned[index] for index in indices]
         together = BatchSize(max(1, _STACK_BYTES // (experts[0][1].numel() * 4)), "expert", "solution")
         solutions = together.each(len(experts), lambda part: _solve_experts(experts[part], parameters))  # noqa: B023
         solved |= dict(zip(indices, itertools.chain.from_iterable(solutions), strict=True))
-    return [solved[index] for index in range(len(groups))]
+    return [_with_dense(tasks, solved[index]) for index, (tasks, _) in enumerate(groups)]
+
+
+def _with_dense(tasks: list[LayerTask], solved: list[SolvedLayer]) -> list[SolvedLayer]:
+    """The layers of a group in their order; those that lose no weight stay as they are."""
+    pruned = iter(solved)
+    return [next(pruned) if task.sparsity else _masked(replace(task, mask=None)) for task in tasks]
 
 
 def _solve_experts(

@@ -18,7 +18,7 @@ from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, count_zeros, layer_scores
 from optishear.pruning.channels import permute_channels
 from optishear.recipes.fit import check_fits
-from optishear.recipes.layer_ratios import layer_ratios, pruned_per_row
+from optishear.recipes.layer_counts import layer_counts
 from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.block_tuning import tune_block
 from optishear.reconstruction.layers import LayerTask, SolvedLayer, chooses_masks, relative_error, solve_groups
@@ -37,8 +37,8 @@ class ExpertCounts:
         reconstructed: of which a method gave the kept weights new values.
         on_shared_tokens: of these, those with too few tokens of their own, solved on the tokens of all experts of
             their block.
-        left_at_masks: whose kept weights are the dense ones, since no token reached any expert of the block or no
-            method was asked for.
+        left_at_masks: whose kept weights are the dense ones, since no token reached any expert of the block, the recipe
+            prunes nothing of them, or no method was asked for.
     """
 
     layers: int
@@ -106,7 +106,7 @@ def reconstruct(
     check_weights(model)
     if statistics is not None:
         statistics = permute_channels(model, recipe, statistics)
-    counts = pruned_per_row(layer_ratios(recipe, layers), layers, recipe.sparsity.fraction)
+    counts = layer_counts(recipe, layers)
     with frozen(model):
         return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, layer_errors, progress)
 
@@ -193,11 +193,12 @@ def _counts(experts: dict[str, bool], few_tokens: set[str]) -> ExpertCounts | No
 
 def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statistics | None) -> LayerTask:
     """The task of a layer, with the recipe's mask if there are statistics for it."""
+    width = layer.module.in_features
+    pattern = recipe.sparsity.pruning(count, width)
     mask = None
     if statistics is not None:
-        mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.sparsity, count)
-    sparsity = recipe.sparsity.fraction if recipe.sparsity.is_structured else count / layer.module.in_features
-    return LayerTask(layer, mask, recipe.sparsity, sparsity)
+        mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), pattern, count)
+    return LayerTask(layer, mask, pattern, pattern.fraction if pattern.is_structured else count / width)
 
 
 def _of_stream(moment: Tensor, layers: list[PrunableLayer], length: int) -> Statistics:

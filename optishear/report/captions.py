@@ -20,6 +20,11 @@ def comparison(metrics: RunMetrics) -> str:
 
 def ratios(recipe: Recipe) -> str:
     """Under the layer ratios."""
+    if recipe.layer_patterns:
+        return (
+            f"The layers that have the pattern {recipe.sparsity}, and those that stay dense, which hold "
+            f"{percent(recipe.dense_share, 2)} of the weights."
+        )
     if recipe.sparsity.is_structured:
         return "An N:M pattern leaves no choice of sparsity between layers: only the metric was searched."
     if not recipe.sparsity_ratios:

@@ -16,8 +16,10 @@ def percent(fraction: float, digits: int = 1) -> str:
     return f"{rounded:.{digits}f}".rstrip("0").rstrip(".") + f"{SPACE}%" if digits else f"{rounded:.0f}{SPACE}%"
 
 
-def sparsity_words(pattern: Pattern) -> str:
-    """``50 % pruned`` or ``2:4 pruned (50 %)``."""
+def sparsity_words(pattern: Pattern, dense_share: float = 0.0) -> str:
+    """``50 % pruned``, ``2:4 pruned (50 %)`` or ``2:4 beside 10 % dense (45 % pruned)``."""
+    if dense_share:
+        return f"{pattern} beside {percent(dense_share)} dense ({percent(pattern.fraction * (1 - dense_share))} pruned)"
     if pattern.is_structured:
         return f"{pattern} pruned ({percent(pattern.fraction)})"
     return f"{percent(pattern.fraction)} pruned"

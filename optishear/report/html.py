@@ -49,7 +49,7 @@ def report(metrics: RunMetrics, recipe: Recipe, figures: Iterable[ReportFigure],
     """The report as text; the arguments are those of ``write_report``. Everything but the figures is escaped."""
     return render(
         "report.html",
-        title=f"{metrics.model}, {sparsity_words(recipe.sparsity)}",
+        title=f"{metrics.model}, {sparsity_words(recipe.sparsity, recipe.dense_share)}",
         model=metrics.model,
         verdict=verdict(metrics, recipe.sparsity),
         scores=score_rows(metrics),

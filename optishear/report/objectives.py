@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 Row = dict[str, Any]
 
 _DIVERGENCES = {"kl": "KL divergence from the dense model", "frobenius": "Frobenius norm of the difference in logits"}
+_SPARSITY = {"sparsity_distance": "distance to the target sparsity", "dense_share": "share of dense weights"}
 _FIXED = {
     "trial",
     "round",
@@ -31,7 +32,7 @@ def objective_columns(trials: pa.Table) -> list[str]:
 
     def order(name: str) -> tuple[int, int, str]:
         divergence = list(_DIVERGENCES).index(name.split("/")[0]) if name.split("/")[0] in _DIVERGENCES else 9
-        return (2 if name == "sparsity_distance" else int("/" in name), divergence, name)
+        return (2 if name in _SPARSITY else int("/" in name), divergence, name)
 
     names = [field.name for field in trials.schema if field.name not in _FIXED and pa.types.is_floating(field.type)]
     return sorted(names, key=order)
@@ -66,8 +67,8 @@ def _front(rows: list[Row], names: tuple[str, ...]) -> set[int]:
 
 def objective_label(name: str) -> str:
     """Label of an objective."""
-    if name == "sparsity_distance":
-        return "distance to the target sparsity"
+    if name in _SPARSITY:
+        return _SPARSITY[name]
     divergence, _, calibration = name.partition("/")
     words = _DIVERGENCES.get(divergence, divergence)
     return f"{words}, on {calibration}" if calibration else words

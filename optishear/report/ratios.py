@@ -17,17 +17,18 @@ def layer_ratios(recipe: Recipe, theme: Theme = LIGHT) -> Figure:
     """The recipe's sparsity over depth: stems from the target, or a map where linear layers differ.
 
     Args:
-        recipe: its ``sparsity_ratios`` are read; without any, and for N:M, the figure says so.
+        recipe: its ``sparsity_ratios`` or ``layer_patterns`` are read; without any, the figure says so.
         theme: the inks.
     """
-    if recipe.sparsity.is_structured:
+    curves = recipe.layer_fractions
+    if recipe.sparsity.is_structured and not curves:
         return statement(
             f"{recipe.sparsity} pattern: every layer is pruned to {percent(recipe.sparsity.fraction)}.", theme
         )
-    if not recipe.sparsity_ratios:
+    if not curves:
         return statement(f"Every layer is pruned alike, to {percent(recipe.sparsity.fraction)}.", theme)
-    if len(recipe.sparsity_ratios) == 1:
-        return _stems(next(iter(recipe.sparsity_ratios.values())), recipe, theme)
+    if len(curves) == 1:
+        return _stems(next(iter(curves.values())), recipe, theme)
     return _map(recipe, theme)
 
 
@@ -59,15 +60,16 @@ def _stems(ratios: list[float], recipe: Recipe, theme: Theme) -> Figure:
 
 
 def _map(recipe: Recipe, theme: Theme) -> Figure:
-    paths = list(recipe.sparsity_ratios)
-    depth = max(len(ratios) for ratios in recipe.sparsity_ratios.values())
+    curves = recipe.layer_fractions
+    paths = list(curves)
+    depth = max(len(ratios) for ratios in curves.values())
     target = recipe.sparsity.fraction
-    deviations = [ratio - target for ratios in recipe.sparsity_ratios.values() for ratio in ratios]
+    deviations = [ratio - target for ratios in curves.values() for ratio in ratios]
     reach = max(map(abs, deviations)) or 1.0
     figure = new_figure(1.3 + 0.27 * len(paths), theme)
     axes = dress(figure.add_subplot(), theme, grid=())
     for row, path in enumerate(paths):
-        for layer, ratio in enumerate(recipe.sparsity_ratios[path]):
+        for layer, ratio in enumerate(curves[path]):
             cell = Rectangle(
                 (layer - 0.46, row - 0.44), 0.92, 0.88, color=_shade(ratio - target, reach, theme), linewidth=0
             )
@@ -79,7 +81,8 @@ def _map(recipe: Recipe, theme: Theme) -> Figure:
     for spine in axes.spines.values():
         spine.set_visible(False)
     _number_layers(axes)
-    _key(axes, target, deviations, reach, theme)
+    words = "the pattern" if recipe.layer_patterns else "the target"
+    _key(axes, target, words, deviations, reach, theme)
     return figure
 
 
@@ -94,7 +97,7 @@ def _shade(deviation: float, reach: float, theme: Theme) -> tuple[float, float, 
     return to_rgba(hue, 0.18 + 0.82 * abs(deviation) / reach)
 
 
-def _key(axes: Axes, target: float, deviations: list[float], reach: float, theme: Theme) -> None:
+def _key(axes: Axes, target: float, words: str, deviations: list[float], reach: float, theme: Theme) -> None:
     """The meaning of the shades, above the map: the extremes and the target."""
     shown = sorted({min(*deviations, 0.0), 0.0, max(*deviations, 0.0)})
     axes.legend(
@@ -102,7 +105,7 @@ def _key(axes: Axes, target: float, deviations: list[float], reach: float, theme
             Patch(
                 color=_shade(deviation, reach, theme),
                 linewidth=0,
-                label=percent(target + deviation) + (" pruned" if deviation else ", the target"),
+                label=percent(target + deviation) + (" pruned" if deviation else f", {words}"),
             )
             for deviation in shown
         ],

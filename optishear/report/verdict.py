@@ -47,7 +47,7 @@ def verdict(metrics: RunMetrics, pattern: Pattern) -> Verdict:
     noise = metrics.differences["wanda"].perplexity
     if outcome in ("better", "worse") and noise is not None and noise.within_noise:
         outcome, conclusion = "level", "the difference is within the noise of the text, so the two are level"
-    sentence = f"{sparsity_words(pattern)}: {_numbers(perplexity)}: {conclusion}."
+    sentence = f"{sparsity_words(pattern, metrics.asked_dense_share)}: {_numbers(perplexity)}: {conclusion}."
     return Verdict(
         outcome,
         sentence,
@@ -56,6 +56,7 @@ def verdict(metrics: RunMetrics, pattern: Pattern) -> Verdict:
                 None,
                 (
                     _on_sparsity(metrics, pattern),
+                    _on_dense_layers(metrics),
                     _on_coverage(metrics),
                     _on_experts(metrics),
                     _on_kept_weights(metrics),
@@ -117,13 +118,27 @@ def _rounded(share: float) -> str:
 
 
 def _on_sparsity(metrics: RunMetrics, pattern: Pattern) -> str:
-    achieved = metrics.achieved_sparsity
-    if abs(achieved - pattern.fraction) < 0.002:
+    achieved, target = metrics.achieved_sparsity, pattern.fraction * (1 - metrics.asked_dense_share)
+    if metrics.dense_layers is not None or abs(achieved - target) < 0.002:
         return ""
-    favours = "favours" if achieved < pattern.fraction else "is hard on"
+    favours = "favours" if achieved < target else "is hard on"
     return (
-        f"The searched recipe prunes {percent(achieved)}, not the {percent(pattern.fraction)} asked for, "
+        f"The searched recipe prunes {percent(achieved)}, not the {percent(target)} asked for, "
         f"so the comparison {favours} it."
+    )
+
+
+def _on_dense_layers(metrics: RunMetrics) -> str:
+    """How many layers are dense beside an N:M pattern, of the recipe and of Wanda."""
+    layers = metrics.dense_layers
+    if layers is None:
+        return ""
+    missed = ""
+    if abs(layers.asked - layers.share) > 5e-5:
+        missed = f", not the {percent(layers.asked, 2)} asked for: whole layers come no nearer without more"
+    return (
+        f"{len(layers.names)} layers are dense, with {percent(layers.share, 2)} of the prunable weights{missed}. Wanda "
+        "keeps as many weights dense, in the last layers."
     )
 
 

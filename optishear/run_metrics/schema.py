@@ -69,6 +69,34 @@ class ExpertTokens(_Section):
     few_tokens: dict[str, int]
 
 
+class DensePoint(_Section):
+    """A recipe on the front of a search over the share of dense weights.
+
+    Attributes:
+        share: of dense weights.
+        objectives: the divergences by name.
+    """
+
+    share: float
+    objectives: dict[str, float]
+
+
+class DenseLayers(_Section):
+    """Layers of an N:M model that are dense.
+
+    Attributes:
+        asked: share of dense weights that was asked for.
+        share: of the checkpoint, as counted in ``optishear.recipes.density``.
+        names: of the layers without a zero.
+        front: of the search, by rising share; empty where a given recipe was used.
+    """
+
+    asked: float
+    share: float
+    names: list[str]
+    front: list[DensePoint] = []
+
+
 class ReconstructionSection(ReconstructionMetrics):
     """What reconstruction did, and the same in words."""
 
@@ -161,6 +189,7 @@ class RunMetrics(Metrics):
         achieved_sparsity: fraction of zeros over the prunable layers' weights.
         sparsity_of_all_matrices: fraction of zeros over all matrices of the decoder blocks.
         coverage: how much of these matrices is prunable.
+        dense_layers: ``None`` where all layers have the pattern.
         experts: ``None`` for a model that is not routed.
         reconstruction: ``None`` where there was none.
         recovery: ``None`` where there was none.
@@ -185,6 +214,7 @@ class RunMetrics(Metrics):
     achieved_sparsity: float
     sparsity_of_all_matrices: float
     coverage: Coverage
+    dense_layers: DenseLayers | None = None
     experts: ExpertTokens | None = None
     reconstruction: ReconstructionSection | None = None
     recovery: RecoverySummary | None = None
@@ -204,6 +234,11 @@ class RunMetrics(Metrics):
         """The pruned model before each step that changed its weights, in their order: ``masked``, ``reconstructed``."""
         steps = {"masked": self.masked, "reconstructed": self.reconstructed}
         return {name: model for name, model in steps.items() if model is not None}
+
+    @property
+    def asked_dense_share(self) -> float:
+        """The share of dense weights that was asked for; 0 where all layers have the pattern."""
+        return self.dense_layers.asked if self.dense_layers else 0.0
 
     def repeatable(self) -> "RunMetrics":
         """The metrics without what this run found in the store, and how long it took: the same when it is repeated."""

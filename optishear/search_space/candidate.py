@@ -8,7 +8,8 @@ import torch
 from optishear.metrics.canonical import metric_key
 from optishear.metrics.metric import MetaMetric, PowerMetric
 from optishear.models.layers import PrunableLayer, block_path, expert_path
-from optishear.pattern import Pattern
+from optishear.pattern import Pattern, layer_pattern_text
+from optishear.recipes.layer_counts import dense_share
 from optishear.recipes.layer_ratios import curves_by_path, exact_ratios, pruned_per_row
 from optishear.recipes.recipe import Recipe, metric_of
 
@@ -21,10 +22,12 @@ class Candidate:
 
     Attributes:
         metrics: as in ``Recipe.metrics``.
-        sparsity_ratios: as in ``Recipe.sparsity_ratios``; empty if every layer has the target sparsity.
+        sparsity_ratios: as in ``Recipe.sparsity_ratios``, what their patterns prune in an N:M recipe with layers of
+            unlike density; empty if every layer has the target sparsity.
         layer_metrics: the metric of each prunable layer, in order.
         pruned_per_row: the number of weights to prune in each row of each layer; fixed by an N:M pattern.
         achieved_sparsity: fraction pruned over all prunable weights.
+        dense_share: share of dense weights beside an N:M pattern (``optishear.recipes.density``).
     """
 
     metrics: dict[str, AnyMetric]
@@ -32,6 +35,7 @@ class Candidate:
     layer_metrics: list[AnyMetric]
     pruned_per_row: list[int]
     achieved_sparsity: float
+    dense_share: float = 0.0
 
     @property
     def key(self) -> str:
@@ -40,7 +44,14 @@ class Candidate:
 
     def recipe(self, name: str, pattern: Pattern) -> Recipe:
         """This candidate as a recipe."""
-        return Recipe(name=name, sparsity=pattern, metrics=dict(self.metrics), sparsity_ratios=self.sparsity_ratios)
+        recipe = Recipe(name=name, sparsity=pattern, metrics=dict(self.metrics))
+        if pattern.group is None:
+            return recipe.model_copy(update={"sparsity_ratios": self.sparsity_ratios})
+        patterns = {
+            path: [layer_pattern_text(pattern.pruning(round(ratio * pattern.group), pattern.group)) for ratio in ratios]
+            for path, ratios in self.sparsity_ratios.items()
+        }
+        return recipe.model_copy(update={"layer_patterns": patterns, "dense_share": self.dense_share})
 
 
 def make_candidate(
@@ -56,9 +67,11 @@ def make_candidate(
         layers: the model's prunable layers.
         pattern: the target.
         metrics: as in ``Recipe.metrics``.
-        ratios: fraction to prune of each layer; by default the target for every layer.
-        exact: whether to shift the ratios so that the whole model meets the target.
+        ratios: fraction to prune of each layer; by default the target for every layer. With an N:M target, that of a
+            pattern with groups of the same size.
+        exact: whether to shift the ratios so that the whole model meets the target; those of patterns stay.
     """
+    exact = exact and (ratios is None or not pattern.is_structured)
     sizes = torch.tensor([layer.module.weight.numel() for layer in layers], dtype=torch.float64)
     by_path: dict[str, list[float]] = {}
     if ratios is not None:
@@ -73,7 +86,8 @@ def make_candidate(
         sparsity_ratios=by_path,
         layer_metrics=[metric_of(metrics, layer) for layer in layers],
         pruned_per_row=counts,
-        achieved_sparsity=pattern.fraction if pattern.is_structured else pruned / float(sizes.sum()),
+        achieved_sparsity=pattern.fraction if pattern.is_structured and not by_path else pruned / float(sizes.sum()),
+        dense_share=dense_share(counts, layers, pattern) if pattern.is_structured and by_path else 0.0,
     )
 
 

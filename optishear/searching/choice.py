@@ -3,12 +3,20 @@
 import math
 from dataclasses import dataclass
 
-from optishear.pattern import Pattern
+from optishear.search_space.space import Space
 from optishear.searching.held_out import Confirmation
 from optishear.searching.trials import Trial, pareto_front
 
-# Largest distance of a recipe to its target; applying the recipe removes the rest.
+# Largest distance of an unstructured recipe to its target; applying the recipe removes the rest.
 SPARSITY_TOLERANCE = 0.001
+
+
+@dataclass(frozen=True)
+class Target:
+    """The sparsity that a chosen trial must have, and by how much it may miss it."""
+
+    sparsity: float
+    tolerance: float
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class Choice:
     reason: str
 
 
-def choose(trials: list[Trial], pattern: Pattern) -> Choice:
+def choose(trials: list[Trial], target: Target) -> Choice:
     """Choose among trials that were evaluated on the same tokens.
 
     Divergences are divided by Wanda's, so that they have one scale. With one divergence, the trial with the smallest
@@ -29,10 +37,10 @@ def choose(trials: list[Trial], pattern: Pattern) -> Choice:
 
     Args:
         trials: trials of the last round, including Wanda.
-        pattern: the target.
+        target: the sparsity that the chosen trial must have.
     """
-    feasible = meeting_target(trials, pattern)
-    ratios = _worst_ratios(trials)
+    feasible = meeting_target(trials, target)
+    ratios = _worst_ratios(feasible)
     best = _best(feasible, ratios)
     divergences = divergence_names(best)
     ratio = f"{ratios[best.number]:.3f} times Wanda's"
@@ -48,7 +56,7 @@ def choose(trials: list[Trial], pattern: Pattern) -> Choice:
     )
 
 
-def confirm(choice: Choice, confirmation: Confirmation, trials: list[Trial], pattern: Pattern) -> Choice:
+def confirm(choice: Choice, confirmation: Confirmation, trials: list[Trial], target: Target) -> Choice:
     """Replace the choice by a named metric unless it beats Wanda on held-out sequences.
 
     A search selects the best of hundreds of trials on a few sequences, so a small gain may be chance. A named metric
@@ -58,10 +66,11 @@ def confirm(choice: Choice, confirmation: Confirmation, trials: list[Trial], pat
         choice: made on the search sequences.
         confirmation: the chosen trial and Wanda on held-out sequences.
         trials: trials of the last round, including the named metrics.
-        pattern: the target.
+        target: the sparsity that the chosen trial must have.
     """
     beats_wanda = confirmation.gain > 0 and (not confirmation.within_noise or math.isinf(confirmation.gain))
-    named = _best([trial for trial in meeting_target(trials, pattern) if trial.name], _worst_ratios(trials))
+    feasible = meeting_target(trials, target)
+    named = _best([trial for trial in feasible if trial.name], _worst_ratios(feasible))
     if beats_wanda or choice.trial.name:
         return choice
     front = choice.front if named in choice.front else [*choice.front, named]
@@ -85,10 +94,15 @@ def _best(trials: list[Trial], ratios: dict[int, float]) -> Trial:
 
 
 def divergence_names(trial: Trial) -> list[str]:
-    """The objectives of a trial without ``sparsity_distance``."""
-    return [name for name in trial.objectives if name != "sparsity_distance"]
+    """The objectives of a trial without those of its sparsity."""
+    return [name for name in trial.objectives if name not in ("sparsity_distance", "dense_share")]
 
 
-def meeting_target(trials: list[Trial], pattern: Pattern) -> list[Trial]:
+def meeting_target(trials: list[Trial], target: Target) -> list[Trial]:
     """The trials that meet the target sparsity and can be chosen."""
-    return [t for t in trials if abs(t.candidate.achieved_sparsity - pattern.fraction) <= SPARSITY_TOLERANCE]
+    return [t for t in trials if abs(t.candidate.achieved_sparsity - target.sparsity) <= target.tolerance]
+
+
+def target_of(space: Space) -> Target:
+    """The target of a search space; N:M patterns meet it up to rounding."""
+    return Target(space.target_sparsity, 1e-12 if space.pattern.is_structured else SPARSITY_TOLERANCE)

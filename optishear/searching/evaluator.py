@@ -1,5 +1,6 @@
 """Evaluate a candidate: compute its masks, then run the sequences that are not in the journal."""
 
+import json
 import time
 from collections.abc import Mapping
 from typing import Protocol
@@ -11,18 +12,24 @@ from optishear.pattern import Pattern
 from optishear.search_space.candidate import Candidate
 from optishear.searching.journal import Journal, Measurement, measurement_key
 from optishear.searching.masked_weights import MaskedWeights
-from optishear.searching.sensitivity import marginal_costs
+from optishear.searching.sensitivity import marginal_costs, pattern_costs
 
 
 class Evaluator(Protocol):
     """Evaluates the candidates of a search."""
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
-        """All divergences by name, ``sparsity_distance``, and the ``seconds`` of what was not measured before."""
+        """All divergences by name, ``sparsity_distance`` or ``dense_share``, and ``seconds``.
+
+        The seconds are those of what was not measured before.
+        """
         ...
 
     def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
-        """Cost of one more pruned weight in each layer on ``count`` sequences from ``first``, and the seconds."""
+        """Cost of one more pruned weight in each layer, or of each pattern in it, and the seconds.
+
+        On ``count`` sequences from ``first``. Costs of patterns are those of the first layer first.
+        """
         ...
 
 
@@ -41,6 +48,7 @@ class CandidateEvaluator:
         divergences: Mapping[str, ModelDivergence],
         journal: Journal,
         pattern: Pattern,
+        fractions: tuple[float, ...] = (),
     ) -> None:
         """Store the inputs of a measurement.
 
@@ -50,12 +58,14 @@ class CandidateEvaluator:
             divergences: divergence by the name of its calibration set; the name of the main set is empty.
             journal: earlier measurements.
             pattern: the target; measurements of one N:M pattern are not used for another.
+            fractions: what each of the patterns prunes that layers may have, where these are searched.
         """
         self._layers = layers
         self._weights = weights
         self._divergences = divergences
         self._journal = journal
         self._target = pattern.fraction
+        self._fractions = fractions
         # The same counts give other masks in groups than in rows.
         self._grouping = str(pattern) if pattern.is_structured else "rows"
         self._loss_scale = LossScale(layers[0].module.weight.dtype)
@@ -63,7 +73,7 @@ class CandidateEvaluator:
         self._counted: dict[str, int] = {}
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:
-        """All divergences by name, ``sparsity_distance``, and ``seconds``.
+        """All divergences by name, ``sparsity_distance`` or ``dense_share``, and ``seconds``.
 
         Only sequences that are not in the journal are run. The seconds of a sequence are counted once in a search, so
         a candidate that is promoted to twice the tokens costs the second half only.
@@ -84,22 +94,23 @@ class CandidateEvaluator:
             self._counted[key] = max(counted, sequences)
             distances = [{kind: measurement[kind][i] for kind in divergence.divergences} for i in range(sequences)]
             values |= {objective_name(kind, name): value for kind, value in combine_sequences(distances).items()}
+        if self._fractions:
+            return {**values, "seconds": seconds, "dense_share": candidate.dense_share}
         distance = abs(candidate.achieved_sparsity - self._target)
         return {**values, "seconds": seconds, "sparsity_distance": distance}
 
     def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
-        """Cost of one more pruned weight in each layer (``sensitivity.marginal_costs``), and the seconds.
+        """Costs by ``sensitivity.marginal_costs``, or ``pattern_costs`` where patterns are searched, and the seconds.
 
         On the first sequences, the same pass also evaluates the candidate, which ``measure`` then need not repeat.
         """
-        key = measurement_key("marginal costs", self._grouping, candidate.key, first, count)
+        of_patterns = [json.dumps(self._fractions)] if self._fractions else []
+        key = measurement_key("marginal costs", self._grouping, candidate.key, first, count, *of_patterns)
         measurement = self._journal.get(key)
         if measurement is None:
             started = time.perf_counter()
             self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
-            costs, distances = marginal_costs(
-                self._weights, self._divergences[""], self._layers, first, count, self._loss_scale
-            )
+            costs, distances = self._costs(self._divergences[""], first, count)
             if first == 0:
                 candidate_key = self._key(candidate, "")
                 earlier = self._journal.get(candidate_key) or {}
@@ -113,6 +124,15 @@ class CandidateEvaluator:
         # A search that resumes goes on with the factor of the uninterrupted one.
         self._loss_scale.factor = measurement["loss_scale"][0]
         return measurement["costs"], measurement["seconds"][0]
+
+    def _costs(
+        self, divergence: ModelDivergence, first: int, count: int
+    ) -> tuple[list[float], list[dict[Divergence, float]]]:
+        if self._fractions:
+            return pattern_costs(
+                self._weights, divergence, self._layers, self._fractions, first, count, self._loss_scale
+            )
+        return marginal_costs(self._weights, divergence, self._layers, first, count, self._loss_scale)
 
     def _key(self, candidate: Candidate, name: str) -> str:
         """The journal key of a candidate's measurements on one set of search tokens."""

@@ -19,7 +19,7 @@ from optishear.pattern import Pattern
 from optishear.recipes.recipe import with_selection
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.search_space.candidate import Candidate
-from optishear.searching.choice import Choice, divergence_names, meeting_target
+from optishear.searching.choice import Choice, Target, divergence_names, meeting_target
 from optishear.searching.evaluator import objective_name
 from optishear.searching.journal import Journal, measurement_key
 from optishear.searching.masked_weights import MaskedWeights
@@ -133,16 +133,17 @@ class Finalists:
         self._pattern = pattern
         self._selection = selection
 
-    def choose(self, choice: Choice, trials: list[Trial], count: int) -> Choice:
+    def choose(self, choice: Choice, trials: list[Trial], count: int, target: Target) -> Choice:
         """Reconstruct the ``count`` best trials, and choose the best of them.
 
         Args:
             choice: made by the masks alone.
             trials: trials of the last round.
             count: number of trials to reconstruct.
+            target: the sparsity that the chosen trial must have.
         """
         names = divergence_names(choice.trial)
-        best = _best_distinct(choice.trial, meeting_target(trials, self._pattern), names)[:count]
+        best = _best_distinct(choice.trial, meeting_target(trials, target), names)[:count]
         finalists = [replace(trial, measured={**trial.measured, **self._measure(trial)}) for trial in best]
         self.evaluated = {trial.number: trial for trial in finalists}
         scale = finalists[0].measured

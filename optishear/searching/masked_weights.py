@@ -138,6 +138,28 @@ class MaskedWeights:
         return -float(total) / max(1, columns * len(gradient))
 
     @torch.no_grad()
+    def pruned_parts(self, index: int, gradient: Tensor, counts: list[int]) -> list[float]:
+        """Sum of -gradient * dense weight over the weights of a layer that each of several counts prunes.
+
+        Args:
+            index: index of the layer.
+            gradient: [out, in].
+            counts: weights pruned in each row.
+        """
+        layer = self._layers[index]
+        if layer.metric is None:
+            raise RuntimeError("no candidate is applied to the weights")
+        scores = layer.scores(layer.metric)
+        sums = [0.0] * len(counts)
+        for rows in _row_blocks(layer.original):
+            values = scores.rows(rows)
+            products = layer.original[rows].float() * gradient[rows].float()
+            for position, count in enumerate(counts):
+                if count:
+                    sums[position] -= float(products.masked_fill_(keep_mask(values, self.pattern, count), 0).sum())
+        return sums
+
+    @torch.no_grad()
     def _prune(self, change: "_Change", rows: slice) -> None:
         """Write some rows of a layer: the mask by one comparison if ranks are cached, otherwise by a selection."""
         layer = change.layer

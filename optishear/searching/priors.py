@@ -42,7 +42,7 @@ def make_priors(
     pattern: Pattern,
     journal: Journal,
 ) -> Priors:
-    """Compute the priors of a search from the dense weights; none if the ratios are fixed.
+    """Compute the priors of a search from the dense weights; none if the ratios are fixed or patterns.
 
     Curves and seconds are kept in the journal, so that a resumed search counts the seconds of the first one.
 
@@ -53,7 +53,7 @@ def make_priors(
         pattern: the target.
         journal: earlier measurements.
     """
-    if not has_ratios(parameters, pattern):
+    if not has_ratios(parameters, pattern) or pattern.is_structured:
         return NO_PRIORS
     curves: dict[str, list[float]] = {}
     seconds = 0.0

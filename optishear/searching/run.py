@@ -13,10 +13,12 @@ from optishear.metrics.metric import NAMED, WANDA
 from optishear.models.layers import PrunableLayer
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
-from optishear.search_space.candidate import AnyMetric, Candidate, make_candidate
-from optishear.search_space.space import Genome, Space, ratio_groups, search_space
+from optishear.recipes.density import Values
+from optishear.search_space.candidate import AnyMetric, Candidate
+from optishear.search_space.space import Genome, Space, dense_shares, has_ratios, ratio_groups, search_space
 from optishear.searching.algorithms.registry import algorithm_for
-from optishear.searching.choice import choose
+from optishear.searching.choice import choose, meeting_target, target_of
+from optishear.searching.density_descent import DensityDescent
 from optishear.searching.descent import RatioDescent
 from optishear.searching.evaluator import Evaluator
 from optishear.searching.priors import NO_PRIORS, Priors, measure_priors
@@ -38,7 +40,10 @@ class SearchRun:
     Attributes:
         trials: all evaluated candidates, in order.
         prior_trials: the trials of the priors by name, the best first; empty before a phase has ratios.
+        space: the space of the last phase.
     """
+
+    space: Space
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class SearchRun:
         self._priors = priors
         self._trials_by_key: dict[str, Trial] = {}
         self._objectives: list[str] = []
+        self._priorities: Values | None = None
 
     def run_phases(self) -> None:
         """Search the metric, then the ratios with the best metric; or both together."""
@@ -74,7 +80,8 @@ class SearchRun:
         promoted: list[Genome] = []
         for phase in phases:
             metrics = self._best_metrics() if phase in ("descent", "ratios") else {}
-            space = search_space(phase, self._parameters, self._layers, self._pattern, metrics)
+            space = search_space(phase, self._parameters, self._layers, self._pattern, metrics, self._priorities)
+            self.space = space
             plans = [plan for plan in rounds if plan.phase == phase]
             start_metrics = [metrics] if metrics else [{"all": metric} for metric in NAMED.values()]
             genomes = [*promoted, *map(space.encode, start_metrics)]
@@ -90,6 +97,8 @@ class SearchRun:
                 start = self._descend(plan, space, ratios) if phase == "descent" else self._round(plan, space, start)
             # A coordinate search and a descent give the start of the next phase.
             promoted = start if phase in ("coordinates", "descent") else []
+        if self.space.density is not None and self.space.exact:
+            self._further_shares(rounds[-1], self.space)
 
     def _measure_priors(self, plan: Round, space: Space) -> Round:
         """Measure the priors on all search sequences; returns the first round with ratios, its time reduced by that.
@@ -98,7 +107,7 @@ class SearchRun:
         """
         first = len(self.trials)
         measured = replace(plan, phase="prior", sequences=self._parameters.search_sequences, trials=None, seconds=None)
-        self._measure_named(measured)
+        self._measure_named(measured, space)
         self.prior_trials = measure_priors(self._priors, space, lambda candidate: self._evaluate(candidate, measured))
         self._report_generation()
         if plan.seconds is None:
@@ -114,11 +123,11 @@ class SearchRun:
     def _round(self, plan: Round, space: Space, start: list[Genome]) -> list[Genome]:
         """Run one round; returns the genomes to promote, the best first."""
         begin = len(self.trials)
-        self._measure_named(plan)
+        self._measure_named(plan, space)
         first = len(self.trials)
         genomes: dict[int, Genome] = {}
         algorithm = algorithm_for(self._parameters.algorithm, plan.phase)(
-            space, start, len(self._objective_names()), self._parameters.population, self._seed + plan.index
+            space, start, len(self._searched_objectives()), self._parameters.population, self._seed + plan.index
         )
         idle = 0
         with self._bar(plan, algorithm.expected) as bar:
@@ -134,7 +143,7 @@ class SearchRun:
                         return self._promoted(genomes, first)
                     trial = self._evaluate(space.decode(genome), plan)
                     genomes[trial.number] = genome
-                    objectives.append(list(trial.objectives.values()))
+                    objectives.append([trial.objectives[name] for name in self._searched_objectives()])
                     bar.update(len(self.trials) - first - bar.n)
                 algorithm.tell(proposals, np.array(objectives))
                 idle = idle + 1 if len(self.trials) == before else 0
@@ -144,7 +153,11 @@ class SearchRun:
     def _descend(self, plan: Round, space: Space, start: Tensor) -> list[Genome]:
         """Move the ratios against their marginal costs; returns the genomes of the best trials."""
         first = len(self.trials)
-        descent = RatioDescent(start, space.group_sizes(), *space.ratio_bounds())
+        descent = (
+            RatioDescent(start, space.group_sizes(), *space.ratio_bounds())
+            if space.density is None
+            else DensityDescent(space.density, space.shares[0])
+        )
         spent = 0.0
         batches = self._gradient_sequences // plan.sequences
         steps = plan.trials or 1
@@ -165,15 +178,25 @@ class SearchRun:
                 if not costs:
                     costs, seconds = self._evaluator.marginal_costs(candidate, batch, plan.sequences)
                     spent += seconds
-                descent.step(space.group_means(costs), progress)
+                descent.step(space.group_costs(costs), progress)
                 bar.update()
-        best = best_first(self.trials[first:])[: self._parameters.population // 2]
+        if isinstance(descent, DensityDescent):
+            self._priorities = descent.priorities
+        on_target = meeting_target(self.trials[first:], target_of(space))
+        best = best_first(on_target)[: self._parameters.population // 2]
         return [space.encode_ratios(trial.candidate) for trial in best]
 
-    def _measure_named(self, plan: Round) -> None:
+    def _measure_named(self, plan: Round, space: Space) -> None:
         """Measure the named metrics on the tokens of a round, before anything that may be one of them."""
         for name, metric in NAMED.items():
-            self._evaluate(make_candidate(self._layers, self._pattern, {"all": metric}), plan, name)
+            self._evaluate(space.named({"all": metric}), plan, name)
+
+    def _further_shares(self, plan: Round, space: Space) -> None:
+        """Evaluate the best candidate's layers at further shares of dense weights, for the front."""
+        best = choose(self.last_round(), target_of(space)).trial.candidate
+        for share in dense_shares(self._parameters)[1:]:
+            self._evaluate(space.at_share(best.metrics, space.candidate_ratios(best).numpy(), share), plan)
+        self._report_generation()
 
     def _evaluate(self, candidate: Candidate, plan: Round, name: str = "") -> Trial:
         """The trial of a candidate, which is evaluated once on the same tokens."""
@@ -202,8 +225,15 @@ class SearchRun:
         return self._trials_by_key[key]
 
     def _objective_names(self) -> list[str]:
-        free = self._parameters.sparsity_budget == "objective" and not self._pattern.is_structured
+        if self._pattern.is_structured:
+            return [*self._objectives, *(["dense_share"] if has_ratios(self._parameters, self._pattern) else [])]
+        free = self._parameters.sparsity_budget == "objective"
         return [*self._objectives, *(["sparsity_distance"] if free else [])]
+
+    def _searched_objectives(self) -> list[str]:
+        """The objectives that an algorithm sees; the share of dense weights is not one where it is fixed."""
+        fixed = ["dense_share"] if self._parameters.sparsity_budget == "exact" else []
+        return [name for name in self._objective_names() if name not in fixed]
 
     def _promoted(self, genomes: dict[int, Genome], first: int) -> list[Genome]:
         """The better quarter of what a round evaluated, at least four."""
@@ -212,7 +242,9 @@ class SearchRun:
         return [genomes[trial.number] for trial in best_first(trials)[:count]]
 
     def _best_metrics(self) -> dict[str, AnyMetric]:
-        return choose(self.last_round(), self._pattern).trial.candidate.metrics
+        """The metrics of the best trial without layer ratios."""
+        metric_space = search_space("metric", self._parameters, self._layers, self._pattern, {})
+        return choose(self.last_round(), target_of(metric_space)).trial.candidate.metrics
 
     def _report_generation(self) -> None:
         if self._on_generation is not None:

@@ -17,11 +17,11 @@ from optishear.models.recomputation import recomputed_activations
 from optishear.models.select_layers import select_layers
 from optishear.models.selection import ALL_LAYERS, Selection
 from optishear.parameters.search import SearchParameters
-from optishear.pattern import Pattern
+from optishear.pattern import DENSE, Pattern
 from optishear.pruning.apply import check_pattern
 from optishear.recipes.recipe import Recipe
-from optishear.search_space.candidate import make_candidate
-from optishear.searching.choice import Choice, choose, confirm
+from optishear.searching.choice import Choice, choose, confirm, target_of
+from optishear.searching.dense_share import check_dense_layers, check_dense_share, share_in_words
 from optishear.searching.evaluator import CandidateEvaluator
 from optishear.searching.finalists import Finalists, fitting_sequences
 from optishear.searching.held_out import Confirmation, HeldOut
@@ -99,6 +99,8 @@ def run_search(
     check_in_memory(model)
     layers = select_layers(model, selection)
     check_pattern(pattern, layers)
+    check_dense_share(parameters, pattern)
+    check_dense_layers(parameters, layers, pattern)
     check_sequences(parameters, calibrations)
     main = calibrations[""].tokens
     work = search_work(parameters, len(main), main.shape[1], pattern)
@@ -127,17 +129,19 @@ def run_search(
         recomputed_activations(model) if memory.recomputed else nullcontext(),
         MaskedWeights(layers, statistics, pattern, memory.rank_bytes) as weights,
     ):
-        evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern)
+        fractions = (pattern.fraction, DENSE.fraction) if parameters.dense_share else ()
+        evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern, fractions)
         run = SearchRun(
             evaluator, layers, parameters, pattern, seed, descent_sequences, on_generation, progress, priors
         )
         run.run_phases()
-        trials, choice = run.trials, choose(run.last_round(), pattern)
+        target = target_of(run.space)
+        trials, choice = run.trials, choose(run.last_round(), target)
         if parameters.reconstructed_finalists:
             finalists = Finalists(
                 model, weights, statistics, divergences, fitting_tokens, measurements, pattern, selection
             )
-            choice = finalists.choose(choice, run.last_round(), parameters.reconstructed_finalists)
+            choice = finalists.choose(choice, run.last_round(), parameters.reconstructed_finalists, target)
             trials = [finalists.evaluated.get(trial.number, trial) for trial in trials]
         facts = {
             **(origin or {}),
@@ -150,7 +154,7 @@ def run_search(
         }
         cached, most = format_bytes(weights.rank_cache_bytes), format_bytes(memory.rank_bytes)
         logger.info("rank cache: %s of at most %s", cached, most)
-        wanda = make_candidate(layers, pattern, {"all": WANDA})
+        wanda = run.space.named({"all": WANDA})
         confirmation = held_out.compare(weights, choice.trial.candidate, wanda)
         if confirmation is not None:
             # The comparison is one of masks on one calibration set. It does not apply to reconstructed finalists, nor
@@ -160,7 +164,11 @@ def run_search(
             )
             choice = replace(choice, reason=f"{choice.reason} {confirmation.sentence}")
             if applies:
-                choice = confirm(choice, confirmation, run.last_round(), pattern)
+                choice = confirm(choice, confirmation, run.last_round(), target)
+        if parameters.dense_share:
+            words = share_in_words(parameters.dense_share, choice.trial.candidate.dense_share)
+            logger.info(words)
+            choice = replace(choice, reason=f"{choice.reason} {words}")
         result = search_result(trials, choice, pattern, facts, weights.rank_cache_bytes, selection)
         return replace(result, confirmation=confirmation)
 

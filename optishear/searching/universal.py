@@ -25,7 +25,7 @@ from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
 from optishear.recipes.layer_ratios import curves_by_path, layer_ratios, resample
 from optishear.search_space.candidate import Candidate, make_candidate
-from optishear.searching.choice import choose
+from optishear.searching.choice import choose, target_of
 from optishear.searching.evaluator import CandidateEvaluator
 from optishear.searching.held_out import HeldOut
 from optishear.searching.journal import Journal
@@ -130,7 +130,7 @@ def search_universal(
             evaluator, layers[leader], parameters, pattern, seed, gradients, on_generation, progress, priors
         )
         run.run_phases()
-        choice = choose(run.last_round(), pattern)
+        choice = choose(run.last_round(), target_of(run.space))
         wanda = make_candidate(layers[leader], pattern, {"all": WANDA})
         sentences = []
         for member in members:
@@ -161,7 +161,7 @@ def check_universal(parameters: SearchParameters) -> None:
     """
     if parameters.sparsity_budget != "exact":
         raise InputError("A search for several models needs sparsity_budget exact: each model has its own ratios.")
-    for name in ("search_calibrations", "reconstructed_finalists"):
+    for name in ("search_calibrations", "reconstructed_finalists", "dense_share"):
         if getattr(parameters, name):
             raise InputError(f"A search for several models does not support {name}; remove it.")
 

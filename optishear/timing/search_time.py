@@ -40,7 +40,11 @@ def search_seconds(
     batches = gradient // parameters.search_sequences
     total = 0.0
     known = 0
-    priors = _prior_seconds(speed, parameters, divergence) if has_ratios(parameters, pattern) else 0.0
+    priors = (
+        _prior_seconds(speed, parameters, divergence)
+        if has_ratios(parameters, pattern) and not pattern.is_structured
+        else 0.0
+    )
     for plan in rounds:
         named = len(NAMED) * max(0, plan.sequences - known) * divergence
         known = max(known, plan.sequences)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from optishear.evaluation.differences import Differences, differences
 from optishear.evaluation.examples import Examples, read_examples
 from optishear.evaluation.harness import failure_of, measures_of
-from optishear.file_names import RECIPE, STATISTICS, TRIALS
+from optishear.file_names import FRONT, RECIPE, STATISTICS, TRIALS
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.roles import without_places
 from optishear.parameters.search import SearchParameters
@@ -16,6 +16,8 @@ from optishear.recipes.recipe import Recipe
 from optishear.run_metrics.checkpoint import CheckpointMetrics
 from optishear.run_metrics.evaluated_model import EvaluatedModel, footprint_numbers
 from optishear.run_metrics.schema import (
+    DenseLayers,
+    DensePoint,
     EvaluationMetrics,
     ExpertTokens,
     ReconstructionSection,
@@ -71,6 +73,7 @@ def run_metrics(
         achieved_sparsity=checkpoint.achieved_sparsity,
         sparsity_of_all_matrices=checkpoint.sparsity_of_all_matrices,
         coverage=checkpoint.coverage,
+        dense_layers=_dense_layers(values, recipe, checkpoint, stages.get("search")),
         experts=_expert_tokens(Statistics.load(stages["statistics"].path(STATISTICS))),
         reconstruction=_reconstruction(checkpoint_metrics(stages["reconstruct"])) if "reconstruct" in stages else None,
         recovery=checkpoint.recovery,
@@ -118,6 +121,13 @@ def flat_metrics(metrics: RunMetrics | EvaluationMetrics | SweepMetrics) -> dict
         "sparsity_of_all_matrices": metrics.sparsity_of_all_matrices,
         "prunable_share": metrics.coverage.prunable_share,
     }
+    if metrics.dense_layers is not None:
+        flat |= {"dense_share": metrics.dense_layers.share, "dense_layers": float(len(metrics.dense_layers.names))}
+        flat |= {
+            f"dense_front/{point.share:.4f}/{name}": value
+            for point in metrics.dense_layers.front
+            for name, value in point.objectives.items()
+        }
     for name, model in metrics.compared_models.items():
         flat |= _flat_model(name, model)
     for step, before in metrics.steps.items():
@@ -202,6 +212,32 @@ def _differences(
 
 def _examples(evaluation: Artifact) -> dict[tuple[str, str], Examples]:
     return read_examples(pq.read_table(evaluation.path(EXAMPLES)))
+
+
+def _dense_layers(
+    values: Mapping[str, Any], recipe: Recipe, checkpoint: CheckpointMetrics, search: Artifact | None
+) -> DenseLayers | None:
+    """The dense layers of a recipe with layers of unlike N:M patterns."""
+    if not recipe.dense_share and not recipe.layer_patterns:
+        return None
+    return DenseLayers(
+        asked=values.get("dense_share") or recipe.dense_share,
+        share=round(1 - checkpoint.achieved_sparsity / recipe.sparsity.fraction, 9),
+        names=[name for name, zeros in checkpoint.layers.items() if not zeros],
+        front=_dense_front(search) if search is not None else [],
+    )
+
+
+def _dense_front(search: Artifact) -> list[DensePoint]:
+    recipes = [Recipe.load(file) for file in search.path(FRONT).iterdir()]
+    points = [
+        DensePoint(
+            share=recipe.dense_share,
+            objectives={name: value for name, value in recipe.objectives.items() if name != "dense_share"},
+        )
+        for recipe in recipes
+    ]
+    return sorted(points, key=lambda point: point.share)
 
 
 def _expert_tokens(statistics: Statistics) -> ExpertTokens | None:

@@ -50,16 +50,20 @@ class Registered(Registration):
         return Registration.model_validate(self.model_dump(exclude={"checkpoint"}))
 
 
-def registered_name(name: str | None, model: str, sparsity: Pattern) -> str:
-    """The registered model's name: one for each dense model and sparsity, so that each has a champion of its own.
+def registered_name(name: str | None, model: str, sparsity: Pattern, dense_share: float = 0.0) -> str:
+    """The registered model's name: one for each dense model, sparsity and share of dense weights.
+
+    So each of these has a champion of its own.
 
     Args:
         given: the parameter ``registered_model``.
         model: the dense model's public name, for where none is given.
         sparsity: the recipe's.
+        dense_share: the recipe's.
     """
     base = name or re.sub(r"[^\w. -]", "-", model.removeprefix("package:").replace("/", "--"))
-    return f"{base}-{str(sparsity).replace(':', 'of')}"
+    dense = f"-dense-{dense_share:.4g}" if dense_share else ""
+    return f"{base}-{str(sparsity).replace(':', 'of')}{dense}"
 
 
 def register_version(

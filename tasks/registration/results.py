@@ -95,7 +95,7 @@ def register_model(
         description: Markdown for the version's page.
     """
     source = find_model(parameters.model)
-    name = registered_name(parameters.registered_model, source.public_name, recipe.sparsity)
+    name = registered_name(parameters.registered_model, source.public_name, recipe.sparsity, recipe.dense_share)
     dense = evaluations["dense"]
     text = metrics.dense.settings
     evaluated_on = [dense.inputs["model"], dense.inputs["text"], text.window_length, text.windows]

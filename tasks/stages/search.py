@@ -14,6 +14,7 @@ from optishear.models.selection import Selection
 from optishear.parameters.roles import plain_fields
 from optishear.parameters.search import SearchParameters
 from optishear.recipes.recipe import Recipe
+from optishear.searching.dense_share import check_dense_share
 from optishear.searching.finalists import fitting_sequences
 from optishear.searching.rounds import DEFAULT_TRIALS
 from optishear.searching.search import SearchResult, run_search
@@ -42,7 +43,7 @@ def load_recipe(artifact: Artifact) -> Recipe:
 
 
 def check_search(parameters: SearchStageParameters) -> None:
-    """Refuse numbers of sequences that do not fit each other.
+    """Refuse numbers of sequences that do not fit each other, and dense layers beside an unstructured sparsity.
 
     Raises:
         InputError: names the parameter.
@@ -53,6 +54,7 @@ def check_search(parameters: SearchStageParameters) -> None:
             "calibration sequences; lower it or raise sequences."
         )
     fitting_sequences(parameters, parameters.sequences)
+    check_dense_share(parameters, parameters.sparsity)
 
 
 def check_search_texts(parameters: SearchParameters) -> None:

@@ -72,6 +72,8 @@ def test_pattern_decides() -> None:
     scores = torch.rand(4, 8)
     assert (~keep_mask(scores, parse_pattern("0.25"))).sum(dim=1).tolist() == [2] * 4
     assert torch.equal(keep_mask(scores, parse_pattern("2:4")), group_mask(scores, 2, 4))
+    assert torch.equal(keep_mask(scores, parse_pattern("2:4"), 2), group_mask(scores, 3, 4))
+    assert bool(keep_mask(scores, parse_pattern("2:4"), 0).all())
 
 
 def test_group_that_does_not_divide_is_refused() -> None:

@@ -144,3 +144,12 @@ def test_the_code_to_load_it_is_python() -> None:
 
     compile(block, "card", "exec")
     assert "AutoModelForCausalLM.from_pretrained(folder)" in block
+
+
+def test_dense_layers_beside_a_pattern_are_named() -> None:
+    recipe = named_recipe("wanda", "2:4").model_copy(update={"dense_share": 0.5})
+    text = card(recipe=recipe, layers={"model.layers.0.mlp.up_proj": 0.5, "model.layers.1.mlp.up_proj": 0.0})
+    (line,) = [line for line in text.splitlines() if line.startswith("- Dense layers")]
+    assert "`model.layers.1.mlp.up_proj`" in line
+    assert "`model.layers.0.mlp.up_proj`" not in line
+    assert "Dense layers" not in card(recipe=named_recipe("wanda", "2:4"))

@@ -22,6 +22,13 @@ RECIPES = [
         objectives={"kl": 0.123456789012345},
         origin={"model": "some/model", "trials": 300, "seed": 0},
     ),
+    Recipe(
+        name="unlike densities",
+        sparsity="4:8",
+        metrics={"all": MetaMetric()},
+        dense_share=0.25,
+        layer_patterns={"self_attn.q_proj": ["dense", "6:8"], "all": ["4:8", "4:8"]},
+    ),
     Recipe(name="power", sparsity="0.5", metrics={"all": PowerMetric(activation_exponent=1 / 3)}),
 ]
 POWER = "name: x\nsparsity: '0.5'\nmetrics: {{all: {{space: power, activation_exponent: {}}}}}\n"
@@ -83,3 +90,30 @@ def test_bad_files_are_refused(text: str, words: str, tmp_path: Path) -> None:
 def test_missing_recipe_names_the_choices() -> None:
     with pytest.raises(InputError, match="magnitude, wanda, ria"):
         find_recipe("wandaa", "0.5")
+
+
+def test_only_recipes_with_unlike_patterns_state_a_schema_version() -> None:
+    versions = {recipe.name: recipe.model_dump(mode="json").get("schema_version") for recipe in RECIPES}
+    assert versions.pop("unlike densities") == 2
+    assert set(versions.values()) == {None}
+    assert not {"dense_share", "layer_patterns"} & named_recipe("wanda", "2:4").model_dump(mode="json").keys()
+
+
+PATTERNED = "name: x\nsparsity: '{}'\nmetrics: {{all: {{space: meta}}}}\nlayer_patterns: {{all: [{}]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("schema_version: 3\n" + PATTERNED.format("2:4", "dense"), "schema version 3"),
+        (PATTERNED.format("0.5", "dense"), "N:M"),
+        (PATTERNED.format("2:4", "'1:4'"), "1:4"),
+        (PATTERNED.format("2:4", "'4:8'"), "4:8"),
+        (PATTERNED.format("2:4", "half"), "half"),
+        ("name: x\nsparsity: '2:4'\nmetrics: {all: {space: meta}}\ndense_share: 1.0\n", "dense_share"),
+    ],
+)
+def test_patterns_that_cannot_be_are_refused(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(InputError, match=words):
+        Recipe.load(tmp_path / "recipe.yaml")

@@ -6,7 +6,7 @@ import torch
 from families.families import family_model
 from optishear.models.layers import prunable_layers
 from optishear.parameters.reconstruction import ReconstructionParameters
-from optishear.pattern import Pattern, parse_pattern
+from optishear.pattern import DENSE, Pattern, parse_pattern
 from optishear.reconstruction.layers import LayerTask, solve_groups, solve_layers
 from optishear.reconstruction.support import largest
 
@@ -62,3 +62,24 @@ def test_experts_are_solved_together(method: str, monkeypatch: pytest.MonkeyPatc
     solve_groups(groups_of(parse_pattern("0.5"), masked=method == "admm"), parameters)
 
     assert sorted(sizes) == [3, 4]
+
+
+@pytest.mark.parametrize("method", ["admm", "sparsegpt"])
+def test_experts_of_unlike_patterns(method: str) -> None:
+    parameters = ReconstructionParameters(reconstruction=method)
+    patterns = [parse_pattern("2:4"), DENSE, parse_pattern("3:4")]
+    groups = []
+    for index, ((task,), moment) in enumerate(groups_of(parse_pattern("2:4"), masked=method == "admm")):
+        pattern = patterns[index % 3]
+        mask = largest(task.layer.module.weight.float(), pattern, pattern.fraction) if method == "admm" else None
+        groups.append(([LayerTask(task.layer, mask, pattern, pattern.fraction)], moment))
+    for index, ((tasks, moment), (found,)) in enumerate(zip(groups, solve_groups(groups, parameters), strict=True)):
+        if patterns[index % 3] == DENSE:
+            assert torch.equal(found.weight, tasks[0].layer.module.weight.float())
+            assert bool(found.mask.all())
+            assert not found.is_solved
+            continue
+        (expected,) = solve_layers(tasks, moment, parameters)
+        assert torch.equal(found.mask, expected.mask)
+        torch.testing.assert_close(found.weight, expected.weight, rtol=1e-3, atol=1e-5)
+        assert float((~found.mask).float().mean()) == patterns[index % 3].fraction

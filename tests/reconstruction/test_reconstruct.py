@@ -202,3 +202,23 @@ def test_nothing_is_touched_where_the_pattern_does_not_fit(tiny_llama: PreTraine
     with pytest.raises(InputError, match="does not divide"):
         rebuilt(tiny_llama, named_recipe("wanda", "5:7"), reconstruction="admm")
     assert all(torch.equal(a, b) for a, b in zip(before, tiny_llama.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("method", ["admm", "sparsegpt"])
+def test_layers_of_unlike_patterns(method: str) -> None:
+    model, dense = tiny_model(), tiny_model()
+    recipe = Recipe(
+        name="unlike",
+        sparsity="4:8",
+        metrics=named_recipe("wanda", 0.5).metrics,
+        layer_patterns={"mlp.down_proj": ["dense", "6:8"], "all": ["4:8", "4:8"]},
+        dense_share=1 / 6,
+    )
+    summary = rebuilt(model, recipe, reconstruction=method)
+    unlike = {"model.layers.0.mlp.down_proj": 0.0, "model.layers.1.mlp.down_proj": 0.25}
+    assert summary.pruning.layers == {name: unlike.get(name, 0.5) for name in summary.pruning.layers}
+    kept = dense.get_submodule("model.layers.0.mlp.down_proj")
+    assert torch.equal(model.get_submodule("model.layers.0.mlp.down_proj").weight, kept.weight)
+    of_six = model.get_submodule("model.layers.1.mlp.down_proj").weight.view(-1, 8)
+    assert bool(((of_six != 0).sum(dim=1) == 6).all())
+    assert summary.layer_errors["model.layers.0.mlp.down_proj"] == 0

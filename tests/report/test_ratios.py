@@ -4,6 +4,7 @@ from matplotlib.colors import to_hex
 from optishear.recipes.recipe import Recipe
 from optishear.report.ratios import layer_ratios
 from optishear.report.style import DARK, LIGHT, Theme
+from wording import numbers_in
 
 from .samples import LAYERS, PATHS, make_recipe
 
@@ -61,3 +62,13 @@ def test_uniform_and_structured_recipes_say_so(sparsity: str, words: str) -> Non
     figure = layer_ratios(make_recipe(sparsity, scope="none"))
     assert not figure.axes
     assert words in figure.texts[0].get_text().replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_dense_layers_beside_a_pattern_are_cells_of_their_own() -> None:
+    patterns = {path: ["dense" if path == PATHS[-1] else "2:4"] * 4 for path in PATHS}
+    recipe = make_recipe("2:4", scope="none").model_copy(update={"layer_patterns": patterns, "dense_share": 0.2})
+    (axes,) = layer_ratios(recipe).axes
+    assert len(axes.patches) == 4 * len(PATHS)
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [numbers_in(text.get_text()) for text in legend.get_texts()] == [[0], [50]]

@@ -122,3 +122,12 @@ def test_wording_of_the_remarks_on_little_coverage_and_on_experts_with_few_token
         "experts of their block: a.0 (3).",
     )
     assert verdict(make_metrics(tasks=False), HALF).remarks == ()
+
+
+def test_dense_layers_beside_a_pattern_are_stated_and_not_taken_for_a_missed_target() -> None:
+    layers = {"asked": 0.1, "share": 0.0938, "names": ["a", "b", "c"], "front": []}
+    metrics = changed(make_metrics(tasks=False), {"achieved_sparsity": 0.4531, "dense_layers": layers})
+    found = verdict(metrics, parse_pattern("2:4"))
+    (remark,) = [remark for remark in found.remarks if "dense" in remark]
+    assert numbers_in(remark) == [3, 9.38, 10]
+    assert numbers_in(found.sentence)[:4] == [2, 4, 10, 45]

@@ -8,13 +8,14 @@ from optishear.metrics.metric import MAGNITUDE, RIA, WANDA, Metric, PowerMetric
 from optishear.models.layers import prunable_layers
 from optishear.pattern import parse_pattern
 from optishear.search_space.candidate import make_candidate
-from optishear.searching.choice import Choice, choose, confirm
+from optishear.searching.choice import SPARSITY_TOLERANCE, Choice, Target, choose, confirm
 from optishear.searching.held_out import Confirmation
 from optishear.searching.trials import Trial
 from tiny import tiny_model
 
 LAYERS = prunable_layers(tiny_model())
 PATTERN = parse_pattern("0.5")
+TARGET = Target(0.5, SPARSITY_TOLERANCE)
 
 
 def trial(number: int, kl: float, metric: Metric, name: str = "") -> Trial:
@@ -28,16 +29,16 @@ NAMED = [trial(0, 2.0, MAGNITUDE, "magnitude"), trial(1, 1.0, WANDA, "wanda"), t
 
 def confirmed(kl: float, reference: float, error: float = 0.01) -> Choice:
     trials = [*NAMED, FOUND]
-    return confirm(choose(trials, PATTERN), Confirmation(8, kl, reference, error), trials, PATTERN)
+    return confirm(choose(trials, TARGET), Confirmation(8, kl, reference, error), trials, TARGET)
 
 
 def test_the_smallest_error_is_chosen() -> None:
-    choice = choose([*NAMED, FOUND], PATTERN)
+    choice = choose([*NAMED, FOUND], TARGET)
     assert choice.trial is FOUND
 
 
 def test_wording_of_the_reason() -> None:
-    assert choose([*NAMED, FOUND], PATTERN).reason == (
+    assert choose([*NAMED, FOUND], TARGET).reason == (
         "Trial 7, of 4 on target in the last round, has the smallest kl of all, 0.900 times Wanda's."
     )
     assert confirmed(1.2, 1.0).reason.endswith("So the recipe stays with ria, the best of the named metrics.")
@@ -45,7 +46,7 @@ def test_wording_of_the_reason() -> None:
 
 @pytest.mark.parametrize(("kl", "reference", "error"), [(0.9, 1.0, 0.01), (0.9, math.inf, math.inf)])
 def test_what_beats_wanda_on_other_sequences_stays(kl: float, reference: float, error: float) -> None:
-    assert confirmed(kl, reference, error) == choose([*NAMED, FOUND], PATTERN)
+    assert confirmed(kl, reference, error) == choose([*NAMED, FOUND], TARGET)
 
 
 @pytest.mark.parametrize("kl", [0.985, 1.0, 1.2, math.inf])
@@ -56,5 +57,5 @@ def test_what_does_not_gives_way_to_the_best_named_metric(kl: float) -> None:
 
 
 def test_a_named_metric_that_was_chosen_stays() -> None:
-    before = choose(NAMED, PATTERN)
-    assert confirm(before, Confirmation(8, 1.0, 1.0, 0.01), NAMED, PATTERN) is before
+    before = choose(NAMED, TARGET)
+    assert confirm(before, Confirmation(8, 1.0, 1.0, 0.01), NAMED, TARGET) is before

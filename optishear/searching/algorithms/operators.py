@@ -79,8 +79,9 @@ class GenomeMutation(Mutation):  # type: ignore[misc]
             moved = self.move._do(problem, children, *args, random_state=random_state, **kwargs)
             children[:, space.is_real] = moved[:, space.is_real]
         if space.is_level.any():
+            mutate = mutate_levels if space.density is None else switch_patterns
             for child in children:
-                mutate_levels(space, child, random_state)
+                mutate(space, child, random_state)
         return children
 
 
@@ -102,3 +103,17 @@ def mutate_levels(space: Space, genome: Population, random_state: Any) -> None:
             height = int(min(height, top - genome[up], genome[down]))
             genome[up] += height
             genome[down] -= height
+
+
+def switch_patterns(space: Space, genome: Population, random_state: Any) -> None:
+    """Give one or two groups of layers a denser pattern, and as many others a sparser one, in place.
+
+    Decoding then meets the budget where the groups have unlike sizes.
+    """
+    levels = np.flatnonzero(space.is_level)
+    for _ in range(int(random_state.integers(1, 3))):
+        sparser, denser = levels[genome[levels] > 0], levels[genome[levels] < space.levels - 1]
+        if len(sparser):
+            genome[random_state.choice(sparser)] -= 1
+        if len(denser):
+            genome[random_state.choice(denser)] += 1

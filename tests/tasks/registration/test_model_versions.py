@@ -253,3 +253,7 @@ def test_a_folder_of_this_machine_is_told_from_a_store_elsewhere() -> None:
     assert local_folder("mlflow-artifacts:/1/models/m-1/artifacts") is None
     assert local_folder("s3://bucket/models") is None
     assert local_folder("file://elsewhere/var") is None
+
+
+def test_a_share_of_dense_weights_has_a_name_of_its_own() -> None:
+    assert registered_name("assistant", "m", parse_pattern("2:4"), 96 / 960) == "assistant-2of4-dense-0.1"
