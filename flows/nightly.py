@@ -9,16 +9,22 @@ Example:
 """
 
 from typing import Any
+from uuid import UUID
 
-from prefect import task
+from prefect import State, task
+from prefect.client.schemas.objects import FlowRun
 from prefect.runtime import flow_run
 
 from flows.parameters.nightly import NightlyParameters
 from flows.parameters.pipeline import PipelineParameters
 from flows.pipeline import pipeline
 from flows.shared.checks import check
+from flows.shared.night_history import new_night
+from flows.shared.night_page import publish_night
+from flows.shared.night_rows import children_of, failures_of, night_row
 from flows.shared.nightly_plan import PlannedRun, read_plan
 from flows.shared.titled_flow import titled_flow
+from optishear.report.night import night_sentence
 from tasks.engine.deployments import UnfinishedRunError, failure, finish_deployment
 from tasks.engine.parameter_groups import with_absolute_paths
 from tasks.engine.placement import uses_deployments
@@ -39,21 +45,27 @@ def nightly(parameters: NightlyParameters) -> str:
     """
     check(parameters)
     runs = read_plan(parameters.plan)
+    night = new_night(str(flow_run.id))
     if uses_deployments(parameters):
         futures = [deployed_pipeline.submit(_title(run), _values(run)) for run in runs]
         for future in futures:
             future.wait()
         states = [future.state for future in futures]
+        children = children_of(night.flow_run)
+        ended = [_child(run, children) for run in runs]
     else:
         states = [pipeline.with_options(flow_run_name=_title(run))(_in_process(run), return_state=True) for run in runs]
-    failed = [
-        f"{run.name}: {failure(state)[1].rstrip('.')}"
-        for run, state in zip(runs, states, strict=True)
-        if not state.is_completed()
+        children = children_of(night.flow_run)
+        ended = [_with_id(state.state_details.flow_run_id, children) for state in states]
+    rows = [
+        night_row(run, _failure(state, child), child, night)
+        for run, state, child in zip(runs, states, ended, strict=True)
     ]
-    if failed:
-        raise UnfinishedRunError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}.")
-    return "\n".join(f"{run.name}  {run.parameters.output.absolute()}" for run in runs)
+    page = publish_night(night, rows, runs[0].parameters)
+    if failed := failures_of(rows):
+        raise UnfinishedRunError(f"{len(failed)} of {len(rows)} runs failed: {'; '.join(failed)}.")
+    places = [f"{run.name}  {run.parameters.output.absolute()}" for run in runs]
+    return "\n".join([night_sentence(rows), *places, f"page  {page}"])
 
 
 def _key(_context: Any, arguments: dict[str, Any]) -> str:
@@ -75,6 +87,24 @@ def deployed_pipeline(name: str, parameters: dict[str, Any]) -> str:
     """One pipeline as a run of its deployment, which can be retried by itself."""
     finish_deployment("pipeline/pipeline", {"parameters": parameters}, name, digest(parameters)[:32])
     return name
+
+
+def _child(run: PlannedRun, children: list[FlowRun]) -> FlowRun | None:
+    """The last run of a planned pipeline's deployment, which its key identifies."""
+    key = digest(_values(run))[:32]
+    return next((child for child in children if key in (child.idempotency_key or "").split(":")), None)
+
+
+def _with_id(run: UUID | None, children: list[FlowRun]) -> FlowRun | None:
+    return next((child for child in children if child.id == run), None)
+
+
+def _failure(state: State[Any], child: FlowRun | None) -> str:
+    """The sentence of a failure, of the pipeline itself where it ran; empty if it completed."""
+    if state.is_completed():
+        return ""
+    itself = child.state if child is not None else None
+    return failure(itself if itself is not None and itself.is_final() and not itself.is_completed() else state)[1]
 
 
 def _title(run: PlannedRun) -> str:

@@ -19,31 +19,49 @@ _SECONDS_TO_START = 60.0
 
 @click.command()
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs of all workers; default: those of this machine.")
-def deploy(gpus: int | None) -> None:
+@click.option(
+    "--notify",
+    metavar="URL|BLOCK",
+    help="Call this webhook, or this Prefect block with notifications, when a run fails, a champion is new, or a night "
+    "has not begun.",
+)
+@click.option(
+    "--night-by",
+    metavar="HH:MM",
+    help="The hour by which a night must have begun, in the time zone of its schedule; default: 30 minutes after it.",
+)
+def deploy(gpus: int | None, notify: str | None, night_by: str | None) -> None:
     """Create the deployments on the Prefect server of PREFECT_API_URL, and print the commands of the workers.
 
     Creates the work pools cpu and gpu, limits gpu to one run per GPU, and creates or updates the deployments of
     prefect.yaml with the nightly schedule. Adds automations that mark runs of lost workers as crashed, so that they are
-    started again. It may be repeated. Run it in the repository's folder.
+    started again, and with --notify automations that call someone. It may be repeated; calls of an earlier --notify
+    stay until they are replaced. Run it in the repository's folder.
 
     \b
     Example:
-      PREFECT_API_URL=http://127.0.0.1:4200/api optishear deploy --gpus 2
+      PREFECT_API_URL=http://127.0.0.1:4200/api optishear deploy --gpus 2 --notify https://example.org/hook
     """
+    from flows.command_line import notifications
     from flows.command_line.automations import watch_runs
     from flows.shared.environment import make_home
     from flows.shared.nightly_plan import read_plan
 
     if not _PREFECT_FILE.is_file():
         raise InputError(f"There is no {str(_PREFECT_FILE)!r} here; run optishear deploy in the repository's folder.")
+    if night_by is not None and notify is None:
+        raise InputError("--night-by says when to call; give --notify with whom to call.")
     read_plan(_PLAN)
     make_home()
     count = gpus or _visible_gpus()
+    delay = notifications.delay_until(night_by, _PREFECT_FILE) if night_by is not None else None
     url = _server()
     _make_pools(count)
     _make_deployments()
     remove_former_deployments()
     watch_runs()
+    if notify is not None:
+        notifications.notify(notify, delay)
     click.echo("\n".join(["Deployed. Start the workers, each in this folder:", *worker_commands(url, count)]))
 
 

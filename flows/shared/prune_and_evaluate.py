@@ -9,6 +9,7 @@ from prefect.artifacts import create_link_artifact
 from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
 from flows.shared.output_folder import place_files
 from flows.shared.prefect_page import show_results
+from flows.shared.promotion_event import announce_promotion
 from flows.shared.summary import mlflow_page, where, zeros_in_words
 from optishear.file_names import (
     CALIBRATION,
@@ -147,6 +148,8 @@ def publish_results(
     table = report.path(COMPARISON_TEXT).read_text(encoding="utf-8").strip()
     figures = sorted(report.path(FIGURES).iterdir())
     registered = register_model(run, parameters, recipe, checkpoint, evaluations, metrics, table)
+    if registered.promoted:
+        announce_promotion(registered, mlflow_page(run))
     metrics = metrics.model_copy(update={"registered": registered.registration})
     place_files(output, {}, {METRICS: metrics})
     names = [name for name in (RECIPE, REPORT, METRICS, COMPARISON, TRIALS) if (output / name).exists()]
@@ -159,6 +162,8 @@ def publish_results(
                 "checkpoint": str((output / CHECKPOINT).absolute()),
                 "registered_model": registered.name,
                 "model_version": registered.version,
+                "sparsity": metrics.sparsity,
+                "promoted": "yes" if registered.champion else "no",
                 "promotion": registered.reason,
                 "mlflow.note.content": f"{table}\n\n{registered.reason}",
             },

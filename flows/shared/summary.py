@@ -10,6 +10,7 @@ from optishear.run_metrics.checkpoint import CheckpointMetrics
 from optishear.run_metrics.schema import RunMetrics
 from tasks.tracking.experiment import public_uri
 from tasks.tracking.mlflow_run import TrackedRun
+from tasks.tracking.prefect_link import prefect_address
 
 
 def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = None) -> str:
@@ -70,5 +71,4 @@ def _prefect() -> str:
     if uses_embedded_prefect():
         home = shlex.quote(os.environ["PREFECT_HOME"])
         return f"PREFECT_HOME={home} prefect server start   (then open http://127.0.0.1:4200)"
-    url = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
-    return url or "prefect server start   (then open http://127.0.0.1:4200)"
+    return prefect_address() or "prefect server start   (then open http://127.0.0.1:4200)"

@@ -37,7 +37,7 @@ def score_rows(metrics: RunMetrics) -> list[ScoreRow]:
         ScoreRow(
             "perplexity (lower is better)",
             tuple(number(perplexity[model]) for model in MODELS),
-            _relative(perplexity["pruned"], perplexity["wanda"]) + _noisy(noise.get("perplexity")),
+            relative_change(perplexity["pruned"], perplexity["wanda"]) + _noisy(noise.get("perplexity")),
         )
     ]
     rows += [
@@ -144,7 +144,7 @@ def objective_rows(metrics: RunMetrics) -> list[tuple[str, str, str, str]]:
     rows = []
     for name in [*objectives, *(name for name in wanda if name not in objectives)]:
         mine, theirs = objectives.get(name), wanda.get(name)
-        rows.append((objective_label(name), number(mine, "–"), number(theirs, "–"), _relative(mine, theirs)))
+        rows.append((objective_label(name), number(mine, "–"), number(theirs, "–"), relative_change(mine, theirs)))
     return rows
 
 
@@ -152,7 +152,7 @@ def prior_rows(metrics: RunMetrics) -> list[tuple[str, str, str]]:
     """Prior of the ratios, its divergence, and the change from the best; none where no priors were measured."""
     priors = metrics.search.ratio_priors if metrics.search else {}
     best = min(priors.values(), default=None)
-    return [(name, number(value), _relative(value, best) if value != best else "") for name, value in priors.items()]
+    return [(name, number(value), relative_change(value, best) if value != best else "") for name, value in priors.items()]
 
 
 def _with_error(measure: ComparedMeasure, model: Model) -> str:
@@ -164,7 +164,8 @@ def _with_error(measure: ComparedMeasure, model: Model) -> str:
     return f"{number(value)} ± {error:.3f}"
 
 
-def _relative(value: float | None, reference: float | None) -> str:
+def relative_change(value: float | None, reference: float | None) -> str:
+    """The change from a reference in percent, such as ``−2.1 %``; empty where one of the two is no finite number."""
     if value is None or not reference or not (math.isfinite(value) and math.isfinite(reference)):
         return ""
     change = value / reference - 1
@@ -172,7 +173,7 @@ def _relative(value: float | None, reference: float | None) -> str:
 
 
 def _change(measure: ComparedMeasure) -> str:
-    change = _relative if "perplexity" in measure.metric else _difference
+    change = relative_change if "perplexity" in measure.metric else _difference
     return change(measure.values["pruned"], measure.values["wanda"])
 
 

@@ -1,5 +1,6 @@
 """The numbers of a run, put together from the artifacts of its stages."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -130,6 +131,7 @@ def flat_metrics(metrics: RunMetrics | EvaluationMetrics | SweepMetrics) -> dict
         }
     for name, model in metrics.compared_models.items():
         flat |= _flat_model(name, model)
+    flat |= ratios_to_dense(metrics)
     for step, before in metrics.steps.items():
         flat |= _flat_model(step, before)
     if metrics.recovery is not None:
@@ -139,6 +141,19 @@ def flat_metrics(metrics: RunMetrics | EvaluationMetrics | SweepMetrics) -> dict
     if metrics.diagnosis is not None:
         flat |= {f"diagnosis/{name}": value for name, value in metrics.diagnosis.numbers().items()}
     return flat | _flat_search(metrics.search) if metrics.search else flat
+
+
+def ratios_to_dense(metrics: RunMetrics) -> dict[str, float]:
+    """``wanda/ratio_to_dense`` and ``pruned/ratio_to_dense``: perplexity over the dense model's, where it is finite."""
+    dense = metrics.dense.perplexity
+    if dense is None or not math.isfinite(dense):
+        return {}
+    models = {"wanda": metrics.wanda.perplexity, "pruned": metrics.pruned.perplexity}
+    return {
+        f"{name}/ratio_to_dense": perplexity / dense
+        for name, perplexity in models.items()
+        if perplexity is not None and math.isfinite(perplexity)
+    }
 
 
 def flat_search(parameters: SearchParameters, stages: Mapping[str, Artifact]) -> dict[str, float]:

@@ -40,14 +40,16 @@ class Registered(Registration):
 
     Attributes:
         checkpoint: where its files are, as a URI.
+        promoted: whether it became the champion now, and was not before.
     """
 
     checkpoint: str
+    promoted: bool = False
 
     @property
     def registration(self) -> Registration:
         """The part that ``metrics.json`` holds; the place of the files is the tracking server's business."""
-        return Registration.model_validate(self.model_dump(exclude={"checkpoint"}))
+        return Registration.model_validate(self.model_dump(exclude={"checkpoint", "promoted"}))
 
 
 def registered_name(name: str | None, model: str, sparsity: Pattern, dense_share: float = 0.0) -> str:
@@ -97,6 +99,7 @@ def register_version(
             version = _new_version(run, name, checkpoint)
         elif _is_placed_here(version, name, checkpoint):
             place_checkpoint(checkpoint, _place(version))
+        reigning = client.get_registered_model(name).aliases.get(CHAMPION)
         decision = _decide_on_files(client, version, checkpoint, challenger, limits)
         decision_tags = {
             _PERPLEXITY: repr(challenger.perplexity),
@@ -117,6 +120,7 @@ def register_version(
         champion=decision.promoted,
         reason=decision.reason,
         checkpoint=version.tags[_PLACE],
+        promoted=decision.promoted and str(reigning) != str(version.version),
     )
 
 

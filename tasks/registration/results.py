@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 from mlflow.entities import DatasetInput
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -19,6 +20,7 @@ from tasks.store.artifacts import Artifact
 from tasks.store.keys import digest
 from tasks.store.model_sources import find_model
 from tasks.tracking.mlflow_run import TrackedRun
+from tasks.tracking.prefect_link import PREFECT_TAG, prefect_tags
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def register(
     run.log_parameters(parameters)
     run.log_metrics(metrics)
     run.log_tags(attachments.tags)
+    if MLFLOW_RUN_NOTE in attachments.tags and (page := prefect_tags().get(PREFECT_TAG, "")).startswith("http"):
+        run.log_tags({MLFLOW_RUN_NOTE: f"{attachments.tags[MLFLOW_RUN_NOTE]}\n\n[Run in Prefect]({page})"})
     run.log_inputs(attachments.inputs)
     for name, table in attachments.tables.items():
         run.log_table(table, name)

@@ -1,12 +1,14 @@
 """MLflow: the experiment of the runs, and the key of a run."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE as MLFLOW_NOTE
 
 from optishear.calibration.text import text_digest
 from optishear.errors import InputError, first_line
@@ -18,6 +20,20 @@ from optishear.parameters.roles import Role, plain_fields, roles_of
 from tasks.store.keys import chosen, digest, folder_digest
 from tasks.store.model_sources import find_model
 from tasks.tracking.parameters import TrackingParameters
+
+# Without a kind MLflow guesses one, and opens the experiment in its view for generative AI, which has no runs. MLflow
+# has no constant for the tag: its web interface reads and writes it.
+_EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    MLFLOW_NOTE: """Pruning runs of OptiShear. Each flow is a run, and each of its stages a run nested under it.
+
+- `pruned/ratio_to_dense`, `wanda/ratio_to_dense`: perplexity over that of the dense model; 1 is no loss.
+- `achieved_sparsity`: fraction of zeros over the weights of the prunable layers.
+- tags `model`, `sparsity`, `promoted` and `promotion`: what was pruned, whether it is the champion, and why.
+- tag `prefect_run`: the run in Prefect; tag `optishear.failure`: why a run failed.
+- runs `nightly · DATE`: one page over all runs of a night, `night.html`.
+""",
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +92,7 @@ def _content(role: Role, value: Any) -> str:
 
 def run_name(kind: str, parameters: ModelParameters) -> str:
     """The name of a run in MLflow's list: its flow, model and sparsity."""
-    model = find_model(parameters.model).public_name.removeprefix("package:")
-    return " ".join(filter(None, [kind, model, str(getattr(parameters, "sparsity", ""))]))
+    return " ".join([kind, *run_tags(parameters).values()])
 
 
 def public_uri(uri: str) -> str:
@@ -86,6 +101,13 @@ def public_uri(uri: str) -> str:
     if parts.password is None:
         return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def run_tags(parameters: ModelParameters) -> dict[str, str]:
+    """What a run is about, as tags that MLflow shows as columns: the model, and the sparsity where there is one."""
+    sparsity = getattr(parameters, "sparsity", None)
+    name = find_model(parameters.model).public_name.removeprefix("package:")
+    return {"model": name, **({"sparsity": str(sparsity)} if sparsity is not None else {})}
 
 
 def connect(parameters: TrackingParameters) -> Tracking:
@@ -106,10 +128,12 @@ def connect(parameters: TrackingParameters) -> Tracking:
                     f"with mlflow experiments restore --experiment-id {experiment.experiment_id}, or name another "
                     "experiment."
                 )
+            _describe(client, experiment.experiment_id, experiment.tags)
             return Tracking(uri, experiment.experiment_id, parameters.tracking_uri)
         # A server has its own place for files; a database alone would put them into the working folder.
         folder = None if uri.startswith("http") else str(home_folder().absolute() / "mlartifacts")
         experiment_id = client.create_experiment(parameters.experiment, artifact_location=folder)
+        _describe(client, experiment_id, {})
         return Tracking(uri, experiment_id, parameters.tracking_uri)
     except InputError:
         raise
@@ -119,3 +143,10 @@ def connect(parameters: TrackingParameters) -> Tracking:
             f"({first_line(error)}); "
             "check tracking_uri and experiment."
         ) from error
+
+
+def _describe(client: MlflowClient, experiment_id: str, present: Mapping[str, str]) -> None:
+    """Set the experiment's kind and description, unless someone has set others."""
+    for tag, value in _EXPERIMENT_TAGS.items():
+        if tag not in present:
+            client.set_experiment_tag(experiment_id, tag, value)

@@ -9,9 +9,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from optishear.errors import first_line
 from optishear.models.precision import Precision
-from tasks.tracking.experiment import Tracking, connect, run_key, run_name
+from tasks.tracking.experiment import Tracking, connect, run_key, run_name, run_tags
 from tasks.tracking.mlflow_run import TrackedRun
 from tasks.tracking.parameters import TrackedParameters
+from tasks.tracking.prefect_link import PREFECT_TAG, prefect_tags
 
 KEY_TAG = "optishear.key"
 FAILURE_TAG = "optishear.failure"
@@ -35,9 +36,9 @@ def tracked_run(kind: str, parameters: TrackedParameters, precision: Precision) 
     tracking = connect(parameters)
     settled = parameters.model_copy(update={"dtype": precision.dtype})
     run = find_or_begin(tracking, run_name(kind, parameters), run_key(kind, settled))
-    with unless_unreachable("the working precision"):
+    with unless_unreachable("what the run is about"):
         run.log_parameters({"working_dtype": precision.dtype})
-        run.log_tags({"precision": str(precision)})
+        run.log_tags({"precision": str(precision), **run_tags(parameters), **prefect_tags()})
     try:
         with running(run):
             yield run
@@ -67,6 +68,14 @@ def find_or_begin(tracking: Tracking, name: str, key: str, parent: str = "") -> 
     else:
         run_id = tracking.client.create_run(tracking.experiment_id, run_name=name, tags=tags).info.run_id
     return TrackedRun(tracking, run_id)
+
+
+def find_by_prefect_run(tracking: Tracking, flow_run: str) -> TrackedRun | None:
+    """The run of a flow that a flow run of Prefect was the last one to compute; ``None`` if there is none."""
+    same = f"tags.{PREFECT_TAG} LIKE '%{flow_run}'"
+    runs = tracking.client.search_runs([tracking.experiment_id], filter_string=same, order_by=["start_time ASC"])
+    flows = [run.info.run_id for run in runs if MLFLOW_PARENT_RUN_ID not in run.data.tags]
+    return TrackedRun(tracking, flows[0]) if flows else None
 
 
 def fail(run: TrackedRun, error: BaseException) -> None:

@@ -13,6 +13,7 @@ from tasks.store.artifacts import Artifact, Request
 from tasks.tracking.experiment import Tracking, tracking_uri
 from tasks.tracking.flow_runs import fail, find_or_begin, finish, running, running_run, unless_unreachable
 from tasks.tracking.mlflow_run import TrackedRun
+from tasks.tracking.prefect_link import prefect_tags
 
 
 class RunReference(BaseModel):
@@ -70,7 +71,8 @@ class StageRun:
         """The run, existing or new; requested again if MLflow could not be reached."""
         run = find_or_begin(self.parent.tracking, self.name, self.request.key, self.parent.run_id)
         run.log_parameters(self.request.parameters)
-        run.log_tags({f"input.{name}": value for name, value in self.request.inputs.items()})
+        inputs = {f"input.{name}": value for name, value in self.request.inputs.items()}
+        run.log_tags({**inputs, **prefect_tags()})
         return run
 
     def finish(self, artifact: Artifact, scores: Mapping[str, float | None]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from mlflow.tracking import MlflowClient
 from prefect.client.orchestration import get_client
 
 from flows.command_line.main import main
@@ -39,18 +40,33 @@ def write_plan(folder: Path, defaults: dict[str, Any], runs: list[dict[str, Any]
     return path
 
 
-def test_the_others_run_when_one_fails(defaults: dict[str, Any], tmp_path: Path) -> None:
+def test_the_others_run_when_one_fails(defaults: dict[str, Any], tmp_path: Path, home: Path) -> None:
     runs = [{"model": str(tmp_path / "gone.gguf")}, {"sparsity": "2:4"}]
     plan = write_plan(tmp_path, defaults, runs)
     with pytest.raises(UnfinishedRunError) as caught:
         nightly(NightlyParameters(plan=plan))
-    assert str(caught.value).startswith("1 of 2 runs failed: gone.gguf 0.5: ")
+    assert str(caught.value).startswith("1 of 2 runs failed: gone.gguf · 50 %: ")
     assert "\n" not in str(caught.value)
     assert (tmp_path / "night" / "tiny-llama-2-4" / "report.html").is_file()
     assert not (tmp_path / "night" / "gone.gguf-0.5").exists()
     with get_client(sync_client=True) as client:
         found = client.read_flow_runs()
     (night,) = [run for run in found if "night" in " ".join(run.tags) and len(run.name.split(" · ")) == 2]
+    page = (home / "nights" / str(night.id) / "night.html").read_text()
+    assert page.index("gone.gguf") < page.index("tiny-llama")
+    with get_client(sync_client=True) as client:
+        (shown,) = [each for each in client.read_artifacts() if each.flow_run_id == night.id and each.key == "night"]
+    assert str(shown.data).index("gone.gguf") < str(shown.data).index("| tiny-llama · 2:4 |")
+    tracking = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    (experiment,) = [each for each in tracking.search_experiments() if each.name == "optishear"]
+    by_name = {run.info.run_name: run for run in tracking.search_runs([experiment.experiment_id])}
+    tracked = by_name[night.name]
+    assert tracked.info.status == "FAILED"
+    assert tracked.data.metrics == {"runs": 2, "failed": 1, "champions": 1}
+    assert [file.path for file in tracking.list_artifacts(tracked.info.run_id)] == ["night.html"]
+    of_pipeline = by_name["pipeline tiny-llama 2:4"].data
+    assert (of_pipeline.tags["model"], of_pipeline.tags["promoted"]) == ("tiny-llama", "yes")
+    assert of_pipeline.metrics["pruned/ratio_to_dense"] > 0
     plan, date = night.name.split(" · ")
     assert (plan, night.tags) == ("plan", [f"night {date}"])
     pipelines = {run.name: set(run.tags) for run in found if run.name.startswith(f"{night.name} · ")}

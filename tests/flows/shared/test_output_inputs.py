@@ -26,7 +26,8 @@ INPUTS = [
 
 
 def source(name: str, path: Path) -> Any:
-    lists = {"search_calibrations": [f"one={path}"], "other_calibrations": [f"one={path}"], "other_models": [str(path)]}
+    named = ("search_calibrations", "other_calibrations", "recovery_texts")
+    lists = {**dict.fromkeys(named, [f"one={path}"]), "other_models": [str(path)]}
     return lists.get(name, str(path))
 
 

@@ -37,6 +37,7 @@ def test_metrics_have_flat_names() -> None:
         "wanda/sparsity": 0.5,
         "wanda/sparsity_of_all_matrices": 0.5,
         "pruned/perplexity": 44.1,
+        "pruned/ratio_to_dense": 44.1 / 22.88,
         "pruned/sparsity": 0.5001,
         "pruned/sparsity_of_all_matrices": 0.5001,
         "pruned/boolq/acc": 0.6,

@@ -10,8 +10,9 @@ from flows.parameters.cross_model import CrossModelParameters
 from flows.parameters.pipeline import PipelineParameters
 from optishear.models.precision import given_precision
 from optishear.named_source import NamedSource
+from optishear.parameters.model import ModelParameters
 from optishear.units import parse_duration
-from tasks.tracking.experiment import connect, public_uri, run_key, tracking_uri
+from tasks.tracking.experiment import connect, public_uri, run_key, run_tags, tracking_uri
 from tasks.tracking.flow_runs import FAILURE_TAG, tracked_run
 from tasks.tracking.parameters import TrackingParameters
 from wording import refused
@@ -153,3 +154,23 @@ def test_a_deleted_experiment_is_named_as_such(tracked_parameters: PipelineParam
     tracking.client.delete_experiment(tracking.experiment_id)
     with refused(tracked_parameters.experiment, "deleted", "restore", tracking.experiment_id):
         connect(tracked_parameters)
+
+
+def test_the_experiment_has_a_kind_and_a_description_which_users_may_change(
+    tracked_parameters: PipelineParameters,
+) -> None:
+    def tags() -> dict[str, str]:
+        tracking = connect(tracked_parameters)
+        present: dict[str, str] = tracking.client.get_experiment(tracking.experiment_id).tags
+        return present
+
+    assert tags()["mlflow.experimentKind"] == "custom_model_development"
+    assert "ratio_to_dense" in tags()["mlflow.note.content"]
+    tracking = connect(tracked_parameters)
+    tracking.client.set_experiment_tag(tracking.experiment_id, "mlflow.note.content", "ours")
+    assert tags()["mlflow.note.content"] == "ours"
+
+
+def test_a_run_is_tagged_with_its_model_and_sparsity(model: Path) -> None:
+    assert run_tags(PipelineParameters(model=str(model), sparsity="2:4")) == {"model": "model", "sparsity": "2:4"}
+    assert run_tags(ModelParameters(model=str(model))) == {"model": "model"}
