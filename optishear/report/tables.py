@@ -152,7 +152,9 @@ def prior_rows(metrics: RunMetrics) -> list[tuple[str, str, str]]:
     """Prior of the ratios, its divergence, and the change from the best; none where no priors were measured."""
     priors = metrics.search.ratio_priors if metrics.search else {}
     best = min(priors.values(), default=None)
-    return [(name, number(value), relative_change(value, best) if value != best else "") for name, value in priors.items()]
+    return [
+        (name, number(value), relative_change(value, best) if value != best else "") for name, value in priors.items()
+    ]
 
 
 def _with_error(measure: ComparedMeasure, model: Model) -> str:

@@ -27,7 +27,7 @@ INPUTS = [
 
 def source(name: str, path: Path) -> Any:
     named = ("search_calibrations", "other_calibrations", "recovery_texts")
-    lists = {**dict.fromkeys(named, [f"one={path}"]), "other_models": [str(path)]}
+    lists = {**{key: [f"one={path}"] for key in named}, "other_models": [str(path)]}
     return lists.get(name, str(path))
 
 
