@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.masks.select import keep_mask
+from optishear.masks.masked import write_masked
 from optishear.models.layers import PrunableLayer
-from optishear.pruning.apply import layer_scores
+from optishear.pruning.apply import masks_of_rows
 from optishear.pruning.stored_weights import StoredWeights
 from optishear.recipes.layer_counts import layer_counts
 from optishear.recipes.recipe import Recipe
@@ -27,9 +27,12 @@ def masked_by(recipe: Recipe, layers: list[PrunableLayer], statistics: Statistic
 
     @torch.no_grad()
     def pruned(layer: PrunableLayer) -> Tensor:
-        score = layer_scores(recipe.metric_of(layer), layer, statistics)
-        mask = keep_mask(score, recipe.sparsity, count_of[layer.name])
-        return layer.module.weight.masked_fill(~mask, 0)
+        weight = layer.module.weight.detach()
+        result = torch.empty_like(weight)
+        count = count_of[layer.name]
+        for rows, mask in masks_of_rows(recipe.metric_of(layer), layer, statistics, recipe.sparsity, count):
+            write_masked(weight[rows], mask, result[rows])
+        return result
 
     return pruned
 

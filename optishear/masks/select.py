@@ -147,4 +147,5 @@ def _order(scores: Tensor) -> Tensor:
 
 def empty_ranks(like: Tensor) -> Tensor:
     """Room for the ranks of a weight or of scores, [out, in]."""
-    return torch.empty_like(like, dtype=torch.int16 if like.shape[1] < 2**15 else torch.int32)
+    dtype = torch.int16 if like.shape[1] < 2**15 else torch.int32
+    return torch.empty_like(like, dtype=dtype, memory_format=torch.contiguous_format)

@@ -9,6 +9,7 @@ from torch import Tensor
 from optishear.metrics.canonical import MetricKey, canonical_key, distinct_meta_metrics
 from optishear.metrics.metric import MetaMetric, PowerMetric
 from optishear.metrics.operations import COEFFICIENTS, OPERATIONS
+from optishear.row_blocks import column_blocks, row_blocks
 
 _REPRESENTATIVES: dict[MetricKey, MetaMetric] = distinct_meta_metrics()
 
@@ -29,23 +30,33 @@ class WeightSums:
 
 
 def weight_sums(weight: Tensor) -> WeightSums:
-    """The sums of a layer's magnitudes, in float32 (float64 where the weight is)."""
-    magnitudes = _magnitudes(weight)
-    # A sum is finite only if all of it is: one cheap pass instead of a look at every weight. What is not finite
-    # is taken out, so that it does not spoil the sums of its row and column.
-    all_finite = bool(torch.isfinite(magnitudes.sum()))
-    if not all_finite:
-        magnitudes = torch.where(torch.isfinite(magnitudes), magnitudes, 0)
-    return WeightSums(magnitudes.sum(dim=1, keepdim=True), magnitudes.sum(dim=0, keepdim=True), all_finite)
+    """The sums of a layer's magnitudes, in float32 (float64 where the weight is).
+
+    Blocks of rows are summed over the inputs, and blocks of columns over the outputs: the sums have the bits of those
+    of the whole layer, and memory is read twice.
+    """
+    sums = _sums_of(weight, lambda magnitudes: magnitudes)
+    # A sum is finite only if all of it is: no look at every weight. What is not finite is taken out, so that it does
+    # not spoil the sums of its row and column.
+    if bool(torch.isfinite(sums[0]).all()):
+        return WeightSums(*sums, all_finite=True)
+    sums = _sums_of(weight, lambda magnitudes: torch.where(torch.isfinite(magnitudes), magnitudes, 0))
+    return WeightSums(*sums, all_finite=False)
+
+
+def _sums_of(weight: Tensor, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """The sums [out, 1] and [1, in] of changed magnitudes."""
+    rows = [change(_magnitudes(weight[rows])).sum(dim=1, keepdim=True) for rows in row_blocks(weight)]
+    columns = [change(_magnitudes(weight[:, columns])).sum(dim=0, keepdim=True) for columns in column_blocks(weight)]
+    return torch.cat(rows), torch.cat(columns, dim=1)
 
 
 class LayerScores:
     """The scores of a layer's weights under one metric, computed for some rows at a time.
 
     The activation factor of a metric is computed once; the rows are independent of each other, so that blocks
-    of them can be scored by several threads and in a processor's caches. Blocks that begin at a multiple of 64 rows
-    give the same bits as the whole layer: PyTorch's vector functions round what is left behind their last whole step
-    (up to 64 numbers) in another way.
+    of them can be scored by several threads and in a processor's caches. The blocks of ``row_blocks`` give the same
+    bits as the whole layer.
     """
 
     def __init__(
@@ -73,9 +84,10 @@ class LayerScores:
             unusable = ~torch.isfinite(magnitudes) | self._unusable_columns
             magnitudes = torch.where(torch.isfinite(magnitudes), magnitudes, 0)
         result = self._score(magnitudes, self._sums.rows[rows])
-        if not torch.isfinite(result.sum()):
-            result = torch.nan_to_num(result, nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
-        return result if unusable is None else result.masked_fill(unusable, -torch.inf)
+        # On a GPU, asking whether that is needed takes longer than doing it.
+        if result.device.type != "cpu" or not torch.isfinite(result.sum()):
+            result.nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+        return result if unusable is None else result.masked_fill_(unusable, -torch.inf)
 
 
 def scores(metric: MetaMetric | PowerMetric, weight: Tensor, squared_norms: Tensor) -> Tensor:
@@ -111,7 +123,8 @@ def gradient_scores(weight: Tensor, gradient: Tensor) -> Tensor:
 
 def _magnitudes(weight: Tensor) -> Tensor:
     """|W| in float32 (float64 where the weight is), which may be overwritten."""
-    detached = weight.detach()
+    # The weight may be the transpose of a parameter. In another order of memory, sums would have other last digits.
+    detached = weight.detach().contiguous()
     if detached.dtype in (torch.float32, torch.float64):
         return detached.abs()
     return detached.float().abs_()

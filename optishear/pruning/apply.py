@@ -1,5 +1,6 @@
 """Apply a recipe to a model in memory."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -7,9 +8,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.masks.masked import write_masked
 from optishear.masks.select import check_group_divides, keep_mask
 from optishear.metrics.metric import GradientMetric, Metric
-from optishear.metrics.score import gradient_scores, scores
+from optishear.metrics.score import LayerScores, gradient_scores
 from optishear.models.coverage import block_matrices
 from optishear.models.finite import check_weights
 from optishear.models.layers import PrunableLayer
@@ -19,6 +21,7 @@ from optishear.pruning.channels import permute_channels
 from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_counts import layer_counts
 from optishear.recipes.recipe import Recipe
+from optishear.row_blocks import row_blocks
 from optishear.statistics.statistics import Statistics
 
 
@@ -56,10 +59,9 @@ def apply_recipe(
     statistics = permute_channels(model, recipe, statistics)
     counts = layer_counts(recipe, layers)
     for layer, count in zip(tqdm(layers, desc="prune", unit="layer", disable=not progress), counts, strict=True):
-        weight = layer.module.weight
-        mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), recipe.sparsity, count)
-        # A weight that is not a number times zero is still not a number, so it is replaced rather than multiplied.
-        weight.masked_fill_(~mask, 0)
+        weight = layer.module.weight.detach()
+        for rows, mask in masks_of_rows(recipe.metric_of(layer), layer, statistics, recipe.sparsity, count):
+            write_masked(weight[rows], mask, weight[rows])
     return count_zeros(model, layers)
 
 
@@ -77,16 +79,43 @@ def count_zeros(model: nn.Module, layers: list[PrunableLayer]) -> PruningSummary
     )
 
 
-def layer_scores(metric: Metric, layer: PrunableLayer, statistics: Statistics) -> Tensor:
-    """Scores of a layer's weights, [out, in], from the statistics that the metric needs.
+def layer_mask(
+    metric: Metric, layer: PrunableLayer, statistics: Statistics, pattern: Pattern, pruned_per_row: int
+) -> Tensor:
+    """The mask of a layer, [out, in] bool, True where kept.
+
+    Raises:
+        InputError: if the statistics do not hold what the metric needs.
+    """
+    return torch.cat([mask for _, mask in masks_of_rows(metric, layer, statistics, pattern, pruned_per_row)])
+
+
+def masks_of_rows(
+    metric: Metric, layer: PrunableLayer, statistics: Statistics, pattern: Pattern, pruned_per_row: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """The mask of a layer by blocks of rows, whose scores stay in a processor's cache.
+
+    The weights of a block may be overwritten before the next one is requested.
+
+    Raises:
+        InputError: if the statistics do not hold what the metric needs.
+    """
+    score = row_scores(metric, layer, statistics)
+    for rows in row_blocks(layer.module.weight):
+        yield rows, keep_mask(score(rows), pattern, pruned_per_row)
+
+
+def row_scores(metric: Metric, layer: PrunableLayer, statistics: Statistics) -> Callable[[slice], Tensor]:
+    """A function from some rows of a layer to their scores, [rows, in], from the statistics that the metric needs.
 
     Raises:
         InputError: if the statistics do not hold it.
     """
-    weight = layer.module.weight.contiguous()
+    weight = layer.module.weight
     if isinstance(metric, GradientMetric):
-        return gradient_scores(weight, statistics.gradient_of(layer.name, tuple(weight.shape)))
-    return scores(metric, weight, statistics.of(layer.name, layer.module.in_features))
+        gradient = statistics.gradient_of(layer.name, tuple(weight.shape))
+        return lambda rows: gradient_scores(weight[rows], gradient[rows])
+    return LayerScores(metric, weight, statistics.of(layer.name, layer.module.in_features)).rows
 
 
 def check_statistics(recipe: Recipe, layers: list[PrunableLayer], statistics: Statistics) -> None:

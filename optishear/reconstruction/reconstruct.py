@@ -9,13 +9,12 @@ from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibration_set import CalibrationSet
 from optishear.errors import InputError
-from optishear.masks.select import keep_mask
 from optishear.models.finite import check_weights
 from optishear.models.in_memory import frozen
 from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks, expert_group
 from optishear.models.select_layers import select_layers
 from optishear.parameters.reconstruction import ReconstructionParameters
-from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, count_zeros, layer_scores
+from optishear.pruning.apply import PruningSummary, check_pattern, check_statistics, count_zeros, layer_mask
 from optishear.pruning.channels import permute_channels
 from optishear.recipes.fit import check_fits
 from optishear.recipes.layer_counts import layer_counts
@@ -197,7 +196,7 @@ def _task(layer: PrunableLayer, count: int, recipe: Recipe, statistics: Statisti
     pattern = recipe.sparsity.pruning(count, width)
     mask = None
     if statistics is not None:
-        mask = keep_mask(layer_scores(recipe.metric_of(layer), layer, statistics), pattern, count)
+        mask = layer_mask(recipe.metric_of(layer), layer, statistics, pattern, count)
     return LayerTask(layer, mask, pattern, pattern.fraction if pattern.is_structured else count / width)
 
 

@@ -11,7 +11,7 @@ from optishear.metrics.score import gradient_scores
 from optishear.models import loss_scale
 from optishear.models.layers import prunable_layers
 from optishear.models.loss_scale import FIRST_FACTOR
-from optishear.pruning.apply import apply_recipe, layer_scores
+from optishear.pruning.apply import apply_recipe, row_scores
 from optishear.recipes.recipe import named_recipe
 from optishear.statistics import gradients
 from optishear.statistics.collect import collect_statistics
@@ -120,7 +120,7 @@ def test_pruner_zero_prunes_the_lowest_scores_of_each_row() -> None:
     gradients = collect_gradients(model, CALIBRATION, progress=False)
     layer = prunable_layers(model)[0]
     statistics = Statistics({}, gradients)
-    scored = layer_scores(PRUNER_ZERO, layer, statistics)
+    scored = row_scores(PRUNER_ZERO, layer, statistics)(slice(None))
     summary = apply_recipe(model, named_recipe("pruner_zero", 0.5), statistics)
     assert summary.achieved_sparsity == 0.5
     kept = layer.module.weight != 0
