@@ -312,7 +312,29 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     result = func(*plain_args, **plain_kwargs)
     if target is None or target.type != "cuda":
         return args[0] if func is aten.copy_.default else result
-    return _rewrapped(func, result, args, kwargs, target)
+    rewrapped = _rewrapped(func, result, args, kwargs, target)
+    _count_traffic(func, args, kwargs, rewrapped)
+    return rewrapped
+
+
+def _count_traffic(func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
+    """Count what an operation reads and writes of tensors that are larger than the cache."""
+    schema, state = func._schema, _state()
+    writes = any(argument.alias_info is not None and argument.alias_info.is_write for argument in schema.arguments)
+    if func.__name__.split(".")[0] in ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"):
+        return
+    if not writes and any(each.alias_info is not None for each in schema.returns):
+        return  # a view
+    for index, argument in enumerate(schema.arguments):
+        given = args[index] if index < len(args) else kwargs.get(argument.name)
+        written = argument.alias_info is not None and argument.alias_info.is_write
+        only_written = written and (argument.kwarg_only or func is aten.copy_.default)
+        for each in tree_flatten(given)[0]:
+            state.touched("read", each, not only_written)
+            state.touched("written", each, written)
+    if not writes:
+        for each in tree_flatten(result)[0]:
+            state.touched("written", each, True)
 
 
 def _size_only(each: Any) -> Any:
@@ -406,6 +428,8 @@ class FakeGpus:
         limited: whether more than that raises.
         live: bytes of the tensors that are alive, by device; ``peak``: the most there were.
         transfers: count and bytes, by direction (h2d, d2h, d2d).
+        cache: bytes of a tensor that stays in the cache; its storage counts.
+        traffic: bytes of larger tensors that operations read and wrote.
         syncs: how often the host asked for a value, by the line that asked.
         sync_seconds: how long it waits for one, which other threads use.
     """
@@ -418,6 +442,8 @@ class FakeGpus:
     live: Counter[str] = field(default_factory=Counter)
     peak: Counter[str] = field(default_factory=Counter)
     transfers: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    cache: int = 0
+    traffic: Counter[str] = field(default_factory=Counter)
     syncs: Counter[str] = field(default_factory=Counter)
     current: int = 0
     sync_seconds: float = 0.0
@@ -464,6 +490,11 @@ class FakeGpus:
             self.transfers[kind]["count"] += 1
             self.transfers[kind]["bytes"] += size
 
+    def touched(self, how: str, tensor: Any, really: bool) -> None:
+        if really and isinstance(tensor, DeviceTensor) and tensor.untyped_storage().nbytes() > self.cache:
+            with self._lock:
+                self.traffic[how] += tensor.numel() * tensor.element_size()
+
     def synchronised(self) -> None:
         if self.sync_seconds:
             time.sleep(self.sync_seconds)
@@ -491,6 +522,7 @@ class FakeGpus:
         self.peak = Counter(self.live)
         self.transfers = defaultdict(Counter)
         self.syncs = Counter()
+        self.traffic = Counter()
 
     def __enter__(self) -> FakeGpus:
         global _active
@@ -507,12 +539,16 @@ class FakeGpus:
             "get_device_capability": lambda device=None: (9, 0),
             "mem_get_info": lambda device=None: (self.memory - self.live[self._name(device)], self.memory),
             "memory_allocated": lambda device=None: self.live[self._name(device)],
+            "memory_reserved": lambda device=None: self.live[self._name(device)],
             "max_memory_allocated": lambda device=None: self.peak[self._name(device)],
             "reset_peak_memory_stats": lambda device=None: None,
             "empty_cache": lambda: None,
             "synchronize": lambda device=None: None,
             "set_device": lambda device: None,
             "is_bf16_supported": lambda *_, **__: True,
+            "Stream": _Stream,
+            "stream": lambda stream: contextlib.nullcontext(),
+            "current_stream": lambda device=None: _Stream(device),
         }
         for name, value in patched.items():
             self._stack.enter_context(mock.patch.object(torch.cuda, name, value))
@@ -531,6 +567,22 @@ class FakeGpus:
 
     def _name(self, device: Any) -> str:
         return str(_real_device("cuda" if device is None else device))
+
+
+class _Stream:
+    """Work is done at once, so that there is nothing to wait for."""
+
+    def __init__(self, device: Any = None) -> None:
+        pass
+
+    def wait_stream(self, stream: Any) -> None:
+        pass
+
+    def record_event(self) -> None:
+        pass
+
+    def wait_event(self, event: Any) -> None:
+        pass
 
 
 def enter_thread() -> None:

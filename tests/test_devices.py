@@ -13,8 +13,11 @@ import torch
 from accelerate import dispatch_model
 
 from fake_device import DeviceMismatch, FakeGpus, enter_thread, no_threads
+from families.families import family_model
 from optishear.calibration.self_generated import generate
-from optishear.metrics.metric import RIA
+from optishear.divergence.model_divergence import ModelDivergence
+from optishear.memory.model_shape import shape_of
+from optishear.metrics.metric import RIA, WANDA
 from optishear.models.layers import prunable_layers
 from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
@@ -27,6 +30,8 @@ from optishear.recovery.recover import recover
 from optishear.searching import masked_weights
 from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.search import run_search
+from optishear.searching.search_memory import search_memory, search_work
+from optishear.searching.sensitivity import marginal_costs
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.gradients import collect_gradients
 from recovery_text import words_text
@@ -148,6 +153,77 @@ def test_a_trial_moves_no_weights_between_host_and_gpu() -> None:
             norms = sum(layer.module.in_features * 4 for layer in layers)
             assert sum(transfer["bytes"] for transfer in gpus.transfers.values()) <= norms
             assert sum(gpus.syncs.values()) <= 4 * len(layers)
+
+
+def test_a_search_without_room_for_a_copy_keeps_it_on_the_host() -> None:
+    model = model_on("cpu")
+    dense = [layer.module.weight.clone() for layer in prunable_layers(model)]
+    statistics = collect_statistics(model, CALIBRATION, progress=False)
+    parameters, pattern = read_parameters(SearchParameters, SMALL), parse_pattern("0.5")
+    work = search_work(parameters, len(CALIBRATION.tokens), CALIBRATION.tokens.shape[1], pattern)
+    smallest = search_memory(shape_of(model), model.dtype.itemsize, parameters, work, 0, on_gpu=True)
+    assert smallest.copy_on_host
+    buffers = sum(buffer.nbytes for buffer in model.buffers())
+    with FakeGpus(1, memory=smallest.need.total + buffers) as gpus, no_threads():
+        layers = prunable_layers(model.to("cuda"))
+        gpus.reset()
+        run_search(model, {"": CALIBRATION}, statistics, parameters, pattern, progress=False)
+        assert gpus.transfers["h2d"]["bytes"] > 3 * sum(weight.nbytes for weight in dense)
+        restored = [layer.module.weight.cpu() for layer in layers]
+    assert all(map(torch.equal, dense, restored))
+
+
+CANDIDATES = [(RIA, 0.5), (RIA, 0.25), (WANDA, 0.25), (WANDA, 0.5), (RIA, 0.75)]
+
+
+def candidates_on(model: Any, statistics: Any, **how: Any) -> dict[str, Any]:
+    """The weights and marginal costs of some candidates, and the dense weights at the end."""
+    layers = prunable_layers(model)
+    divergence = ModelDivergence(model, CALIBRATION.tokens[:4], ("kl",))
+    results: dict[str, Any] = {"costs": []}
+    with MaskedWeights(layers, statistics, parse_pattern("0.5"), **how) as weights:
+        for number, (metric, share) in enumerate(CANDIDATES):
+            counts = [int(share * layer.module.in_features) for layer in layers]
+            assert weights.apply([metric] * len(layers), counts) == len(layers)
+            results[f"candidate {number}"] = [layer.module.weight.detach().cpu().clone() for layer in layers]
+            results["costs"].append(marginal_costs(weights, divergence, layers, 0, 4))
+    results["restored"] = [layer.module.weight.detach().cpu() for layer in layers]
+    return results
+
+
+@pytest.mark.parametrize("memory_budget", [0, 1e9])
+@pytest.mark.parametrize("model_type", ["mistral", "gpt2"])
+def test_a_copy_on_the_host_gives_what_one_on_the_gpu_gives(model_type: str, memory_budget: float) -> None:
+    def model() -> Any:
+        made = family_model(model_type).requires_grad_(False)
+        made.config.use_cache = False
+        return made
+
+    statistics = collect_statistics(model(), CALIBRATION, progress=False)
+    with FakeGpus(1), no_threads():
+        on_gpu = candidates_on(model().to("cuda"), statistics, memory_budget=memory_budget)
+        on_host = candidates_on(model().to("cuda"), statistics, memory_budget=memory_budget, copy_on_host=True)
+    assert_equal(on_gpu, on_host)
+
+
+def test_a_copy_on_the_host_is_read_once_for_each_change() -> None:
+    model = model_on("cpu", torch.bfloat16)
+    statistics = collect_statistics(model, CALIBRATION, progress=False)
+    with FakeGpus(1) as gpus, no_threads():
+        layers = prunable_layers(model.to("cuda"))
+        size = sum(layer.module.weight.nbytes for layer in layers)
+        norms = sum(layer.module.in_features * 4 for layer in layers)
+        half = [layer.module.in_features // 2 for layer in layers]
+        before = gpus.live["cuda:0"]
+        with MaskedWeights(layers, statistics, parse_pattern("0.5"), 0, copy_on_host=True) as weights:
+            assert gpus.live["cuda:0"] - before < size / 4
+            gpus.reset()
+            weights.apply([RIA] * len(layers), half)
+            assert gpus.transfers["h2d"]["bytes"] == size + norms
+            weights.apply([RIA] * len(layers), [half[0] + 1, *half[1:]])
+            first = layers[0].module
+            assert gpus.transfers["h2d"]["bytes"] == size + norms + first.weight.nbytes + first.in_features * 4
+            assert weights.host_copy.uploaded_bytes == size + first.weight.nbytes
 
 
 def test_masks_take_room_for_few_layers_however_many_threads_there_are() -> None:

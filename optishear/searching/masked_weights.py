@@ -1,6 +1,7 @@
 """Apply candidates to a model's weights in place, and restore the dense weights at the end."""
 
 import functools
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,22 +12,28 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from optishear.masks.masked import write_masked
 from optishear.masks.select import empty_ranks, keep_mask, row_ranks
 from optishear.metrics.canonical import MetricKey, metric_key
 from optishear.metrics.metric import MetaMetric, PowerMetric
 from optishear.metrics.score import LayerScores, WeightSums, weight_sums
 from optishear.models.layers import PrunableLayer
 from optishear.pattern import Pattern
+from optishear.row_blocks import row_blocks
+from optishear.searching.host_copy import HostCopy
 from optishear.statistics.statistics import Statistics
+from optishear.units import format_bytes
 
-# Weights that one thread prunes at a time: their scores (2 MiB) stay in its caches.
-WEIGHTS_PER_BLOCK = 2**19
+logger = logging.getLogger("optishear.searching")
 
 
 @dataclass
 class _Layer:
+    """A layer and its dense weight: a copy, or the model's own, restored before each mask from a copy on the host."""
+
+    index: int
     layer: PrunableLayer
-    original: Tensor
+    dense: Tensor
     squared_norms: Tensor
     sums: WeightSums
     applied: tuple[MetricKey, int] | None = None
@@ -34,8 +41,15 @@ class _Layer:
     ranks: Tensor | None = None
     ranks_of: MetricKey | None = None
 
-    def scores(self, metric: MetaMetric | PowerMetric) -> LayerScores:
-        return LayerScores(metric, self.original, self.squared_norms, self.sums)
+    @property
+    def weight(self) -> Tensor:
+        return self.layer.module.weight.detach()
+
+    def scores(self, metric: MetaMetric | PowerMetric, dense: Tensor) -> LayerScores:
+        return LayerScores(metric, dense, self.squared_norms, self.sums)
+
+    def blocks(self) -> list[slice]:
+        return row_blocks(self.dense)
 
 
 class MaskedWeights:
@@ -44,10 +58,18 @@ class MaskedWeights:
     It holds one copy of the prunable weights. A layer is written only if its metric or its count changed. If only the
     count changes, the ranks of the layer are computed once and cached (2 bytes per weight, within the memory budget);
     a mask is then one comparison.
+
+    A copy on the host takes no memory of the GPU. Each layer that changes is then copied from there first, and each
+    layer once in a backward pass.
     """
 
     def __init__(
-        self, layers: list[PrunableLayer], statistics: Statistics, pattern: Pattern, memory_budget: float
+        self,
+        layers: list[PrunableLayer],
+        statistics: Statistics,
+        pattern: Pattern,
+        memory_budget: float,
+        copy_on_host: bool = False,
     ) -> None:
         """Copy the weights.
 
@@ -56,18 +78,24 @@ class MaskedWeights:
             statistics: statistics of the dense model.
             pattern: the pattern of all candidates.
             memory_budget: limit of the rank cache in bytes.
+            copy_on_host: keep the dense weights of GPUs in the host's memory.
         """
         self.pattern = pattern
         self.memory_budget = memory_budget
         self.rank_cache_bytes = 0
+        weights = [layer.module.weight.detach() for layer in layers]
+        self.host_copy = HostCopy(
+            {index: weight for index, weight in enumerate(weights) if copy_on_host and weight.device.type != "cpu"}
+        )
         self._layers = [
             _Layer(
+                index=index,
                 layer=layer,
-                original=layer.module.weight.detach().clone(memory_format=torch.contiguous_format),
+                dense=weight if index in self.host_copy else weight.clone(memory_format=torch.contiguous_format),
                 squared_norms=statistics.of(layer.name, layer.module.in_features),
-                sums=weight_sums(layer.module.weight),
+                sums=weight_sums(weight),
             )
-            for layer in layers
+            for index, (layer, weight) in enumerate(zip(layers, weights, strict=True))
         ]
 
     def __enter__(self) -> Self:
@@ -77,12 +105,18 @@ class MaskedWeights:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.restore()
+        if self.host_copy.uploaded_bytes:
+            uploaded = format_bytes(self.host_copy.uploaded_bytes)
+            logger.info("the dense weights were in the host's memory; %s were copied to the GPU", uploaded)
 
     @torch.no_grad()
     def restore(self) -> None:
         """Restore the dense weights."""
         for layer in self._layers:
-            layer.layer.module.weight.copy_(layer.original)
+            if layer.index in self.host_copy:
+                self.host_copy.read(layer.index, layer.weight)
+            else:
+                layer.weight.copy_(layer.dense)
             layer.applied = None
 
     @torch.no_grad()
@@ -97,13 +131,20 @@ class MaskedWeights:
             for layer, metric, count in zip(self._layers, metrics, pruned_per_row, strict=True)
             if layer.applied != (metric_key(metric), count)
         ]
+        for change in changes:
+            change.layer.applied = None  # until it is written
         _for_each(
             [
-                (change.layer.original.device, functools.partial(self._prune, change, rows))
+                (change.layer.dense.device, functools.partial(self._prune, change, rows))
                 for change in changes
-                for rows in _row_blocks(change.layer.original)
+                if change.layer.index not in self.host_copy
+                for rows in change.layer.blocks()
             ]
         )
+        restored = {change.layer.index: change for change in changes if change.layer.index in self.host_copy}
+        for index in self.host_copy.restored(list(restored)):
+            for rows in restored[index].layer.blocks():
+                self._prune(restored[index], rows)
         for change in changes:
             change.done()
         return len(changes)
@@ -123,16 +164,18 @@ class MaskedWeights:
         key, count = layer.applied
         inputs = gradient.shape[1]
         width = max(2, int(band * inputs))
+        dense = self._dense(layer)
+        near_weights = dense if index in self.host_copy else torch.empty_like(dense)
         if layer.ranks is None or layer.ranks_of != key:
-            ranks = self._compute_ranks(layer, layer.metric)
+            ranks = self._compute_ranks(layer, layer.metric, dense)
             # The caller changes the counts next and needs these ranks again.
             layer.ranks_of = key
         else:
             ranks = layer.ranks
-        near = (ranks >= count - width) & (ranks < count + width)
-        weights = torch.empty_like(layer.original)
-        masked(layer.original, near, weights)
-        total = torch.dot(gradient.flatten().float(), weights.flatten().float())
+        for rows in layer.blocks():
+            near = (ranks[rows] >= count - width) & (ranks[rows] < count + width)
+            write_masked(dense[rows], near, near_weights[rows])
+        total = torch.dot(gradient.flatten().float(), near_weights.flatten().float())
         # Every row has each rank once.
         columns = min(count + width, inputs) - max(count - width, 0)
         return -float(total) / max(1, columns * len(gradient))
@@ -149,15 +192,22 @@ class MaskedWeights:
         layer = self._layers[index]
         if layer.metric is None:
             raise RuntimeError("no candidate is applied to the weights")
-        scores = layer.scores(layer.metric)
+        dense = self._dense(layer)
+        scores = layer.scores(layer.metric, dense)
         sums = [0.0] * len(counts)
-        for rows in _row_blocks(layer.original):
+        for rows in layer.blocks():
             values = scores.rows(rows)
-            products = layer.original[rows].float() * gradient[rows].float()
+            products = dense[rows].float() * gradient[rows].float()
             for position, count in enumerate(counts):
                 if count:
-                    sums[position] -= float(products.masked_fill_(keep_mask(values, self.pattern, count), 0).sum())
+                    sums[position] -= float(products.masked_fill(keep_mask(values, self.pattern, count), 0).sum())
         return sums
+
+    def _dense(self, layer: _Layer) -> Tensor:
+        """The dense weight of a layer on its device; from the host's copy, a tensor that the caller may overwrite."""
+        if layer.index not in self.host_copy:
+            return layer.dense
+        return self.host_copy.read(layer.index, torch.empty_like(layer.weight))
 
     @torch.no_grad()
     def _prune(self, change: "_Change", rows: slice) -> None:
@@ -174,7 +224,7 @@ class MaskedWeights:
                 mask = layer.ranks[rows] >= change.count
             else:
                 mask = keep_mask(values, self.pattern, change.count)
-        masked(layer.original[rows], mask, layer.layer.module.weight.detach()[rows])
+        write_masked(layer.dense[rows], mask, layer.weight[rows])
 
     def _change(self, layer: _Layer, metric: MetaMetric | PowerMetric, count: int) -> "_Change":
         """The change of a layer; its ranks are cached if only its count changes and the budget allows it."""
@@ -184,25 +234,24 @@ class MaskedWeights:
         only_the_count_changes = layer.applied is not None and layer.applied[0] == key
         keeps_ranks = only_the_count_changes and not self.pattern.is_structured
         keeps_ranks = keeps_ranks and self._has_room_for_ranks(layer)
-        return _Change(layer, metric, key, count, layer.scores(metric), keeps_ranks)
+        return _Change(layer, metric, key, count, layer.scores(metric, layer.dense), keeps_ranks)
 
-    def _compute_ranks(self, layer: _Layer, metric: MetaMetric | PowerMetric) -> Tensor:
+    def _compute_ranks(self, layer: _Layer, metric: MetaMetric | PowerMetric, dense: Tensor) -> Tensor:
         """The ranks of a layer, written to its cache if it has one."""
-        ranks = layer.ranks if self._has_room_for_ranks(layer) else empty_ranks(layer.original)
+        ranks = layer.ranks if self._has_room_for_ranks(layer) else empty_ranks(dense)
         assert ranks is not None
-        scores = layer.scores(metric)
+        scores = layer.scores(metric, dense)
 
         def rank(rows: slice) -> None:
             ranks[rows] = row_ranks(scores.rows(rows))
 
-        blocks = _row_blocks(layer.original)
-        _for_each([(layer.original.device, functools.partial(rank, rows)) for rows in blocks])
+        _for_each([(dense.device, functools.partial(rank, rows)) for rows in layer.blocks()])
         return ranks
 
     def _has_room_for_ranks(self, layer: _Layer) -> bool:
         """Whether the layer has memory for its ranks; allocates it if the budget allows it."""
         if layer.ranks is None:
-            ranks = empty_ranks(layer.original)
+            ranks = empty_ranks(layer.dense)
             if self.rank_cache_bytes + ranks.nbytes > self.memory_budget:
                 return False
             layer.ranks = ranks
@@ -226,30 +275,6 @@ class _Change:
         self.layer.applied, self.layer.metric = (self.key, self.count), self.metric
         if self.keeps_ranks:
             self.layer.ranks_of = self.key
-
-
-def masked(original: Tensor, mask: Tensor, out: Tensor) -> None:
-    """Write a weight to ``out`` with zeros where the mask is False, even where the weight is not finite.
-
-    A bitwise and on the CPU is several times faster than the product of a 16-bit float with a boolean.
-
-    Args:
-        original: [out, in], any floating dtype.
-        mask: [out, in] bool.
-        out: [out, in], of the same dtype.
-    """
-    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[original.element_size()]
-    ones_where_kept = mask.view(torch.uint8).to(integer).neg_()
-    torch.bitwise_and(original.view(integer), ones_where_kept, out=out.view(integer))
-
-
-def _row_blocks(weight: Tensor) -> list[slice]:
-    """Slices of rows to prune at a time: on a CPU as many as fit a thread's caches, otherwise all.
-
-    Their lengths are multiples of 64, which ``LayerScores`` requires.
-    """
-    height = len(weight) if weight.device.type != "cpu" else max(1, WEIGHTS_PER_BLOCK // weight.shape[1] // 64) * 64
-    return [slice(start, start + height) for start in range(0, len(weight), height)]
 
 
 def _for_each(work: list[tuple[torch.device, Callable[[], None]]]) -> None:

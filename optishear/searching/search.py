@@ -127,7 +127,7 @@ def run_search(
     with (
         frozen(model),
         recomputed_activations(model) if memory.recomputed else nullcontext(),
-        MaskedWeights(layers, statistics, pattern, memory.rank_bytes) as weights,
+        MaskedWeights(layers, statistics, pattern, memory.rank_bytes, memory.copy_on_host) as weights,
     ):
         fractions = (pattern.fraction, DENSE.fraction) if parameters.dense_share else ()
         evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern, fractions)

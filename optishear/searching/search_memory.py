@@ -51,6 +51,7 @@ def search_memory(
     work: SearchWork,
     free: int | None,
     *,
+    on_gpu: bool,
     models: int = 1,
 ) -> SearchMemory:
     """How a search uses the memory of its device.
@@ -61,11 +62,12 @@ def search_memory(
         parameters: of the search.
         work: what it does.
         free: bytes that it may take, with those of the weights; ``None`` where that is unknown.
+        on_gpu: whether the host's memory is another one, where the dense weights may be.
         models: number of models that share ``memory_budget``.
     """
     budget = parameters.memory_budget
     in_bytes = None if budget is None else round(budget * 2**30 / models)
-    return plan_search(shape, itemsize, work, free, host_copy=False, memory_budget=in_bytes)
+    return plan_search(shape, itemsize, work, free, host_copy=on_gpu, memory_budget=in_bytes)
 
 
 def memory_of_loaded(
@@ -86,7 +88,8 @@ def memory_of_loaded(
     free, weights = room(*devices), weight_count(model) * model.dtype.itemsize
     available = None if free is None else free // models + weights
     shape = shape_of(model)
-    memory = search_memory(shape, model.dtype.itemsize, parameters, work, available, models=models)
+    on_gpu = model.device.type != "cpu"
+    memory = search_memory(shape, model.dtype.itemsize, parameters, work, available, on_gpu=on_gpu, models=models)
     name = model.config.name_or_path or model.config.model_type
     check_need(memory.need, model.device, available, name, SEARCH_FIX)
     log_ways(memory.need, available)

@@ -94,13 +94,13 @@ def search_universal(
     check_sequences(parameters, {member.name: member.calibration for member in members})
     leader = max(layers, key=lambda name: _depth(layers[name]))
     gradients = min(gradient_sequences(parameters, len(member.calibration.tokens)) for member in members)
-    budgets = {
+    memories = {
         member.name: memory_of_loaded(
             member.model,
             parameters,
             search_work(parameters, len(member.calibration.tokens), member.calibration.tokens.shape[1], pattern),
             len(members),
-        ).rank_bytes
+        )
         for member in members
     }
     with ExitStack() as stack:
@@ -120,7 +120,13 @@ def search_universal(
             held_out[member.name] = HeldOut(member.model, tokens[gradients:])
             stack.enter_context(frozen(member.model))
             weights[member.name] = stack.enter_context(
-                MaskedWeights(layers[member.name], member.statistics, pattern, budgets[member.name])
+                MaskedWeights(
+                    layers[member.name],
+                    member.statistics,
+                    pattern,
+                    memories[member.name].rank_bytes,
+                    memories[member.name].copy_on_host,
+                )
             )
             evaluators[member.name] = CandidateEvaluator(
                 layers[member.name], weights[member.name], {"": divergence}, Journal(member.journal), pattern

@@ -141,7 +141,10 @@ def _measure_search(
     pair = torch.cat([tokens, tokens.flip(1)])  # one sequence alone takes longer than its share of a batch
     seconds, error = timed(device, lambda: ModelDivergence(model, pair, ("kl",), len(pair)))
     results["dense_divergence"] = seconds / len(pair)
-    with MaskedWeights(layers, statistics, pattern, free_memory(device) / 4) as weights:
+    free, copy = free_memory(device), sum(layer.module.weight.nbytes for layer in layers)
+    # The copy, and a quarter as much for all else.
+    on_host = device.type != "cpu" and 1.25 * copy > free
+    with MaskedWeights(layers, statistics, pattern, free / 4, on_host) as weights:
         for metric in (WANDA, RIA):  # the first call makes what all metrics share
             candidate = make_candidate(layers, pattern, {"all": metric})
             results["new_masks"], _ = timed(device, partial(_apply, weights, candidate))

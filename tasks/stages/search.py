@@ -10,6 +10,7 @@ from optishear.calibration.text import text_digest
 from optishear.errors import InputError
 from optishear.file_names import CALIBRATION, FRONT, RECIPE, STATISTICS, TRIALS
 from optishear.home import journals_folder
+from optishear.models.load import resolve_device
 from optishear.models.selection import Selection
 from optishear.parameters.roles import plain_fields
 from optishear.parameters.search import SearchParameters
@@ -79,7 +80,8 @@ def check_memory_of_search(model: PreTrainedModel, parameters: SearchStageParame
 
 def _memory(parameters: SearchStageParameters, sequences: int, length: int) -> Choice:
     work = search_work(parameters, sequences, length, parameters.sparsity)
-    return lambda shape, itemsize, free: search_memory(shape, itemsize, parameters, work, free).need
+    on_gpu = resolve_device(parameters.device).type != "cpu"
+    return lambda shape, itemsize, free: search_memory(shape, itemsize, parameters, work, free, on_gpu=on_gpu).need
 
 
 def search_inputs(parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
