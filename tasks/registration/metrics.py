@@ -1,7 +1,7 @@
 """The numbers of a run, put together from the artifacts of its stages."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
@@ -281,6 +281,16 @@ def _costs(artifacts: Mapping[str, list[Artifact]]) -> dict[str, StageCost]:
     }
 
 
+def measured_of(trial: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
+    """Those of the values by name that were measured of a trial; reconstructed ones only of finalists.
+
+    Args:
+        trial: a row of ``trials.parquet``.
+        names: of objectives.
+    """
+    return {name: trial[name] for name in names if trial.get(name) is not None}
+
+
 def _search(algorithm: str, search: Artifact) -> SearchMetrics:
     """What the search measured for its recipe and for Wanda, on the same sequences."""
     trials: list[dict[str, Any]] = pq.read_table(search.path(TRIALS)).to_pylist()
@@ -298,6 +308,6 @@ def _search(algorithm: str, search: Artifact) -> SearchMetrics:
         seconds=search.seconds,
         algorithm=algorithm,
         objectives=dict(objectives),
-        wanda_objectives={name: wanda[-1][name] for name in objectives if name in wanda[-1]} if wanda else {},
+        wanda_objectives=measured_of(wanda[-1], objectives) if wanda else {},
         ratio_priors=dict(recipe.origin.get("ratio_priors", {})),
     )

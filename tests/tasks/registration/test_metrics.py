@@ -4,7 +4,7 @@ import math
 
 from optishear.run_metrics.schema import EvaluationMetrics, SweepMetrics
 from run_metrics.samples import changed, make_metrics
-from tasks.registration.metrics import flat_metrics, readable
+from tasks.registration.metrics import flat_metrics, measured_of, readable
 
 
 def test_metrics_have_flat_names() -> None:
@@ -51,6 +51,11 @@ def test_metrics_have_flat_names() -> None:
         "diagnosis/alignment_distance/pruned": 1.0,
         "diagnosis/alignment_shrank_by/pruned": 0.5,
     }
+
+
+def test_wanda_has_no_reconstructed_value_where_it_is_no_finalist() -> None:
+    row = {"trial": 3, "kl": 0.9, "reconstructed_kl": None}
+    assert measured_of(row, ["kl", "reconstructed_kl", "dense_share"]) == {"kl": 0.9}
 
 
 def test_a_sweep_puts_the_sparsity_before_each_name() -> None:
