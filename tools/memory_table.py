@@ -1,4 +1,4 @@
-"""Write the tables of docs/memory.md: the planned memory of each stage by model.
+"""Write the tables of docs/memory.md: the planned memory of each stage by model, and measured peaks beside it.
 
 python tools/memory_table.py            # write the tables into the page
 python tools/memory_table.py --check    # exit with 1 where they are not current
@@ -80,6 +80,40 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }
 
+# Peaks in GiB, by tests/memory/test_size_runs.py.
+MEASURED: dict[str, dict[str, float]] = {
+    "LLaMA-2-7B": {
+        "calibrate (self)": 20.6,
+        "statistics": 12.8,
+        "prune": 13.1,
+        "evaluate": 14.1,
+        "diagnose": 13.5,
+        "reconstruct (admm)": 18.4,
+        "reconstruct (tuning)": 16.6,
+        "search": 47.9,
+        "search, activations computed again": 38.3,
+        "search, the same without ranks": 26.6,
+        "search 2:4": 25.4,
+        "recover": 61.3,
+        "recover, activations computed again": 50.8,
+    },
+    "LLaMA-3-8B": {
+        "calibrate (self)": 17.0,
+        "statistics": 15.3,
+        "prune": 15.7,
+        "evaluate": 16.0,
+        "diagnose": 16.1,
+        "reconstruct (admm)": 22.7,
+        "reconstruct (tuning)": 20.3,
+        "search": 53.3,
+        "search, activations computed again": 42.9,
+        "search, the same without ranks": 30.3,
+        "search 2:4": 28.8,
+        "recover": 69.0,
+        "recover, activations computed again": 60.1,
+    },
+}
+
 
 def configuration(name: str, blocks: int | None = None) -> LlamaConfig:
     """The configuration of a model of Llama's kind, with fewer blocks where a number is given."""
@@ -139,6 +173,10 @@ def tables() -> dict[str, str]:
     return {
         "planned": _table(["stage", *MODELS], _planned_rows(planned)),
         "parts": _table(["stage", "parts at the peak"], _part_rows(planned["LLaMA-2-7B"])),
+        "measured": _table(
+            ["stage", *(f"{name}, {kind}" for name in MEASURED for kind in ("planned", "measured"))],
+            _measured_rows(planned),
+        ),
     }
 
 
@@ -153,6 +191,12 @@ def _part_rows(of_model: dict[str, Need]) -> Iterator[list[str]]:
         parts = [f"{name} {_gib(size)}" for name, size in need.parts.items()]
         host = [f"{name} on the host {_gib(size)}" for name, size in need.host.items()]
         yield [stage, ", ".join([*parts, *host])]
+
+
+def _measured_rows(planned: dict[str, dict[str, Need]]) -> Iterator[list[str]]:
+    for stage in next(iter(MEASURED.values())):
+        pairs = ((_gib(planned[name][stage].total), f"{peaks[stage]:.1f}") for name, peaks in MEASURED.items())
+        yield [stage, *(cell for pair in pairs for cell in pair)]
 
 
 def _gib(size: int) -> str:

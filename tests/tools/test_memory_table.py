@@ -1,6 +1,6 @@
 """The tables of docs/memory.md are what the plan says."""
 
-from memory_table import MODELS, PAGE, configuration, page, shape
+from memory_table import MEASURED, MODELS, PAGE, configuration, needs, page, shape
 
 
 def test_the_tables_are_current() -> None:
@@ -24,3 +24,8 @@ def test_shapes_are_those_of_the_models() -> None:
 
 def test_fewer_blocks_are_those_asked_for() -> None:
     assert configuration("LLaMA-2-7B", 2).num_hidden_layers == 2
+
+
+def test_each_measured_stage_is_planned() -> None:
+    for name, stages in MEASURED.items():
+        assert stages.keys() <= needs(shape(name)).keys()
