@@ -58,6 +58,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "search": {},
     "search, activations computed again": {"recomputed": True},
     "search, the same without ranks": {"recomputed": True, "rank_bytes": 0},
+    "search, the same with the dense copy on the host": {"recomputed": True, "rank_bytes": 0, "copy_on_host": True},
     "search 2:4": {"sparsity": "2:4"},
 }
 RECOVERIES: dict[str, Callable[..., Any]] = {
@@ -200,6 +201,7 @@ def _search(
     sparsity: str = "0.5",
     rank_bytes: int = 10**13,
     recomputed: bool = False,
+    copy_on_host: bool = False,
 ) -> Iterator[Callable[[], object]]:
     """The parts of a search: dense outputs, copy, new masks, masks from ranks, a trial, a step of the descent."""
     layers = prunable_layers(model)
@@ -213,7 +215,7 @@ def _search(
 
     yield lambda: keep("divergence", ModelDivergence(model, tokens[: SEQUENCES * 3 // 4], ("kl",), measured=4))
     yield lambda: keep("held out", ModelDivergence(model, tokens[-8:], ("kl",)))
-    yield lambda: keep("weights", MaskedWeights(layers, statistics, pattern, rank_bytes))
+    yield lambda: keep("weights", MaskedWeights(layers, statistics, pattern, rank_bytes, copy_on_host))
     yield lambda: held["weights"].apply([RIA] * len(layers), half)
     yield lambda: held["divergence"].measure(4)
     if not pattern.is_structured:
