@@ -3,6 +3,7 @@
 import copy
 import gc
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from unittest import mock
 
@@ -21,8 +22,12 @@ from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
+from optishear.pruning.apply import apply_recipe
 from optishear.recipes.recipe import named_recipe
 from optishear.reconstruction.reconstruct import reconstruct
+from optishear.recovery import recover as recovering
+from optishear.recovery.budget import Budget
+from optishear.recovery.recover import recover
 from optishear.searching.search import run_search
 from optishear.statistics.collect import collect_statistics
 from tiny import make_tokenizer, random_calibration, tiny_model
@@ -53,14 +58,50 @@ def diagnosis(model: Any) -> list[Tensor]:
     return [torch.tensor(table.column("relative_error").to_pylist()) for table in tables]
 
 
+class Text:
+    """The calibration as a text to recover on."""
+
+    held_out, positions = CALIBRATION.tokens[:4], ()
+
+    def take(self, count: int) -> Tensor:
+        return CALIBRATION.tokens[4 : 4 + count]
+
+    def go_to(self, positions: Any, blocks: int) -> None:
+        """Every step has the same blocks."""
+
+
+def recovery(model: Any) -> list[Tensor]:
+    pruned = copy.deepcopy(model)
+    apply_recipe(pruned, WANDA, STATISTICS)
+    with mock.patch.object(recovering, "bounded_activations", return_value=nullcontext()):
+        summary = recover(
+            pruned, model, prunable_layers(pruned), Text(), Budget(None, 8 * 96), sequences_per_step=4, rate=0.01
+        )
+    assert summary.steps == 2
+    return [torch.tensor([point.kl for point in summary.curve])]
+
+
+def tuning(model: Any) -> list[Tensor]:
+    settings = read_parameters(ReconstructionParameters, {"reconstruction": "none", "tuning_steps": 2})
+    summary = reconstruct(model, WANDA, STATISTICS, random_calibration(64, 24), settings)
+    return [torch.tensor(summary.block_errors)]
+
+
 WORK: dict[str, Callable[[Any], list[Tensor]]] = {
     "statistics": lambda model: list(collect_statistics(model, CALIBRATION, progress=False).squared_norms.values()),
     "search": search,
     "reconstruction": reconstruction,
+    "tuning": tuning,
+    "recovery": recovery,
     "diagnosis": diagnosis,
     "perplexity": lambda model: [torch.tensor(perplexity(model, CALIBRATION.tokens))],
     "text": lambda model: [generate(model, make_tokenizer(), 32, 24, 0).tokens],
 }
+
+
+# A reconstruction has the hidden states of all sequences in memory, however small the parts of a pass are; a recovery
+# two models and the optimizer's state.
+SHARES = {"reconstruction": 0.85, "tuning": 0.9, "recovery": 0.9}
 
 
 def on_gpu(work: Callable[[Any], list[Tensor]], gpus: FakeGpus) -> tuple[list[Tensor], int, int]:
@@ -79,8 +120,7 @@ def on_gpu(work: Callable[[Any], list[Tensor]], gpus: FakeGpus) -> tuple[list[Te
 def test_less_memory_gives_the_same_with_smaller_batches(name: str, caplog: pytest.LogCaptureFixture) -> None:
     expected, weights, peak = on_gpu(WORK[name], FakeGpus(1))
     assert "Out of memory" not in caplog.text
-    # A reconstruction has the hidden states of all sequences in memory, however small the parts of a pass are.
-    memory = weights + round((0.85 if name == "reconstruction" else 0.7) * (peak - weights))
+    memory = weights + round(SHARES.get(name, 0.7) * (peak - weights))
     found, _, less = on_gpu(WORK[name], FakeGpus(1, memory=memory, limited=True))
     assert "Out of memory" in caplog.text
     assert less <= memory

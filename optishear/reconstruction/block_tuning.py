@@ -44,7 +44,7 @@ def tune_block(
 
     Args:
         block: pruned.
-        call: how the model calls it.
+        call: how the model calls it; the gradients of its parts of a batch add up.
         inputs: hidden states that enter it in the pruned model, [batch, length, width] each.
         targets: hidden states that leave the dense block, of the same shapes.
         pruned: the block's pruned parameters; their zeros stay.
@@ -52,20 +52,33 @@ def tune_block(
         rate: largest step, relative to each parameter's root mean square.
         held_out: so many of the last batches, at least one, are not trained on and decide: the weights stay at the
             best of the states after each pass over the others, and where none beats the first, as they were.
+
+    Raises:
+        RuntimeError: where memory runs out. The weights are then as they were, so that it can be repeated with a call
+            in smaller parts.
     """
     fitted_count = len(inputs) - held_out
     before = best = _error(block, call, inputs[fitted_count:], targets[fitted_count:])
     training = TrainedWeights(pruned, unpruned(block, pruned))
-    best_weights = training.copy()
+    first_weights = best_weights = training.copy()
     with torch.enable_grad(), training:
-        for step in range(steps):
-            index = step % fitted_count
-            for _ in training.step(rate_at(rate, (step + 0.5) / steps), passes=1):
-                (training.scale.factor * _distance(call.run(block, inputs[index]), targets[index])).backward()
-            if index == fitted_count - 1 or step == steps - 1:
-                error = _error(block, call, inputs[fitted_count:], targets[fitted_count:])
-                if error < best:
-                    best, best_weights = error, training.copy()
+        try:
+            for step in range(steps):
+                index = step % fitted_count
+                parts = list(
+                    zip(inputs[index].split(call.sequences), targets[index].split(call.sequences), strict=True)
+                )
+                for number in training.step(rate_at(rate, (step + 0.5) / steps), passes=len(parts)):
+                    part, target = parts[number]
+                    distance = _distance(call.run(block, part), target)
+                    (training.scale.factor / len(parts) * distance).backward()
+                if index == fitted_count - 1 or step == steps - 1:
+                    error = _error(block, call, inputs[fitted_count:], targets[fitted_count:])
+                    if error < best:
+                        best, best_weights = error, training.copy()
+        except RuntimeError:
+            training.set(first_weights)
+            raise
     training.set(best_weights)
     return BlockTuning(before, best)
 

@@ -246,15 +246,18 @@ class _Blocks:
     def tune(self, index: int, pruned: list[Tensor], parameters: ReconstructionParameters) -> tuple[float, float]:
         """Tune the pruned block; its held-out error before and after."""
         assert self._dense is not None
-        result = tune_block(
-            self.blocks[index],
-            self._calls.of(index, self._calls.sequences.size),
-            self._hidden,
-            self._dense,
-            pruned,
-            steps=parameters.tuning_steps,
-            rate=parameters.tuning_rate,
-            held_out=self._held_out,
+        block, hidden, dense = self.blocks[index], self._hidden, self._dense
+        result = self._calls.sequences.run(
+            lambda size: tune_block(
+                block,
+                self._calls.of(index, size),
+                hidden,
+                dense,
+                pruned,
+                steps=parameters.tuning_steps,
+                rate=parameters.tuning_rate,
+                held_out=self._held_out,
+            )
         )
         return result.before, result.after
 

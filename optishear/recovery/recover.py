@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.batch_size import BatchSize
 from optishear.divergence.model_divergence import TOKENS_PER_BACKWARD, ModelDivergence
 from optishear.models.in_memory import check_in_memory, frozen
 from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks
@@ -66,7 +67,8 @@ def recover(
         on_check: called after each check with all of them and the share of the budget that is used.
 
     Raises:
-        InputError: if a divergence is not finite, the models are not in memory, or the disk is full.
+        InputError: if a divergence is not finite, the models are not in memory, the memory is too small for one
+            sequence, or the disk is full.
     """
     check_in_memory(pruned)
     with frozen(pruned):
@@ -93,6 +95,8 @@ class _Recovery:
         parameters = dict.fromkeys(by_parameter(layers))
         _, self._blocks = decoder_blocks(pruned)
         self._weights = TrainedWeights(list(parameters), unpruned(self._blocks, parameters))
+        # Set before the first step: a step cannot be repeated, since most weights have moved where memory runs out.
+        self._at_once = BatchSize(max(1, TOKENS_PER_BACKWARD // self._length), of="backward pass")
         self._best = self._weights.copy()
         self._state = RecoveryState()
         # Of earlier processes, where a killed recovery goes on.
@@ -103,8 +107,10 @@ class _Recovery:
         self._resume()
         if not self._state.curve:
             self._check(0)
-        at_once = max(self._length, TOKENS_PER_BACKWARD)
-        with torch.enable_grad(), self._weights, bounded_activations(self._pruned, at_once):
+        tokens_at_once = max(self._length, TOKENS_PER_BACKWARD)
+        with torch.enable_grad(), self._weights, bounded_activations(self._pruned, tokens_at_once):
+            if self._pruned.device.type != "cpu":
+                self._at_once.run(self._try_pass, most=len(self._text.held_out))
             if self._state.rule is None:
                 rule = rule_for(self._expected_tokens(), self._length)
                 rule = Rule(sequences_per_step or rule.sequences_per_step, rate or rule.rate)
@@ -130,19 +136,23 @@ class _Recovery:
         if self._budget.tokens is not None:
             return self._budget.tokens
         assert self._budget.seconds is not None
-        block = self._text.held_out[:1]
         started = time.monotonic()
-        divergence = ModelDivergence(self._dense, block, ("kl",), measured=0).of(self._pruned)
+        self._try_pass(1)
+        return round(self._budget.seconds * self._length / (time.monotonic() - started))
+
+    def _try_pass(self, sequences: int) -> None:
+        """Run both models on held-out blocks, forward and back, and drop the gradients: whether they fit, how fast."""
+        blocks = self._text.held_out[:sequences]
+        divergence = ModelDivergence(self._dense, blocks, ("kl",), measured=0).of(self._pruned)
         with self._weights.dropped_gradients():
-            divergence.backward(0, 1)
-        return round(self._budget.seconds * block.numel() / (time.monotonic() - started))
+            divergence.backward(0, sequences, self._weights.scale)
 
     def _step(self, done: float) -> None:
         assert self._state.rule is not None
         sequences, rate = self._state.rule.sequences_per_step, self._state.rule.rate
         blocks = self._text.take(sequences)
         divergence = ModelDivergence(self._dense, blocks, ("kl",), measured=0).of(self._pruned)
-        at_once = max(1, TOKENS_PER_BACKWARD // self._length)
+        at_once = self._at_once.size
         starts = range(0, sequences, at_once)
         for number in self._weights.step(rate_at(rate, done, WARMUP), len(starts)):
             first = starts[number]
