@@ -4,13 +4,13 @@ from pydantic import Field, field_validator
 
 from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
-from optishear.parameters.layers import LayerParameters
 from optishear.parameters.search import SearchParameters
+from optishear.parameters.sparsity import ChannelParameters
 from optishear.pattern import Pattern
 from tasks.engine.parameter_groups import part
 
 
-class SweepParameters(SearchParameters, LayerParameters, PruneAndEvaluateParameters):
+class SweepParameters(SearchParameters, ChannelParameters, PruneAndEvaluateParameters):
     """What the pipeline does, at several sparsities."""
 
     sparsities: list[Pattern] = Field(
@@ -33,6 +33,8 @@ def pipelines_of(parameters: SweepParameters) -> dict[Pattern, PipelineParameter
             parameters,
             PipelineParameters,
             sparsity=sparsity,
+            # A fraction has no groups that an order of channels could change.
+            permute_channels=parameters.permute_channels and sparsity.is_structured,
             output=parameters.output / str(sparsity).replace(":", "of"),
         )
         for sparsity in parameters.sparsities

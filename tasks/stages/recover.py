@@ -46,10 +46,10 @@ def check_recovery(parameters: RecoveryParameters) -> None:
     """
     for text in parameters.recovery_texts:
         check_calibration(text.source)
-    others = parameters.model_fields_set & {"recovery_texts", "recovery_sequences", "recovery_rate"}
+    others = [name for name in ("recovery_texts", "recovery_sequences", "recovery_rate") if getattr(parameters, name)]
     if others and not parameters.recovers:
         raise InputError(
-            f"The parameter {min(others)} is given without a recovery; give recovery_budget or recovery_tokens, too."
+            f"The parameter {others[0]} is given without a recovery; give recovery_budget or recovery_tokens, too."
         )
 
 

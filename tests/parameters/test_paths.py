@@ -33,7 +33,8 @@ FIELDS = [
 
 
 def _given(name: str, path: str) -> Any:
-    lists = {"search_calibrations": f"one={path}", "other_calibrations": f"one={path}", "other_models": path}
+    named = ("search_calibrations", "other_calibrations", "recovery_texts")
+    lists = {**dict.fromkeys(named, f"one={path}"), "other_models": path}
     return [lists[name]] if name in lists else path
 
 

@@ -31,7 +31,7 @@ def test_a_pipeline_names_places_and_sources() -> None:
             *("champion_max_perplexity_increase", "champion_max_task_drop"),
         },
         Role.MODEL: {"model"},
-        Role.TEXT: {"calibration", "search_calibrations", "evaluation_text", "suite"},
+        Role.TEXT: {"calibration", "search_calibrations", "recovery_texts", "evaluation_text", "suite"},
         Role.FOLDER: {"include_path"},
     }
     assert roles_of(CrossModelParameters)["other_models"] is Role.MODEL

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from flows.command_line.options import GroupCommand, given_values, options_of
 from flows.parameters.cross_task import CrossTaskParameters
 from flows.parameters.pipeline import PipelineParameters
-from flows.parameters.sweep import SweepParameters
+from flows.parameters.sweep import SweepParameters, pipelines_of
 from optishear.errors import InputError
 from optishear.parameters.base import Parameters
 from optishear.parameters.read import read_parameters
@@ -117,6 +117,8 @@ def test_a_sweep_takes_what_run_takes() -> None:
     assert set(PipelineParameters.model_fields) ^ set(SweepParameters.model_fields) == {"sparsity", "sparsities"}
     parameters = read_parameters(SweepParameters, {"sparsities": [0.50, "2:4", "0.5"]})
     assert parameters.sparsities == [parse_pattern("0.5"), parse_pattern("2:4")]
+    permuted = pipelines_of(parameters.model_copy(update={"permute_channels": True}))
+    assert {str(sparsity): run.permute_channels for sparsity, run in permuted.items()} == {"0.5": False, "2:4": True}
 
 
 def test_the_flag_of_a_former_name_is_accepted_and_hidden() -> None:
