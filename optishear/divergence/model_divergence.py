@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.batch_size import BatchSize
-from optishear.models.features import split_at_head
+from optishear.models.features import FeatureModel, split_at_head
 from optishear.models.finite import is_finite, not_finite
 from optishear.models.loss_scale import LossScale
 
@@ -47,7 +47,7 @@ class ModelDivergence:
     @torch.no_grad()
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | FeatureModel,
         tokens: Tensor,
         divergences: tuple[Divergence, ...],
         batch_size: int = 4,
@@ -56,7 +56,7 @@ class ModelDivergence:
         """Compute the dense outputs.
 
         Args:
-            model: the model with dense weights; later calls measure its current weights.
+            model: the model with dense weights, or its parts; later calls measure its current weights.
             tokens: [sequences, length] token ids.
             divergences: distances to measure; ``frobenius`` is added if it costs next to nothing.
             batch_size: sequences per forward pass to begin with.
@@ -106,7 +106,7 @@ class ModelDivergence:
             log_masses.append(values)
         return dense if keeps_features else None, _joined(likeliest), _joined(log_masses)
 
-    def of(self, model: PreTrainedModel) -> Self:
+    def of(self, model: PreTrainedModel | FeatureModel) -> Self:
         """The same dense outputs, to compare those of another model with."""
         other = copy.copy(self)
         other._model = split_at_head(model)

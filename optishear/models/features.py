@@ -36,8 +36,13 @@ def backbone(model: PreTrainedModel) -> nn.Module:
 
 
 @torch.no_grad()
-def split_at_head(model: PreTrainedModel) -> FeatureModel:
-    """Split a model at its head, after checking on a few tokens that the parts give the whole's logits."""
+def split_at_head(model: PreTrainedModel | FeatureModel) -> FeatureModel:
+    """Split a model at its head, after checking on a few tokens that the parts give the whole's logits.
+
+    A model that is split already is given back, so that callers that need it often split it once.
+    """
+    if isinstance(model, FeatureModel):
+        return model
     device = next(model.parameters()).device
     head: nn.Module | None = model.get_output_embeddings()
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.batch_size import BatchSize
 from optishear.divergence.model_divergence import TOKENS_PER_BACKWARD, ModelDivergence
+from optishear.models.features import split_at_head
 from optishear.models.in_memory import check_in_memory, frozen
 from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks
 from optishear.recovery.budget import Budget
@@ -88,13 +90,15 @@ class _Recovery:
         state_file: Path | None,
         on_check: OnCheck,
     ) -> None:
-        self._pruned, self._dense, self._text = pruned, dense, text
+        self._pruned, self._text = pruned, text
+        # Split once, since each split runs both models on a few tokens.
+        self._pruned_features, self._dense_features = split_at_head(pruned), split_at_head(dense)
         self._budget, self._state_file, self._on_check = budget, state_file, on_check
         self._length = text.held_out.shape[1]
-        self._held_out = ModelDivergence(dense, text.held_out, ("kl",)).of(pruned)
+        self._held_out = self._divergence(text.held_out)
         parameters = dict.fromkeys(by_parameter(layers))
-        _, self._blocks = decoder_blocks(pruned)
-        self._weights = TrainedWeights(list(parameters), unpruned(self._blocks, parameters))
+        _, blocks = decoder_blocks(pruned)
+        self._weights = TrainedWeights(list(parameters), unpruned(blocks, parameters))
         # Set before the first step: a step cannot be repeated, since most weights have moved where memory runs out.
         self._at_once = BatchSize(max(1, TOKENS_PER_BACKWARD // self._length), of="backward pass")
         self._best = self._weights.copy()
@@ -120,16 +124,21 @@ class _Recovery:
                 self._after_step(self._progress())
         self._weights.set(self._best)
         state = self._state
+        assert state.rule is not None
         return RecoverySummary(
             before=state.curve[0].kl,
             after=min(point.kl for point in state.curve),
             tokens=state.tokens,
             steps=state.steps,
-            sequences_per_step=state.rule.sequences_per_step if state.rule else 0,
-            rate=state.rule.rate if state.rule else 0.0,
+            sequences_per_step=state.rule.sequences_per_step,
+            rate=state.rule.rate,
             seconds=self._seconds(),
             curve=state.curve,
         )
+
+    def _divergence(self, blocks: Tensor, measured: int | None = None) -> ModelDivergence:
+        """The divergence of the pruned model from the dense one on some blocks."""
+        return ModelDivergence(self._dense_features, blocks, ("kl",), measured=measured).of(self._pruned_features)
 
     def _expected_tokens(self) -> int:
         """The tokens of the budget; for a time, from the speed of one block, whose gradients are dropped."""
@@ -143,7 +152,7 @@ class _Recovery:
     def _try_pass(self, sequences: int) -> None:
         """Run both models on held-out blocks, forward and back, and drop the gradients: whether they fit, how fast."""
         blocks = self._text.held_out[:sequences]
-        divergence = ModelDivergence(self._dense, blocks, ("kl",), measured=0).of(self._pruned)
+        divergence = self._divergence(blocks, measured=0)
         with self._weights.dropped_gradients():
             divergence.backward(0, sequences, self._weights.scale)
 
@@ -151,20 +160,14 @@ class _Recovery:
         assert self._state.rule is not None
         sequences, rate = self._state.rule.sequences_per_step, self._state.rule.rate
         blocks = self._text.take(sequences)
-        divergence = ModelDivergence(self._dense, blocks, ("kl",), measured=0).of(self._pruned)
+        divergence = self._divergence(blocks, measured=0)
         at_once = self._at_once.size
         starts = range(0, sequences, at_once)
         for number in self._weights.step(rate_at(rate, done, WARMUP), len(starts)):
             first = starts[number]
             divergence.backward(first, min(at_once, sequences - first), self._weights.scale, sequences)
         state = self._state
-        self._state = state.model_copy(
-            update={
-                "tokens": state.tokens + blocks.numel(),
-                "steps": state.steps + 1,
-                "blocks": state.blocks + sequences,
-            }
-        )
+        self._state = state.model_copy(update={"tokens": state.tokens + blocks.numel(), "steps": state.steps + 1})
 
     def _after_step(self, done: float) -> None:
         checks = int(done * CHECKS)
@@ -216,5 +219,5 @@ class _Recovery:
         self._weights.restore(tensors)
         self._best = [tensors[f"best.{number}"] for number in range(len(self._best))]
         self._earlier_seconds = self._state.seconds
-        self._text.go_to(self._state.positions, self._state.blocks)
+        self._text.go_to(self._state.positions, self._state.tokens // self._length)
         logger.info("Going on after %d tokens of an earlier recovery.", self._state.tokens)

@@ -23,7 +23,6 @@ class RecoveryState(BaseModel):
         tokens: trained on.
         steps: of the optimizer.
         seconds: that it took, with its checks.
-        blocks: token blocks that were used.
         positions: the place of the next block in each text.
         rule: of the steps; ``None`` before the first.
         curve: the checks; the first is that of the model before any step.
@@ -37,7 +36,6 @@ class RecoveryState(BaseModel):
     tokens: int = 0
     steps: int = 0
     seconds: float = 0.0
-    blocks: int = 0
     positions: tuple[Position, ...] = ()
     rule: Rule | None = None
     curve: tuple[CurvePoint, ...] = ()

@@ -24,7 +24,6 @@ class FactoredAdam:
 
     Attributes:
         parameter: trained in place, [..., out, in] or [n].
-        kept: number of weights that are trained.
     """
 
     def __init__(self, parameter: Tensor, is_pruned: bool) -> None:
@@ -49,9 +48,9 @@ class FactoredAdam:
         if is_pruned:
             self._kept_of_rows = torch.count_nonzero(self._values, dim=2).float()
             self._kept_of_columns = torch.count_nonzero(self._values, dim=1).float()
-        self.kept = int(self._kept_of_rows.sum(dtype=torch.float64))
+        kept = int(self._kept_of_rows.sum(dtype=torch.float64))
         squares = sum(matrix.float().square().sum(dtype=torch.float64) for matrix in self._values)
-        self._size = torch.as_tensor(squares / max(1, self.kept)).sqrt()
+        self._size = torch.as_tensor(squares / max(1, kept)).sqrt()
 
     def tensors(self) -> dict[str, Tensor]:
         """The weight and the state by name, to save, and to copy saved ones into."""

@@ -70,11 +70,6 @@ class TrainedWeights:
             weight.parameter.grad = None
             weight.parameter.requires_grad_(False)
 
-    @property
-    def kept(self) -> int:
-        """Number of weights that are trained."""
-        return sum(weight.kept for weight in self._weights)
-
     def step(self, rate: float, passes: int) -> Iterator[int]:
         """A step along the gradients of so many backward passes, which the body runs; they add up.
 

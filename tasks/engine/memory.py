@@ -91,6 +91,23 @@ def check_stage_memory(model: PreTrainedModel, parameters: ModelParameters, choo
         _planned(shape, parameters, choose, fix)
 
 
+def check_batch(
+    model: PreTrainedModel, parameters: ModelParameters, need: Callable[[ModelShape, int, int], Need], fix: str = ""
+) -> None:
+    """Refuse a stage of a run for which one sequence does not fit: what ``plan_batch`` is for the stage itself.
+
+    Args:
+        model: without its weights.
+        parameters: of the run.
+        need: as for ``plan_batch``.
+        fix: as for ``check_need``.
+
+    Raises:
+        InputError: names the stage, its need, the device's memory and the fix.
+    """
+    check_stage_memory(model, parameters, lambda shape, itemsize, _: need(shape, itemsize, 1), fix)
+
+
 def _planned(shape: ModelShape, parameters: ModelParameters, choose: Choice, fix: str) -> tuple[Need, int | None]:
     device = resolve_device(parameters.device)
     free = room(device)

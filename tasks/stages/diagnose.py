@@ -21,7 +21,7 @@ from optishear.parameters.model import ModelParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pruning.channels import permute_channels
 from optishear.recipes.recipe import Recipe, published_beside
-from tasks.engine.memory import check_stage_memory, plan_batch
+from tasks.engine.memory import check_batch, plan_batch
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import load_calibration
@@ -50,8 +50,7 @@ def check_memory_of_diagnosis(
     Raises:
         InputError: names the memory.
     """
-    length = calibration.sequence_length
-    check_stage_memory(model, parameters, lambda shape, itemsize, _: _need(length, shape, itemsize, 1), LENGTH_FIX)
+    check_batch(model, parameters, partial(_need, calibration.sequence_length), LENGTH_FIX)
 
 
 def _need(length: int, shape: ModelShape, itemsize: int, sequences_per_pass: int) -> Need:

@@ -38,7 +38,7 @@ from optishear.pruning.apply import apply_recipe
 from optishear.pruning.checkpoint import sparsity_in_memory
 from optishear.recipes.recipe import Recipe
 from optishear.run_metrics.evaluated_model import EvaluatedModel
-from tasks.engine.memory import check_stage_memory, plan_batch
+from tasks.engine.memory import check_batch, plan_batch
 from tasks.engine.model_cache import shared_model, take_model
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import EvaluateStageParameters
@@ -182,7 +182,7 @@ def check_memory_of_evaluation(
     Raises:
         InputError: names the memory.
     """
-    check_stage_memory(model, parameters, lambda shape, itemsize, _: _need(evaluation, False, shape, itemsize, 1), _FIX)
+    check_batch(model, parameters, partial(_need, evaluation, False), _FIX)
 
 
 def _need(parameters: EvaluationParameters, pruned: bool, shape: ModelShape, itemsize: int, batch_size: int) -> Need:
