@@ -21,7 +21,7 @@ from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks
 from optishear.recovery.budget import Budget
 from optishear.recovery.curve import CurvePoint, has_stopped_falling
 from optishear.recovery.recovery_text import Blocks
-from optishear.recovery.rule import Rule, rule_for
+from optishear.recovery.rule import WORSE, Rule, rule_for
 from optishear.recovery.state import RecoveryState, load_state, save_state
 from optishear.recovery.summary import RecoverySummary
 from optishear.training.activations import bounded_activations
@@ -29,8 +29,6 @@ from optishear.training.schedule import rate_at
 from optishear.training.trained_weights import TrainedWeights, unpruned
 
 OnCheck = Callable[[Sequence[CurvePoint], float], None]
-# Shares of the budget after each of which the held-out divergence is measured.
-CHECKS = 20
 SECONDS_BETWEEN_SAVES = 300.0
 # Share of the steps in which their width rises.
 WARMUP = 0.05
@@ -117,7 +115,7 @@ class _Recovery:
                 self._at_once.run(self._try_pass, most=len(self._text.held_out))
             if self._state.rule is None:
                 rule = rule_for(self._expected_tokens(), self._length)
-                rule = Rule(sequences_per_step or rule.sequences_per_step, rate or rule.rate)
+                rule = Rule(sequences_per_step or rule.sequences_per_step, rate or rule.rate, rule.checks)
                 self._state = self._state.model_copy(update={"rule": rule})
             while (done := self._progress()) < 1 and self._is_finite:
                 self._step(done)
@@ -132,6 +130,7 @@ class _Recovery:
             steps=state.steps,
             sequences_per_step=state.rule.sequences_per_step,
             rate=state.rule.rate,
+            halvings=state.halvings,
             seconds=self._seconds(),
             curve=state.curve,
         )
@@ -158,7 +157,7 @@ class _Recovery:
 
     def _step(self, done: float) -> None:
         assert self._state.rule is not None
-        sequences, rate = self._state.rule.sequences_per_step, self._state.rule.rate
+        sequences, rate = self._state.rule.sequences_per_step, self._state.rule.rate / 2**self._state.halvings
         blocks = self._text.take(sequences)
         divergence = self._divergence(blocks, measured=0)
         at_once = self._at_once.size
@@ -170,7 +169,8 @@ class _Recovery:
         self._state = state.model_copy(update={"tokens": state.tokens + blocks.numel(), "steps": state.steps + 1})
 
     def _after_step(self, done: float) -> None:
-        checks = int(done * CHECKS)
+        assert self._state.rule is not None
+        checks = int(done * self._state.rule.checks)
         if checks > self._state.checks:
             self._check(checks)
             self._save()
@@ -178,11 +178,20 @@ class _Recovery:
             self._save()
 
     def _check(self, checks: int) -> None:
-        """Measure the held-out divergence, keep the best weights, and hasten the rest where nothing is gained."""
+        """Measure the held-out divergence, and keep the best weights.
+
+        Where it has risen, the steps are too wide: the best weights are taken back and the width is halved. Where
+        nothing is gained, the rest is hastened.
+        """
         kl = self._held_out.measure()["kl"]
         state = self._state
-        if all(kl < point.kl for point in state.curve):
+        best = min((point.kl for point in state.curve), default=math.inf)
+        if kl < best:
             self._best = self._weights.copy()
+        elif kl > (1 + WORSE) * best:
+            self._weights.go_back(self._best)
+            state = state.model_copy(update={"halvings": state.halvings + 1})
+            logger.info("The held-out divergence has risen to %.4f; back to the best weights, half the width.", kl)
         curve = (*state.curve, CurvePoint(state.tokens, self._seconds(), kl))
         self._state = state.model_copy(update={"curve": curve, "checks": checks})
         if self._state.hastened_at is None and has_stopped_falling(curve):

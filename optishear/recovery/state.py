@@ -27,6 +27,7 @@ class RecoveryState(BaseModel):
         rule: of the steps; ``None`` before the first.
         curve: the checks; the first is that of the model before any step.
         checks: number of shares of the budget that were checked.
+        halvings: how often the width of the steps was halved, since the held-out divergence had risen.
         hastened_at: share of the budget after which the rest of the schedule was hastened, since nothing was gained;
             else ``None``.
     """
@@ -40,6 +41,7 @@ class RecoveryState(BaseModel):
     rule: Rule | None = None
     curve: tuple[CurvePoint, ...] = ()
     checks: int = 0
+    halvings: int = 0
     hastened_at: float | None = None
 
 

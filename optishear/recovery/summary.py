@@ -15,7 +15,8 @@ class RecoverySummary:
         tokens: trained on.
         steps: of the optimizer.
         sequences_per_step: token blocks of a step.
-        rate: largest width of a step.
+        rate: largest width of a step, before it was halved.
+        halvings: how often the width was halved, since the held-out divergence had risen.
         seconds: of all, with the checks.
         curve: the checks.
     """
@@ -26,6 +27,7 @@ class RecoverySummary:
     steps: int
     sequences_per_step: int
     rate: float
+    halvings: int
     seconds: float
     curve: tuple[CurvePoint, ...]
 

@@ -76,6 +76,9 @@ def recovery(summary: RecoverySummary) -> str:
         f"{number(summary.before)} to {number(summary.after)} nats in {summary.tokens:,} tokens and "
         f"{duration(summary.seconds)}."
     )
+    if summary.halvings:
+        times = "once" if summary.halvings == 1 else f"{summary.halvings} times"
+        words += f" It had risen {times}, so the best weights were taken back and the steps halved."
     if summary.after >= summary.before:
         return f"{words} No check was better than the start, whose weights were kept."
     return words

@@ -6,8 +6,8 @@ from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.parameters.recovery import RecoveryParameters
 from optishear.reconstruction.stream import TOKENS_PER_BATCH
-from optishear.recovery.recover import CHECKS
 from optishear.recovery.recovery_text import HELD_OUT
+from optishear.recovery.rule import rule_for
 from optishear.timing.evaluation_work import EvaluationWork
 from optishear.timing.speed import Speed
 
@@ -71,8 +71,9 @@ def recover_seconds(speed: Speed, parameters: RecoveryParameters, sequence_lengt
     if parameters.recovery_tokens is not None:
         forward = speed.per_sequence(speed.forward, sequence_length) / sequence_length
         # The dense model's outputs, and in every check the pruned model's on what is held out.
-        checks = (CHECKS + 1) * HELD_OUT * sequence_length * forward
-        limits.append(parameters.recovery_tokens * (1 + _FORWARD_AND_BACKWARD) * forward + checks)
+        checks = rule_for(parameters.recovery_tokens, sequence_length).checks + 1
+        of_checks = checks * HELD_OUT * sequence_length * forward
+        limits.append(parameters.recovery_tokens * (1 + _FORWARD_AND_BACKWARD) * forward + of_checks)
     return 2 * speed.load + prune_seconds(speed) + min(limits)
 
 

@@ -63,6 +63,12 @@ class FactoredAdam:
         }
         return tensors if self._residual is None else {**tensors, "residual": self._residual}
 
+    def stop(self) -> None:
+        """Set the momentum to zero, and the exact weight to the parameter's."""
+        self._momentum.zero_()
+        if self._residual is not None:
+            self._residual.zero_()
+
     def step(self, gradient: Tensor, rate: float, steps: int) -> None:
         """Make a step.
 

@@ -137,6 +137,13 @@ class TrainedWeights:
         for weight, value in zip(self._weights, values, strict=True):
             weight.parameter.copy_(value)
 
+    @torch.no_grad()
+    def go_back(self, values: Sequence[Tensor]) -> None:
+        """Train on from the values of a copy, without the momentum that led away from them."""
+        self.set(values)
+        for weight in self._weights:
+            weight.stop()
+
 
 def unpruned(module: nn.Module, pruned: Iterable[Tensor]) -> list[Tensor]:
     """The parameters that are trained beside the pruned weights: norms and biases.

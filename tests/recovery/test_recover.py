@@ -18,7 +18,7 @@ from optishear.recipes.recipe import named_recipe
 from optishear.recovery import recover as module
 from optishear.recovery.budget import Budget
 from optishear.recovery.curve import CurvePoint
-from optishear.recovery.recover import CHECKS, recover
+from optishear.recovery.recover import recover
 from optishear.recovery.rule import RATE, rule_for
 from optishear.recovery.summary import RecoverySummary
 from optishear.statistics.collect import collect_statistics
@@ -27,6 +27,7 @@ from tiny import random_calibration, tiny_model
 
 STEPS = {"sequences_per_step": 4, "rate": 0.01}
 TOKENS = 4096
+CHECKS = rule_for(TOKENS, 32).checks
 
 
 class Killed(Exception):
@@ -83,13 +84,28 @@ def test_the_curve_has_a_point_before_and_one_for_each_share(tmp_path: Path) -> 
     assert summary.curve[-1].tokens == TOKENS
 
 
-def test_steps_that_do_not_help_leave_the_weights_as_they_were(tmp_path: Path) -> None:
+def test_steps_that_do_not_help_leave_the_weights_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rising = iter(range(1, CHECKS + 2))
+    monkeypatch.setattr(module.ModelDivergence, "measure", lambda _: {"kl": float(next(rising))})
     pruned, dense = models()
     before = [parameter.clone() for parameter in pruned.parameters()]
-    summary = recovered(tmp_path, pruned, dense, rate=30.0)
+    summary = recovered(tmp_path, pruned, dense)
     assert summary.after == summary.before
+    assert summary.halvings == CHECKS
     assert summary.in_words == ""
     assert all(torch.equal(a, b) for a, b in zip(pruned.parameters(), before, strict=True))
+
+
+def test_steps_that_are_too_wide_are_halved_from_the_best_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruned, dense = models()
+    summary = recovered(tmp_path, pruned, dense, rate=1.0)
+    assert 1 <= summary.halvings < CHECKS
+    assert summary.after < summary.before
+    monkeypatch.setattr(module, "WORSE", math.inf)
+    pruned, dense = models()
+    assert recovered(tmp_path, pruned, dense, rate=1.0).after > summary.after
 
 
 def test_a_budget_of_time_ends_at_the_clock(tmp_path: Path) -> None:
@@ -106,7 +122,7 @@ def test_batch_and_rate_follow_from_the_budget(tmp_path: Path, budget: Budget) -
     summary = recovered(tmp_path, pruned, dense, budget, sequences_per_step=None, rate=None)
     assert summary.rate == RATE
     expected = rule_for(TOKENS, 32).sequences_per_step
-    assert expected == 2
+    assert expected == 16
     assert summary.sequences_per_step == expected if budget.tokens is not None else summary.sequences_per_step >= 1
 
 
@@ -115,28 +131,35 @@ def test_a_larger_budget_has_more_and_larger_steps() -> None:
     steps = [tokens // (512 * rule.sequences_per_step) for tokens, rule in rules]
     assert steps == sorted(steps)
     assert [rule.sequences_per_step for _, rule in rules] == [1, 1, 1, 5, 15]
+    assert [rule.checks for _, rule in rules] == [4, 12, 20, 20, 20]
+    assert rule_for(10**4, 256).sequences_per_step == 2
 
 
 def test_where_nothing_is_gained_the_rest_is_hastened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "has_stopped_falling", lambda curve: len(curve) > 5)
+    monkeypatch.setattr(module, "has_stopped_falling", lambda curve: len(curve) > 2)
     pruned, dense = models()
     summary = recovered(tmp_path, pruned, dense)
     # A quarter before, and of the other three a quarter.
     assert summary.tokens == pytest.approx(TOKENS * (0.25 + 0.75 / 4), abs=2 * 128)
 
 
-@pytest.mark.parametrize("checks_before_a_kill", [2, 4])
-def test_killed_again_and_again_it_ends_at_the_same_weights(tmp_path: Path, checks_before_a_kill: int) -> None:
+@pytest.mark.parametrize(("checks_before_a_kill", "rate"), [(2, 0.01), (4, 0.01), (2, 1.0)])
+def test_killed_again_and_again_it_ends_at_the_same_weights(
+    tmp_path: Path, checks_before_a_kill: int, rate: float
+) -> None:
+    budget = Budget(None, 10_240)
+    checks = rule_for(10_240, 32).checks
     whole, dense = models(dtype=torch.bfloat16)
-    expected = recovered(tmp_path, whole, dense)
+    expected = recovered(tmp_path, whole, dense, budget, rate=rate)
+    assert (expected.halvings > 0) == (rate == 1.0)
     state_file = tmp_path / "state.safetensors"
     kills = 0
 
-    def kill_after(checks: int) -> Callable[[Sequence[CurvePoint], float], None]:
+    def kill_after(remaining: int) -> Callable[[Sequence[CurvePoint], float], None]:
         def on_check(curve: Sequence[CurvePoint], _done: float) -> None:
-            nonlocal checks
-            checks -= 1
-            if checks < 0 and len(curve) <= CHECKS:
+            nonlocal remaining
+            remaining -= 1
+            if remaining < 0 and len(curve) <= checks:
                 raise Killed
 
         return on_check
@@ -145,7 +168,13 @@ def test_killed_again_and_again_it_ends_at_the_same_weights(tmp_path: Path, chec
         pruned, dense = models(dtype=torch.bfloat16)
         try:
             summary = recovered(
-                tmp_path, pruned, dense, state_file=state_file, on_check=kill_after(checks_before_a_kill)
+                tmp_path,
+                pruned,
+                dense,
+                budget,
+                rate=rate,
+                state_file=state_file,
+                on_check=kill_after(checks_before_a_kill),
             )
             break
         except Killed:
