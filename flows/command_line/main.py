@@ -14,6 +14,7 @@ from flows.command_line.champion import champion
 from flows.command_line.deploy import deploy
 from flows.command_line.generate import generate_command
 from flows.command_line.options import GroupCommand, config_option, given_values, options_of
+from flows.command_line.stopping import stops_at_once
 from flows.parameters.output import OutputParameters
 from flows.registry import FLOWS, FlowEntry
 from flows.shared.environment import make_home, quiet_console
@@ -79,20 +80,20 @@ def _run_flow(entry: FlowEntry, parameters: Parameters) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script: bad input is one sentence on standard error and exit code 2."""
-    try:
-        cli.main(args=arguments, prog_name="optishear", standalone_mode=False)
-    except InputError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
-    except IncompleteError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        click.echo("Stopped. Repeat the command to resume.", err=True)
-        sys.exit(130)
+    with stops_at_once():
+        try:
+            cli.main(args=arguments, prog_name="optishear", standalone_mode=False)
+        except InputError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
+        except IncompleteError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.Abort:
+            raise KeyboardInterrupt from None
 
 
 for _entry in FLOWS:

@@ -10,6 +10,7 @@ from prefect import Flow, flow
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
+from flows.shared.embedded_server import use_own_server
 from optishear.errors import IncompleteError, InputError
 from optishear.parameters.base import Parameters
 from tasks.engine.model_cache import release_model
@@ -19,6 +20,8 @@ Inputs = ParamSpec("Inputs")
 Result = TypeVar("Result")
 # Errors whose message says everything; all others are faults, of which the traceback is wanted.
 _SENTENCES = (InputError, IncompleteError)
+
+use_own_server()
 
 
 def titled_flow(name: str) -> Callable[[Callable[Inputs, Result]], Flow[Inputs, Result]]:

@@ -79,9 +79,9 @@ def find_by_prefect_run(tracking: Tracking, flow_run: str) -> TrackedRun | None:
 
 
 def fail(run: TrackedRun, error: BaseException) -> None:
-    """End the run with a reason."""
+    """End the run with a reason: as killed where it was asked to end, else as failed."""
+    run.client.set_terminated(run.run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
     run.log_tags({FAILURE_TAG: f"{type(error).__name__}: {error}"[:5000]})
-    run.client.set_terminated(run.run_id, "FAILED")
 
 
 def finish(run: TrackedRun) -> None:
