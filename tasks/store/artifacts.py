@@ -5,6 +5,7 @@ folder is written aside and renamed, so it is complete or absent.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from tasks.store.former_stages import rename_former_stages
 
 RECORD = "record.json"
 Content = TypeVar("Content", bound=BaseModel)
+logger = logging.getLogger("optishear.stages")
+# Files whose bytes this process has compared with their digest: path, inode, size, time of modification, digest.
+_VERIFIED: set[tuple[str, int, int, int, str]] = set()
 
 
 class StoredFile(BaseModel):
@@ -39,14 +43,22 @@ class StoredFile(BaseModel):
         return cls(sha256=sha256_of_file(path), size=status.st_size, modified=status.st_mtime_ns)
 
     def describes(self, path: Path) -> bool:
-        """Whether the file is still the one described; its bytes are only read where its time has changed."""
+        """Whether the file is still the one described; its bytes are read once in a process, and where it changed.
+
+        A disk or a memory that flips a bit leaves size and time as they were.
+        """
         try:
             status = path.stat()
             if status.st_size != self.size:
                 return False
-            return status.st_mtime_ns == self.modified or sha256_of_file(path) == self.sha256
+            state = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, self.sha256)
+            if state not in _VERIFIED:
+                if sha256_of_file(path) != self.sha256:
+                    return False
+                _VERIFIED.add(state)
         except OSError:
             return False
+        return True
 
 
 class Reference(BaseModel):
@@ -151,8 +163,12 @@ def find(stage: str, key: str) -> Artifact | None:
         artifact = Artifact.model_validate({**record, "folder": folder})
     except (OSError, ValueError, TypeError):  # gone, no JSON, or no record
         return None
-    whole = all(file.describes(folder / name) for name, file in artifact.outputs.items())
-    return artifact if whole else None
+    damaged = [name for name, file in artifact.outputs.items() if not file.describes(folder / name)]
+    if damaged:
+        logger.warning(
+            "%s: %s is damaged or missing in %s; the stage is computed again", stage, ", ".join(sorted(damaged)), folder
+        )
+    return None if damaged else artifact
 
 
 def forget(artifact: Artifact) -> None:

@@ -68,6 +68,29 @@ def test_a_damaged_one_is_not_found_and_is_made_again(damage) -> None:
     assert store.find("count", "count-1") is not None
 
 
+@pytest.mark.parametrize("name", ["number.txt", "parts/one.txt"])
+def test_a_flipped_bit_is_found_by_the_next_process(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make().folder / name
+    whole, status = path.read_bytes(), path.stat()
+    path.write_bytes(bytes([whole[0] ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    monkeypatch.setattr(store, "_VERIFIED", set())
+    with caplog.at_level("WARNING", "optishear.stages"):
+        assert store.find("count", "count-1") is None
+    assert f"count: {name} is damaged or missing" in caplog.text
+    make()
+    assert path.read_bytes() == whole
+
+
+def test_bytes_are_read_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    make()
+    assert store.find("count", "count-1") is not None
+    monkeypatch.setattr(store, "sha256_of_file", lambda path: pytest.fail(f"read {path} again"))
+    assert store.find("count", "count-1") is not None
+
+
 def test_a_touched_file_with_the_same_bytes_is_whole() -> None:
     folder = make().folder
     os.utime(folder / "number.txt", (0, 0))
