@@ -5,6 +5,7 @@ from typing import Literal
 
 import yaml
 
+from optishear.markdown import block, code, plain
 from optishear.metrics.metric import PUBLISHED, Metric, PowerMetric
 from optishear.models.coverage import Coverage
 from optishear.models.source import ModelSource
@@ -84,14 +85,14 @@ def model_card(
     title = source.public_name.removeprefix("package:").rsplit("/", 1)[-1].removesuffix(".gguf")
     sections = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
-        f"# {title}, {sparsity_of_all_matrices:.0%} sparse",
-        f"`{source.public_name}` with {sparsity_of_all_matrices:.2%} of the weights in its decoder layers set to zero "
-        f"by [OptiShear](https://arxiv.org/abs/2502.10735). {_others(reconstruction)}",
+        f"# {plain(title)}, {sparsity_of_all_matrices:.0%} sparse",
+        f"{code(source.public_name)} with {sparsity_of_all_matrices:.2%} of the weights in its decoder layers set to "
+        f"zero by [OptiShear](https://arxiv.org/abs/2502.10735). {_others(reconstruction)}",
         _pruned(recipe, achieved_sparsity, sparsity_of_all_matrices, coverage, layers, mask_rule or _RULE, experts),
         f"## Scores\n\n{comparison.strip()}" if comparison.strip() else "",
         f"## Use\n\n{_USES['dense']}",
         f"## What the sparsity is good for\n\n{_SIZES['dense']} {_gain(recipe)}",
-        f"## Recipe\n\nAlso in `recipe.yaml`, to apply to another model.\n\n```yaml\n{recipe.to_yaml().rstrip()}\n```",
+        f"## Recipe\n\nAlso in `recipe.yaml`, to apply to another model.\n\n{block(recipe.to_yaml(), 'yaml')}",
         "## License\n\nThat of the base model.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -135,7 +136,7 @@ def _pruned(
 def _chosen(recipe: Recipe) -> list[str]:
     """The patterns that the layers were chosen by, if any."""
     patterns = [
-        f"{words} {', '.join(f'`{pattern}`' for pattern in given)}"
+        f"{words} {', '.join(map(code, given))}"
         for words, given in (("only those that match", recipe.include), ("none that match", recipe.exclude))
         if given
     ]
@@ -146,7 +147,7 @@ def _dense(recipe: Recipe, layers: Mapping[str, float]) -> list[str]:
     """The layers that are dense beside an N:M pattern."""
     if not recipe.layer_patterns and not recipe.dense_share:
         return []
-    dense = [f"`{name}`" for name, zeros in layers.items() if not zeros]
+    dense = [code(name) for name, zeros in layers.items() if not zeros]
     return [f"- Dense layers, which the pattern leaves out: {', '.join(dense) or 'none'}."]
 
 

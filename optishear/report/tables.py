@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from optishear.evaluation.differences import Difference
 from optishear.inference.footprint import Footprint
+from optishear.markdown import plain
 from optishear.parameters.bos import Bos
 from optishear.report.formatting import SPACE, TITLES, duration, memory, number, percent
 from optishear.report.objectives import objective_label
@@ -63,10 +64,7 @@ def score_markdown(metrics: RunMetrics) -> str:
     """The rows of ``score_rows`` as a Markdown table."""
     heading = ["", *(TITLES[model] for model in MODELS), "pruned against Wanda"]
     lines = ["| " + " | ".join(heading) + " |", "| --- |" + " ---: |" * (len(heading) - 1)]
-    lines += [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in (row.name, *row.cells, row.change)) + " |"
-        for row in score_rows(metrics)
-    ]
+    lines += ["| " + " | ".join(map(plain, (row.name, *row.cells, row.change))) + " |" for row in score_rows(metrics)]
     return "\n".join(lines) + "\n"
 
 

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -153,3 +154,18 @@ def test_dense_layers_beside_a_pattern_are_named() -> None:
     assert "`model.layers.1.mlp.up_proj`" in line
     assert "`model.layers.0.mlp.up_proj`" not in line
     assert "Dense layers" not in card(recipe=named_recipe("wanda", "2:4"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["<script>alert(1)</script>", "a`b``c", "[x](javascript:y)", "two\n# lines", "<img src=x onerror=y>"],
+)
+def test_a_name_is_text_and_nothing_else(name: str) -> None:
+    local = ModelSource(f"/folder/{name}", f"/folder/{name}", "ab12")
+    text = card(local, named_recipe("wanda", 0.5).model_copy(update={"include": [name]}))
+    outside = re.sub(r"(`{3,})yaml.*?\1(?!`)", "", text, flags=re.S)
+    outside = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", outside.replace("\\`", ""))
+    assert "<script" not in outside
+    assert "<img" not in outside
+    assert not re.search(r"(?<!\\)\[x(?<!\\)\]\(", outside)
+    assert len(re.findall("^# ", outside, flags=re.M)) == 1

@@ -146,6 +146,8 @@ def test_an_unusable_server_is_one_sentence() -> None:
 
 def test_no_password_is_shown() -> None:
     assert public_uri("postgresql://me:secret@db:5432/mlflow") == "postgresql://me:***@db:5432/mlflow"
+    assert public_uri("postgresql://me:me@me:5432/me") == "postgresql://me:***@me:5432/me"
+    assert public_uri("http://:s3cr@t@host/x?y=1") == "http://:***@host/x?y=1"
     assert public_uri("sqlite:////tmp/mlflow.db") == "sqlite:////tmp/mlflow.db"
 
 
