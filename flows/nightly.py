@@ -29,6 +29,7 @@ from tasks.engine.deployments import UnfinishedRunError, failure, finish_deploym
 from tasks.engine.parameter_groups import with_absolute_paths
 from tasks.engine.placement import uses_deployments
 from tasks.engine.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
+from tasks.engine.stored_results import SERIALIZER
 from tasks.engine.titles import subject_of, title
 from tasks.store.keys import digest
 
@@ -78,7 +79,7 @@ def _key(_context: Any, arguments: dict[str, Any]) -> str:
     task_run_name="{name}",
     cache_key_fn=_key,
     persist_result=True,
-    result_serializer="json",
+    result_serializer=SERIALIZER,
     retries=RETRIES,
     retry_delay_seconds=SECONDS_BEFORE_RETRY,
     retry_condition_fn=retry_condition,

@@ -2,10 +2,14 @@
 
 import logging
 import os
+import shlex
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
+from optishear.errors import InputError
 from optishear.files import ensure_writable
 from optishear.home import home_folder
 
@@ -59,12 +63,20 @@ def _has_own_prefect() -> bool:
 
 
 def make_home() -> None:
-    """Make the home folder, which Prefect wants to find when it is imported.
+    """Make the home folder, which Prefect wants to find when it is imported, for this user alone.
 
     Raises:
-        InputError: if it cannot be written.
+        InputError: if it cannot be written, or if everyone can write to it.
     """
-    ensure_writable(home_folder())
+    folder = home_folder()
+    with suppress(OSError):  # reported below
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ensure_writable(folder)
+    if folder.stat().st_mode & stat.S_IWOTH:
+        raise InputError(
+            f"Everyone can write to the folder {str(folder)!r}, from which runs take earlier results; "
+            f"run chmod o-w {shlex.quote(str(folder))}, or set OPTISHEAR_HOME to another folder."
+        )
 
 
 class _WithoutInputErrors(logging.Filter):

@@ -16,6 +16,7 @@ from tasks.engine.model_cache import release_failed, release_model
 from tasks.engine.placement import uses_deployments
 from tasks.engine.precision import with_dtype
 from tasks.engine.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
+from tasks.engine.stored_results import SERIALIZER
 from tasks.engine.timetable import expectation, time_left, timed_stage
 from tasks.engine.titles import stage_title
 from tasks.store import artifacts as store
@@ -128,7 +129,7 @@ class Stage(Generic[Group, Inputs]):
             cache_key_fn=lambda *_: request.key,
             refresh_cache=stored is None,
             persist_result=True,
-            result_serializer="json",
+            result_serializer=SERIALIZER,
             retries=RETRIES,
             retry_delay_seconds=SECONDS_BEFORE_RETRY,
             retry_condition_fn=retry_condition,

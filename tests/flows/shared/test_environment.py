@@ -3,12 +3,14 @@
 import logging
 import os
 import re
+import stat
 from pathlib import Path
 
 import pytest
 from tqdm import tqdm
 
-from flows.shared.environment import _Console, set_defaults, uses_embedded_prefect
+from flows.shared.environment import _Console, make_home, set_defaults, uses_embedded_prefect
+from wording import refused
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +52,26 @@ def test_own_settings_are_kept() -> None:
     os.environ["PREFECT_LOGGING_LEVEL"] = "DEBUG"
     set_defaults()
     assert os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"
+
+
+def test_a_new_home_is_for_the_user_alone(tmp_path: Path) -> None:
+    os.environ["OPTISHEAR_HOME"] = str(tmp_path / "new")
+    make_home()
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(("mode", "allowed"), [(0o700, True), (0o775, True), (0o777, False), (0o702, False)])
+def test_a_home_that_everyone_can_write_to_is_refused(mode: int, allowed: bool, tmp_path: Path) -> None:
+    home = tmp_path / "shared"
+    os.environ["OPTISHEAR_HOME"] = str(home)
+    home.mkdir()
+    home.chmod(mode)
+    if allowed:
+        make_home()
+        assert stat.S_IMODE(home.stat().st_mode) == mode
+    else:
+        with refused(str(home), "chmod o-w", "OPTISHEAR_HOME"):
+            make_home()
 
 
 def test_a_line_of_the_log_is_not_written_into_a_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
