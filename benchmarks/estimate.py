@@ -33,7 +33,14 @@ def configurations() -> dict[str, dict[str, Any]]:
     tasks = data_folder().parent / "lm_eval_tasks"
     return {
         # The demo: self-generated text, a search by trials, masks alone.
-        "demo": {"calibration": "self", "sequences": 16, "search_sequences": 4, "trials": 80, "windows": 16},
+        "demo": {
+            "calibration": "self",
+            "sequences": 16,
+            "search_sequences": 4,
+            "trials": 80,
+            "windows": 16,
+            "masks_only": True,
+        },
         # Text from a file, N:M, a short search, new weights by ADMM, and recovery.
         "reconstruction": {
             "sparsity": "2:4",
@@ -56,6 +63,7 @@ def configurations() -> dict[str, dict[str, Any]]:
             "suite": "paper",
             "include_path": str(tasks),
             "limit": 5,
+            "masks_only": True,
         },
     }
 

@@ -55,12 +55,16 @@ def evaluation_flags(work: Path) -> list[str]:
     return [*MODEL_FLAGS, "--calibration", named["c4"], "--evaluation-text", named["test"], "--windows", "16"]
 
 
-def sweep(work: Path) -> list[str]:
+def _sparsities(work: Path) -> list[str]:
     return ["sweep", *evaluation_flags(work), "--sparsities", "0.5,0.6,0.7,2:4,4:8", *SEARCH]
 
 
+def sweep(work: Path) -> list[str]:
+    return [*_sparsities(work), "--masks-only"]
+
+
 def reconstruction(work: Path) -> list[str]:
-    return [*sweep(work), *RECONSTRUCTION, "--reconstructed-finalists", "0"]
+    return [*_sparsities(work), *RECONSTRUCTION, "--reconstructed-finalists", "0"]
 
 
 def finalists(work: Path) -> list[str]:

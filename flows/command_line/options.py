@@ -23,6 +23,7 @@ _HEADINGS = [
     "Recipe",
     "Sparsity",
     "Layers",
+    "Time",
     "Calibration",
     "Tokens",
     "Search",

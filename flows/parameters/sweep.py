@@ -6,11 +6,12 @@ from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
 from optishear.parameters.search import SearchParameters
 from optishear.parameters.sparsity import ChannelParameters
+from optishear.parameters.time_split import TimeParameters
 from optishear.pattern import Pattern
 from tasks.engine.parameter_groups import part
 
 
-class SweepParameters(SearchParameters, ChannelParameters, PruneAndEvaluateParameters):
+class SweepParameters(TimeParameters, SearchParameters, ChannelParameters, PruneAndEvaluateParameters):
     """What the pipeline does, at several sparsities."""
 
     sparsities: list[Pattern] = Field(

@@ -11,10 +11,12 @@ from functools import singledispatch
 
 from transformers.modeling_utils import PreTrainedModel
 
+from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.sweep import SweepParameters, pipelines_of
 from flows.shared.matrix_checks import check_models, check_perplexity, check_texts
 from flows.shared.nightly_plan import check_plan
 from flows.shared.output_folder import check_checkpoint, check_export
+from flows.shared.planned_time import with_planned_time
 from flows.shared.pruning_checks import (
     check_carried_ratios,
     check_channel_order,
@@ -82,7 +84,12 @@ def runs_of(parameters: Parameters) -> tuple[Parameters, ...]:
 
 @runs_of.register
 def _(parameters: SweepParameters) -> tuple[Parameters, ...]:
-    return tuple(pipelines_of(parameters).values())
+    return tuple(with_planned_time(run) for run in pipelines_of(parameters).values())
+
+
+@runs_of.register
+def _(parameters: PipelineParameters) -> tuple[Parameters, ...]:
+    return (with_planned_time(parameters),)
 
 
 def check_model(parameters: ModelParameters) -> None:

@@ -4,7 +4,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.statistics import StatisticsParameters
+from flows.shared.planned_time import time_in_words
 from flows.shared.stage_plan import planned_stages, stored_artifacts
 from optishear.calibration.calibrate import SELF
 from optishear.errors import InputError, first_line
@@ -50,6 +52,8 @@ def _timetable(parameters: StatisticsParameters) -> Timetable | None:
         return None
     timetable = Timetable({label: 0.0 if label in cached else seconds for label, seconds in expected.items()})
     logger.info("%s", announcement(timetable, measurement.speed))
+    if isinstance(parameters, PipelineParameters) and parameters.time is not None:
+        logger.info("%s", time_in_words(parameters, measurement.speed, timetable.left()))
     return timetable
 
 

@@ -11,6 +11,7 @@ from flows.parameters.pipeline import PipelineParameters
 from flows.shared.output_inputs import check_output
 from optishear.errors import InputError
 from optishear.parameters.read import read_mapping, read_parameters
+from optishear.parameters.time_split import check_time
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def check_plan(parameters: NightlyParameters) -> None:
 def _planned(defaults: dict[str, Any], run: dict[str, Any], place: str) -> PlannedRun:
     try:
         parameters = read_parameters(PipelineParameters, {**defaults, **run})
+        check_time(parameters, parameters, parameters)
     except InputError as error:
         raise InputError(f"In {place}: {error}") from None
     model = Path(parameters.model).name.removeprefix("package:")

@@ -89,9 +89,9 @@ class SearchArguments(CalibrationArguments, total=False):
 class PruneArguments(CalibrationArguments, total=False):
     """Arguments of ``optishear.prune``."""
 
-    reconstruction: Literal["none", "sparsegpt", "admm"]
+    reconstruction: Literal["none", "sparsegpt", "admm"] | None
     """Method that gives the kept weights of each layer new values: none (masks only), the one-pass update of SparseGPT,
-    or ADMM with conjugate gradients. Default: none.
+    or ADMM with conjugate gradients. Default: admm in run and sweep, otherwise none.
     """
     reconstruction_masks: Literal["refined", "recipe"]
     """refined: the method may move the recipe's masks, at the same sparsity of each layer (SparseGPT chooses its own);

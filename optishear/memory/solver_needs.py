@@ -54,7 +54,7 @@ def reconstruct_need(
     fitted = min(parameters.reconstruction_sequences or sequences, sequences)
     states = fitted * length * shape.width * itemsize * (2 if parameters.tuning_steps else 1)
     kept = {"weights": weights_bytes(shape, itemsize), "hidden states": states}
-    solver = solver_bytes(shape, parameters.reconstruction)
+    solver = solver_bytes(shape, parameters.reconstruction or "none")
     moments = [{**kept, **solver}]
     if parameters.tuning_steps:
         moments.append(

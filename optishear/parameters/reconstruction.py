@@ -12,10 +12,10 @@ class ReconstructionParameters(Parameters):
 
     heading: ClassVar[str] = "Reconstruction"
 
-    reconstruction: Literal["none", "sparsegpt", "admm"] = Field(
-        "none",
+    reconstruction: Literal["none", "sparsegpt", "admm"] | None = Field(
+        None,
         description="Method that gives the kept weights of each layer new values: none (masks only), the one-pass "
-        "update of SparseGPT, or ADMM with conjugate gradients.",
+        "update of SparseGPT, or ADMM with conjugate gradients. Default: admm in run and sweep, otherwise none.",
     )
     reconstruction_masks: Literal["refined", "recipe"] = Field(
         "refined",
@@ -45,4 +45,4 @@ class ReconstructionParameters(Parameters):
     @property
     def reconstructs(self) -> bool:
         """Whether anything is done to the weights beside the masks."""
-        return self.reconstruction != "none" or bool(self.tuning_steps)
+        return self.reconstruction in ("sparsegpt", "admm") or bool(self.tuning_steps)

@@ -104,7 +104,7 @@ def solve_groups(
     solved: dict[int, list[SolvedLayer]] = {}
     stacks: dict[tuple[tuple[torch.Size, Pattern], ...], list[int]] = {}
     for index, (tasks, moment) in enumerate(pruned):
-        is_stackable = parameters.reconstruction != "none" and bool(moment.diagonal().any())
+        is_stackable = parameters.reconstruction in ("sparsegpt", "admm") and bool(moment.diagonal().any())
         if not tasks:
             solved[index] = []
         elif is_stackable and all(expert_group(task.layer) is not None for task in tasks):

@@ -1,5 +1,7 @@
 """Captions of the figures."""
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 from optishear.diagnosis.diagnosis import Diagnosis
@@ -16,6 +18,12 @@ def comparison(metrics: RunMetrics) -> str:
     """Under the comparison."""
     tasks = " and task scores" if task_measures(metrics) else ""
     return f"Perplexity{tasks} of the dense model, of Wanda at the same sparsity, and of the searched recipe."
+
+
+def steps(values: Mapping[str, float | None]) -> str:
+    """Under the steps."""
+    parts = " and ".join(name.removeprefix("+ ") for name in values if name.startswith("+ "))
+    return f"Perplexity of the pruned model with its masks alone and after {parts}, beside the dense model and Wanda."
 
 
 def ratios(recipe: Recipe) -> str:

@@ -1,17 +1,15 @@
 """The comparison: dense, Wanda and pruned, by perplexity and by task."""
 
 import math
-from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from optishear.report.formatting import TITLES, number
-from optishear.report.style import LIGHT, SMALL, TEXT, Theme, dress, make_log, needs_log, new_figure, plain, statement
+from optishear.report.formatting import TITLES
+from optishear.report.perplexity_bars import Bar, draw_perplexities
+from optishear.report.style import LIGHT, SMALL, TEXT, Theme, dress, new_figure, plain, statement
 from optishear.run_metrics.measures import ComparedMeasure, perplexities, task_measures
 from optishear.run_metrics.schema import MODELS, Model, RunMetrics
-
-_BARS_VANISH = 30.0  # largest / smallest perplexity beyond which the smallest bar is a sliver
 
 
 def comparison(metrics: RunMetrics, theme: Theme = LIGHT) -> Figure:
@@ -33,7 +31,12 @@ def comparison(metrics: RunMetrics, theme: Theme = LIGHT) -> Figure:
     figure = new_figure(sum(heights), theme)
     panels = list(figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
     if has_perplexity:
-        _draw_perplexity(panels.pop(0), perplexity, theme)
+        colours = _colours(theme)
+        bars = [
+            Bar(TITLES[model], perplexity[model], colours[model], bold=model == "pruned", label=model)
+            for model in MODELS
+        ]
+        draw_perplexities(panels.pop(0), bars, theme)
     if tasks:
         _draw_tasks(panels.pop(0), tasks, theme)
     return figure
@@ -46,43 +49,6 @@ def _is_score(measure: ComparedMeasure) -> bool:
 
 def _colours(theme: Theme) -> dict[Model, str]:
     return {"dense": theme.muted, "wanda": theme.reference, "pruned": theme.searched}
-
-
-def _draw_perplexity(axes: Axes, perplexity: Mapping[Model, float | None], theme: Theme) -> None:
-    dress(axes, theme, grid=())
-    finite = {
-        model: value for model, value in perplexity.items() if value is not None and math.isfinite(value) and value > 0
-    }
-    logarithmic = needs_log(finite.values(), _BARS_VANISH)
-    for row, model in enumerate(MODELS):
-        value = finite.get(model)
-        if value is not None and logarithmic:
-            axes.plot(value, row, marker="o", markersize=8, color=_colours(theme)[model], label=model)
-        elif value is not None:
-            axes.barh(row, value, height=0.62, color=_colours(theme)[model], label=model)
-        axes.annotate(
-            number(perplexity[model]),
-            (value, row) if value is not None else (0, row),
-            xycoords="data" if value is not None else axes.get_yaxis_transform(),
-            xytext=(8 if logarithmic else 5, 0),
-            textcoords="offset points",
-            va="center",
-            color=theme.ink if value is not None else theme.muted,
-            fontsize=TEXT,
-            fontweight="bold" if model == "pruned" else "normal",
-        )
-    axes.set_yticks(range(len(MODELS)), [TITLES[model] for model in MODELS])
-    axes.tick_params(axis="y", labelsize=TEXT, labelcolor=theme.ink)
-    axes.set_ylim(len(MODELS) - 0.4, -0.6)
-    if logarithmic:
-        make_log(axes, "x")
-        axes.grid(True, axis="x", color=theme.faint, linewidth=0.6)
-        axes.margins(x=0.15)
-    else:
-        axes.set_xlim(0, max(finite.values(), default=1.0) * 1.14)
-        axes.spines["bottom"].set_visible(False)
-        axes.set_xticks([])
-    axes.set_title("perplexity, lower is better", loc="left", fontsize=TEXT, color=theme.muted)
 
 
 def _draw_tasks(axes: Axes, tasks: list[ComparedMeasure], theme: Theme) -> None:

@@ -16,6 +16,7 @@ from optishear.report.pareto import pareto_front
 from optishear.report.progress import search_progress
 from optishear.report.ratios import layer_ratios
 from optishear.report.recovery import recovery_curve
+from optishear.report.steps import perplexity_steps, steps
 from optishear.run_metrics.schema import RunMetrics
 
 
@@ -49,6 +50,10 @@ def run_figures(
     """
     figures = [
         ReportFigure("comparison", "Dense, Wanda and pruned", comparison(metrics), captions.comparison(metrics)),
+    ]
+    if values := perplexity_steps(metrics):
+        figures.append(ReportFigure("steps", "What each part brought", steps(values), captions.steps(values)))
+    figures += [
         ReportFigure("layer-ratios", "Sparsity of each layer", layer_ratios(recipe), captions.ratios(recipe)),
     ]
     if trials.num_rows:

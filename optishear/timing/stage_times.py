@@ -1,5 +1,7 @@
 """Seconds of each stage of a run, from the measured times and the stage's parameters."""
 
+from bisect import bisect_right
+
 from optishear.calibration.self_generated import TEXTS_PER_BATCH
 from optishear.diagnosis.layer_errors import TOKENS
 from optishear.parameters.calibration import CalibrationParameters
@@ -69,12 +71,30 @@ def recover_seconds(speed: Speed, parameters: RecoveryParameters, sequence_lengt
     if parameters.recovery_budget is not None:
         limits.append(parameters.recovery_budget.seconds)
     if parameters.recovery_tokens is not None:
-        forward = speed.per_sequence(speed.forward, sequence_length) / sequence_length
-        # The dense model's outputs, and in every check the pruned model's on what is held out.
-        checks = rule_for(parameters.recovery_tokens, sequence_length).checks + 1
-        of_checks = checks * HELD_OUT * sequence_length * forward
-        limits.append(parameters.recovery_tokens * (1 + _FORWARD_AND_BACKWARD) * forward + of_checks)
+        limits.append(_training_seconds(speed, parameters.recovery_tokens, sequence_length))
     return 2 * speed.load + prune_seconds(speed) + min(limits)
+
+
+def recovered_tokens(speed: Speed, seconds: float, sequence_length: int) -> int:
+    """Expected number of tokens that a recovery of so many seconds trains on."""
+    token = (1 + _FORWARD_AND_BACKWARD) * speed.per_sequence(speed.forward, sequence_length) / sequence_length
+    return (
+        bisect_right(
+            range(int(seconds / token) + 1),
+            seconds,
+            lo=1,
+            key=lambda tokens: _training_seconds(speed, tokens, sequence_length),
+        )
+        - 1
+    )
+
+
+def _training_seconds(speed: Speed, tokens: int, sequence_length: int) -> float:
+    """Expected seconds of training on so many tokens, with the checks."""
+    forward = speed.per_sequence(speed.forward, sequence_length) / sequence_length
+    # The dense model's outputs, and in every check the pruned model's on what is held out.
+    checks = rule_for(tokens, sequence_length).checks + 1
+    return tokens * (1 + _FORWARD_AND_BACKWARD) * forward + checks * HELD_OUT * sequence_length * forward
 
 
 def evaluate_seconds(speed: Speed, work: EvaluationWork) -> float:

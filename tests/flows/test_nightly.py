@@ -27,6 +27,7 @@ def defaults(model_folder: Path, text_file: Path, tmp_path: Path) -> dict[str, A
         "search_sequences": 2,
         "rounds": 1,
         "trials": 8,
+        "masks_only": True,
         "population": 4,
         "window_length": 64,
         "windows": 2,

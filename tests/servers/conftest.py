@@ -215,6 +215,7 @@ def settings(servers: Servers, text: Path) -> dict[str, Any]:
         "evaluation_text": str(text),
         "sequences": 4,
         "sequence_length": 32,
+        "masks_only": True,
         "search_sequences": 2,
         "rounds": 2,
         "trials": 24,

@@ -41,6 +41,7 @@ def settings(
         "evaluation_text": str(text),
         "sequences": 4,
         "sequence_length": 32,
+        "masks_only": True,
         "search_sequences": 2,
         "rounds": 1,
         "trials": 20,

@@ -55,6 +55,7 @@ def settings(home: Path, model_folder: Path, text_file: Path, tmp_path: Path) ->
         "windows": 4,
         "device": "cpu",
         "output": str(tmp_path / "output"),
+        "masks_only": True,
     }
 
 
@@ -291,7 +292,7 @@ def test_reconstruction_is_a_stage_after_the_masks(
 ) -> None:
     output = tmp_path / "output"
     flags = ["--sparsity", "2:4", "--reconstruction", "admm", "--tuning-steps", "3"]
-    command("run", *flags, trials=4)
+    command("run", *flags, trials=4, masks_only=False, recovery=False)
     metrics = json.loads((output / "metrics.json").read_text())
     assert set(metrics["stages"]) >= {"prune", "reconstruct"}
     assert metrics["achieved_sparsity"] == metrics["pruned"]["sparsity"] == metrics["masked"]["sparsity"] == 0.5
@@ -302,9 +303,9 @@ def test_reconstruction_is_a_stage_after_the_masks(
     assert ((model.model.layers[0].mlp.down_proj.weight.reshape(-1, 4) == 0).sum(dim=1) == 2).all()
     for name in ("report.html", "model/README.md"):
         assert "ADMM and conjugate gradients" in (output / name).read_text()
-    command("run", *flags, trials=4)
+    command("run", *flags, trials=4, masks_only=False, recovery=False)
     assert all(cached(output).values())
-    command("run", *flags, "--tuning-steps", "0", trials=4)
+    command("run", *flags, "--tuning-steps", "0", trials=4, masks_only=False, recovery=False)
     assert not cached(output)["reconstruct"]
     assert cached(output)["prune"]
 
@@ -314,7 +315,7 @@ def test_recovery_is_a_stage_after_the_reconstruction(
 ) -> None:
     output = tmp_path / "output"
     flags = ["--sparsity", "2:4", "--reconstruction", "admm", "--recovery-tokens", "4096", "--recovery-rate", "0.01"]
-    command("run", *flags, trials=4)
+    command("run", *flags, trials=4, masks_only=False)
     metrics = json.loads((output / "metrics.json").read_text())
     assert set(metrics["stages"]) >= {"prune", "reconstruct", "recover"}
     recovery = metrics["recovery"]
@@ -329,8 +330,47 @@ def test_recovery_is_a_stage_after_the_reconstruction(
         assert "4,096 tokens" in (output / name).read_text()
     assert "held-out divergence" in capsys.readouterr().err
     assert not list((home / "recoveries").iterdir())
-    command("run", *flags, trials=4)
+    command("run", *flags, trials=4, masks_only=False)
     assert all(cached(output).values())
+
+
+def test_a_time_is_all_that_a_run_needs(
+    command: Callable[..., None], settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "output"
+    parts = {"masks_only": False, "footprint": False, "recovery_budget": "2s"}
+    command("run", "--time", "60s", trials=4, **parts)
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert set(metrics["stages"]) >= {"search", "prune", "reconstruct", "recover"}
+    given = metrics["parameters"]
+    assert (given["time"], given["reconstruction"], given["recovery_budget"]) == ("60s", "admm", "2s")
+    assert given["budget"] is None  # trials were given
+    log = capsys.readouterr().err
+    assert "Time 60s:" in log
+    assert "--time 8h" in log
+    assert "What each part brought" in (output / "report.html").read_text()
+    command("run", "--time", "60s", trials=4, **parts)
+    assert all(cached(output).values())
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--time", "59s"], "The time 59s is too short for a run; give at least 60s, or masks_only with trials."),
+        (["--masks-only", "--reconstruction", "admm"], "With masks_only nothing is reconstructed, but reconstruction"),
+        (["--masks-only", "--tuning-steps", "3"], "With masks_only nothing is reconstructed, but tuning_steps"),
+        (["--masks-only", "--recovery-tokens", "9"], "With masks_only nothing is recovered, but recovery_tokens"),
+        (["--no-recovery", "--recovery-budget", "9s"], "With recovery off nothing is recovered, but recovery_budget"),
+    ],
+)
+@pytest.mark.parametrize("name", ["run", "sweep"])
+def test_a_time_that_cannot_be_kept_is_one_sentence(
+    name: str, flags: list[str], sentence: str, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--model", str(model_folder), "--output", str(tmp_path / "refused"), *flags])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"Error: {sentence}")
 
 
 def test_each_stage_is_a_command(

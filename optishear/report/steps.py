@@ -1,0 +1,41 @@
+"""What each part of a run brought: perplexity after the masks, the reconstruction and the recovery."""
+
+from matplotlib.figure import Figure
+
+from optishear.report.perplexity_bars import Bar, draw_perplexities
+from optishear.report.style import LIGHT, Theme, new_figure
+from optishear.run_metrics.schema import RunMetrics
+
+
+def perplexity_steps(metrics: RunMetrics) -> dict[str, float | None]:
+    """The perplexities by what they are of, in the order of the parts, all on the same text.
+
+    Empty where no part but the masks was measured.
+    """
+    last = "+ reconstruction" if metrics.recovery is None else "+ recovery"
+    models = {
+        "dense": metrics.dense,
+        "Wanda": metrics.wanda,
+        "masks": metrics.masked,
+        "+ reconstruction": metrics.reconstructed,
+        last: metrics.pruned,
+    }
+    if metrics.masked is None or metrics.masked.perplexity is None:
+        return {}
+    # A later entry of the same name replaces the value of an earlier one, and keeps its place.
+    return {name: model.perplexity for name, model in models.items() if model is not None}
+
+
+def steps(values: dict[str, float | None], theme: Theme = LIGHT) -> Figure:
+    """One bar for each of the dense model, Wanda, and the pruned model after each part.
+
+    Args:
+        values: as ``perplexity_steps``, not empty.
+        theme: the inks.
+    """
+    figure = new_figure(0.6 + 0.3 * len(values), theme)
+    colours = {"dense": theme.muted, "Wanda": theme.reference}
+    last = list(values)[-1]
+    bars = [Bar(name, value, colours.get(name, theme.searched), name == last, name) for name, value in values.items()]
+    draw_perplexities(figure.add_subplot(), bars, theme)
+    return figure

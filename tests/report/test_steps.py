@@ -1,0 +1,48 @@
+"""The figure of the steps: one bar for each part that was measured."""
+
+import pyarrow as pa
+import pytest
+
+from optishear.recipes.recipe import Recipe
+from optishear.report.figures import run_figures
+from optishear.report.steps import perplexity_steps
+from optishear.run_metrics.schema import RunMetrics
+
+
+def measured(metrics: RunMetrics, masked: float | None, reconstructed: float | None) -> RunMetrics:
+    """The metrics of a run with the steps before the pruned model."""
+    values = {"masked": masked, "reconstructed": reconstructed}
+    update = {
+        name: metrics.pruned.model_copy(update={"perplexity": value})
+        for name, value in values.items()
+        if value is not None
+    }
+    return metrics.model_copy(update={"masked": None, "reconstructed": None, "recovery": None, **update})
+
+
+def test_masks_alone_have_no_steps(metrics: RunMetrics, recipe: Recipe) -> None:
+    alone = measured(metrics, None, None)
+    assert perplexity_steps(alone) == {}
+    assert "steps" not in [figure.name for figure in run_figures(alone, recipe, pa.table({}))]
+
+
+def test_each_part_has_a_bar(metrics: RunMetrics, recipe: Recipe) -> None:
+    changed = measured(metrics, 31.5, None)
+    values = perplexity_steps(changed)
+    assert list(values) == ["dense", "Wanda", "masks", "+ reconstruction"]
+    assert values["masks"] == 31.5
+    assert values["+ reconstruction"] == metrics.pruned.perplexity
+    (figure,) = [figure for figure in run_figures(changed, recipe, pa.table({})) if figure.name == "steps"]
+    (axes,) = figure.drawing.axes
+    drawn = [patch.get_width() for patch in axes.patches] or [line.get_xdata()[0] for line in axes.lines]
+    assert drawn == pytest.approx(list(values.values()))
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(values)
+
+
+def test_recovery_comes_last(metrics: RunMetrics) -> None:
+    changed = measured(metrics, 31.5, 27.5).model_copy(update={"recovery": object()})
+    assert list(perplexity_steps(changed).items())[2:] == [
+        ("masks", 31.5),
+        ("+ reconstruction", 27.5),
+        ("+ recovery", metrics.pruned.perplexity),
+    ]
