@@ -22,6 +22,7 @@ from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.parameters.recovery import RecoveryParameters
 from optishear.parameters.search import SearchParameters
+from optishear.pattern import Pattern
 from optishear.units import Duration
 
 FILE = Path(__file__).resolve().parents[1] / "optishear" / "interface" / "arguments.py"
@@ -37,6 +38,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from optishear.named_source import NamedSource
+from optishear.pattern import Pattern
 from optishear.units import Duration
 '''
 
@@ -113,7 +115,7 @@ def type_text(annotation: Any) -> str:
         return f"Sequence[{type_text(inner[0])}]"
     if annotation is NoneType:
         return "None"
-    if annotation in (Duration, NamedSource, Path):
+    if annotation in (Duration, NamedSource, Path, Pattern):
         return f"{annotation.__name__} | str"
     if annotation in (bool, int, float, str):
         return str(annotation.__name__)

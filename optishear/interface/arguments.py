@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from optishear.named_source import NamedSource
+from optishear.pattern import Pattern
 from optishear.units import Duration
 
 
@@ -76,6 +77,11 @@ class SearchArguments(CalibrationArguments, total=False):
     dense_share: float
     """Beside an N:M pattern, share of the prunable weights in layers that stay dense, chosen by the search. They hold
     as many weights as whole layers can within the share, never more. Default: 0.0.
+    """
+    denser_patterns: Sequence[Pattern | str]
+    """With dense_share, N:M patterns that a layer may have in place of being dense; they keep more of groups of the
+    same size, such as 6:8 beside 4:8. The share counts a layer by what it keeps and the pattern prunes: 6:8 beside 4:8
+    by half.
     """
     reconstructed_finalists: int | None
     """Number of best candidates of the last round that are pruned with a short reconstruction (ADMM) and evaluated

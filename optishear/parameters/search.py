@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from optishear.named_source import NamedSource
 from optishear.parameters.base import Parameters, Positive
 from optishear.parameters.roles import Role
+from optishear.pattern import Pattern
 from optishear.units import Duration
 
 Algorithm = Literal["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"]
@@ -85,6 +86,12 @@ class SearchParameters(Parameters):
         0.0,
         description="Beside an N:M pattern, share of the prunable weights in layers that stay dense, chosen by the "
         "search. They hold as many weights as whole layers can within the share, never more.",
+    )
+    denser_patterns: list[Pattern] = Field(
+        [],
+        description="With dense_share, N:M patterns that a layer may have in place of being dense; they keep more of "
+        "groups of the same size, such as 6:8 beside 4:8. The share counts a layer by what it keeps and the pattern "
+        "prunes: 6:8 beside 4:8 by half.",
     )
     reconstructed_finalists: Annotated[int, Field(ge=0)] | None = Field(
         None,

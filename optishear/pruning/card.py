@@ -144,11 +144,14 @@ def _chosen(recipe: Recipe) -> list[str]:
 
 
 def _dense(recipe: Recipe, layers: Mapping[str, float]) -> list[str]:
-    """The layers that are dense beside an N:M pattern."""
+    """The layers that are dense beside an N:M pattern, and those of another pattern."""
     if not recipe.layer_patterns and not recipe.dense_share:
         return []
     dense = [code(name) for name, zeros in layers.items() if not zeros]
-    return [f"- Dense layers, which the pattern leaves out: {', '.join(dense) or 'none'}."]
+    lines = [f"- Dense layers, which the pattern leaves out: {', '.join(dense) or 'none'}."]
+    for pattern, names in recipe.layers_between(layers).items():
+        lines.append(f"- Layers of the pattern {pattern}: {', '.join(map(code, names)) or 'none'}.")
+    return lines
 
 
 def _metrics(recipe: Recipe, rule: str) -> list[str]:
@@ -170,6 +173,6 @@ def _in_words(metric: Metric) -> str:
 
 def _gain(recipe: Recipe) -> str:
     if recipe.sparsity.is_structured and (recipe.sparsity.kept, recipe.sparsity.group) == (2, 4):
-        some = "all but the dense layers of it" if recipe.dense_share else "it"
+        some = "its layers of this pattern" if recipe.dense_share else "it"
         return f"2:4 sparse kernels on recent NVIDIA GPUs can run {some} faster."
     return "Kernels for unstructured sparsity are needed to gain speed."

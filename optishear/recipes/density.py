@@ -39,6 +39,12 @@ class Density:
         differences = self.fractions[0] - np.array(self.fractions)
         return np.rint(self.sizes[:, None] * differences).astype(np.int64)
 
+    @property
+    def smallest_share(self) -> float:
+        """The least share of dense weights above 0: that of the smallest group in its next denser pattern."""
+        kept = self._kept
+        return float(kept[kept > 0].min() / np.rint(self.fractions[0] * self.sizes.sum()))
+
     def allocate(self, values: Values, share: float) -> list[int]:
         """The level of each group, [groups], of greatest total value among those that meet a share.
 

@@ -134,6 +134,26 @@ class Recipe(BaseModel):
         }
 
     @property
+    def patterns_between(self) -> list[Pattern]:
+        """The patterns of layers that are neither dense nor of the recipe's pattern, from the sparsest."""
+        texts = {text for curve in self.layer_patterns.values() for text in curve}
+        patterns = {parse_layer_pattern(text, self.sparsity) for text in texts}
+        between = [pattern for pattern in patterns if 0 < pattern.fraction < self.sparsity.fraction]
+        return sorted(between, key=lambda pattern: pattern.fraction, reverse=True)
+
+    def layers_between(self, zeros: Mapping[str, float]) -> dict[str, list[str]]:
+        """The layers of each of ``patterns_between``, by its text.
+
+        Args:
+            zeros: the fraction of zeros in each layer of the pruned model.
+        """
+        group = self.sparsity.group or 1
+        return {
+            str(pattern): [name for name, share in zeros.items() if round(share * group) == group - (pattern.kept or 0)]
+            for pattern in self.patterns_between
+        }
+
+    @property
     def selection(self) -> Selection:
         """Which layers are pruned."""
         return Selection.of(self.include, self.exclude)

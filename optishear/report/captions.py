@@ -29,6 +29,12 @@ def steps(values: Mapping[str, float | None]) -> str:
 def ratios(recipe: Recipe) -> str:
     """Under the layer ratios."""
     if recipe.layer_patterns:
+        between = recipe.patterns_between
+        if between:
+            return (
+                f"The layers that have the pattern {recipe.sparsity}, those of {', '.join(map(str, between))}, and "
+                f"those that stay dense. The denser layers count as {percent(recipe.dense_share, 2)} of dense weights."
+            )
         return (
             f"The layers that have the pattern {recipe.sparsity}, and those that stay dense, which hold "
             f"{percent(recipe.dense_share, 2)} of the weights."

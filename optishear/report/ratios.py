@@ -81,8 +81,7 @@ def _map(recipe: Recipe, theme: Theme) -> Figure:
     for spine in axes.spines.values():
         spine.set_visible(False)
     _number_layers(axes)
-    words = "the pattern" if recipe.layer_patterns else "the target"
-    _key(axes, target, words, deviations, reach, theme)
+    _key(axes, target, bool(recipe.layer_patterns), deviations, reach, theme)
     return figure
 
 
@@ -97,9 +96,11 @@ def _shade(deviation: float, reach: float, theme: Theme) -> tuple[float, float, 
     return to_rgba(hue, 0.18 + 0.82 * abs(deviation) / reach)
 
 
-def _key(axes: Axes, target: float, words: str, deviations: list[float], reach: float, theme: Theme) -> None:
-    """The meaning of the shades, above the map: the extremes and the target."""
-    shown = sorted({min(*deviations, 0.0), 0.0, max(*deviations, 0.0)})
+def _key(axes: Axes, target: float, by_pattern: bool, deviations: list[float], reach: float, theme: Theme) -> None:
+    """The meaning of the shades, above the map: every pattern, or the extremes and the target."""
+    words = "the pattern" if by_pattern else "the target"
+    # Patterns are few, ratios are many.
+    shown = sorted({0.0, *deviations} if by_pattern else {min(*deviations, 0.0), 0.0, max(*deviations, 0.0)})
     axes.legend(
         handles=[
             Patch(

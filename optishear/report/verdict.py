@@ -136,9 +136,15 @@ def _on_dense_layers(metrics: RunMetrics) -> str:
     missed = ""
     if abs(layers.asked - layers.share) > 5e-5:
         missed = f", not the {percent(layers.asked, 2)} asked for: whole layers come no nearer without more"
+    if not layers.denser:
+        return (
+            f"{len(layers.names)} layers are dense, with {percent(layers.share, 2)} of the prunable weights{missed}. "
+            "Wanda keeps as many weights dense, in the last layers."
+        )
+    others = ", ".join(f"{len(names)} have {pattern}" for pattern, names in layers.denser.items())
     return (
-        f"{len(layers.names)} layers are dense, with {percent(layers.share, 2)} of the prunable weights{missed}. Wanda "
-        "keeps as many weights dense, in the last layers."
+        f"{len(layers.names)} layers are dense and {others}: as sparse as with {percent(layers.share, 2)} of the "
+        f"prunable weights in dense layers{missed}. Wanda prunes as many weights, with the last layers dense."
     )
 
 

@@ -88,12 +88,14 @@ class DenseLayers(_Section):
         asked: share of dense weights that was asked for.
         share: of the checkpoint, as counted in ``optishear.recipes.density``.
         names: of the layers without a zero.
+        denser: by pattern, the names of layers that keep more than the N:M pattern and are not dense.
         front: of the search, by rising share; empty where a given recipe was used.
     """
 
     asked: float
     share: float
     names: list[str]
+    denser: dict[str, list[str]] = {}
     front: list[DensePoint] = []
 
 

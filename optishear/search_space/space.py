@@ -292,7 +292,7 @@ def search_space(
         priorities: as in ``Space``.
     """
     groups = [] if phase in ("coordinates", "metric") else ratio_groups(parameters, layers, pattern)
-    density = density_of(layers, groups, [pattern.fraction, DENSE.fraction]) if groups and pattern.group else None
+    density = density_of(layers, groups, pattern_fractions(parameters, pattern)) if groups and pattern.group else None
     is_exact = parameters.sparsity_budget == "exact"
     shares = dense_shares(parameters) if density else ()
     return Space(
@@ -315,6 +315,12 @@ def dense_shares(parameters: SearchParameters) -> tuple[float, ...]:
     """The shares of dense weights on the front of a search, the one asked for first."""
     asked = parameters.dense_share
     return (asked, *(factor * asked for factor in FURTHER_SHARES if factor * asked < 1))
+
+
+def pattern_fractions(parameters: SearchParameters, pattern: Pattern) -> list[float]:
+    """What each N:M pattern prunes that a layer may have, from the target's to 0 for dense."""
+    between = {denser.fraction for denser in parameters.denser_patterns}
+    return [pattern.fraction, *sorted(between, reverse=True), DENSE.fraction]
 
 
 def metric_scopes(parameters: SearchParameters, layers: list[PrunableLayer]) -> tuple[str, ...]:

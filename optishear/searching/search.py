@@ -17,9 +17,10 @@ from optishear.models.recomputation import recomputed_activations
 from optishear.models.select_layers import select_layers
 from optishear.models.selection import ALL_LAYERS, Selection
 from optishear.parameters.search import SearchParameters
-from optishear.pattern import DENSE, Pattern
+from optishear.pattern import Pattern
 from optishear.pruning.apply import check_pattern
 from optishear.recipes.recipe import Recipe
+from optishear.search_space.space import pattern_fractions
 from optishear.searching.choice import Choice, choose, confirm, target_of
 from optishear.searching.dense_share import check_dense_layers, check_dense_share, share_in_words
 from optishear.searching.evaluator import CandidateEvaluator
@@ -129,7 +130,7 @@ def run_search(
         recomputed_activations(model) if memory.recomputed else nullcontext(),
         MaskedWeights(layers, statistics, pattern, memory.rank_bytes, memory.copy_on_host) as weights,
     ):
-        fractions = (pattern.fraction, DENSE.fraction) if parameters.dense_share else ()
+        fractions = tuple(pattern_fractions(parameters, pattern)) if parameters.dense_share else ()
         evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern, fractions)
         run = SearchRun(
             evaluator, layers, parameters, pattern, seed, descent_sequences, on_generation, progress, priors
@@ -166,7 +167,7 @@ def run_search(
             if applies:
                 choice = confirm(choice, confirmation, run.last_round(), target)
         if parameters.dense_share:
-            words = share_in_words(parameters.dense_share, choice.trial.candidate.dense_share)
+            words = share_in_words(parameters, choice.trial.candidate.dense_share)
             logger.info(words)
             choice = replace(choice, reason=f"{choice.reason} {words}")
         result = search_result(trials, choice, pattern, facts, weights.rank_cache_bytes, selection)

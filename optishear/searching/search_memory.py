@@ -8,6 +8,7 @@ from optishear.memory.search_plan import SearchMemory, SearchWork, plan_search
 from optishear.models.memory import weight_count
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
+from optishear.search_space.space import has_ratios
 
 SEARCH_FIX = "set descent_steps to 0 or lower sequence_length"
 
@@ -38,7 +39,7 @@ def search_work(parameters: SearchParameters, sequences: int, length: int, patte
         sequences=main + (sets - 1) * parameters.search_sequences,
         measured=sets * parameters.search_sequences,
         length=length,
-        descends=bool(parameters.descent_steps) and parameters.ratio_scope != "none" and not pattern.is_structured,
+        descends=bool(parameters.descent_steps) and has_ratios(parameters, pattern),
         ranks=not pattern.is_structured,
         reconstructed=sequences if parameters.reconstructed_finalists else 0,
     )

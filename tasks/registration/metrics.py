@@ -239,6 +239,7 @@ def _dense_layers(
         asked=values.get("dense_share") or recipe.dense_share,
         share=round(1 - checkpoint.achieved_sparsity / recipe.sparsity.fraction, 9),
         names=[name for name, zeros in checkpoint.layers.items() if not zeros],
+        denser=recipe.layers_between(checkpoint.layers),
         front=_dense_front(search) if search is not None else [],
     )
 

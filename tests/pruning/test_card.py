@@ -169,3 +169,11 @@ def test_a_name_is_text_and_nothing_else(name: str) -> None:
     assert "<img" not in outside
     assert not re.search(r"(?<!\\)\[x(?<!\\)\]\(", outside)
     assert len(re.findall("^# ", outside, flags=re.M)) == 1
+
+
+def test_layers_of_another_pattern_are_named_with_it() -> None:
+    patterns = {"all": ["4:8", "6:8", "dense"]}
+    recipe = named_recipe("wanda", "4:8").model_copy(update={"dense_share": 0.5, "layer_patterns": patterns})
+    layers = {f"model.layers.{number}.mlp.up_proj": zeros for number, zeros in enumerate((0.5, 0.25, 0.0))}
+    (line,) = [line for line in card(recipe=recipe, layers=layers).splitlines() if line.startswith("- Layers of the")]
+    assert line == "- Layers of the pattern 6:8: `model.layers.1.mlp.up_proj`."

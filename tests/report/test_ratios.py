@@ -72,3 +72,12 @@ def test_dense_layers_beside_a_pattern_are_cells_of_their_own() -> None:
     legend = axes.get_legend()
     assert legend is not None
     assert [numbers_in(text.get_text()) for text in legend.get_texts()] == [[0], [50]]
+
+
+def test_every_pattern_has_a_shade_in_the_key() -> None:
+    patterns = {path: ["dense", "6:8", "4:8", "4:8"] for path in PATHS}
+    recipe = make_recipe("4:8", scope="none").model_copy(update={"layer_patterns": patterns, "dense_share": 0.375})
+    (axes,) = layer_ratios(recipe).axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [numbers_in(text.get_text()) for text in legend.get_texts()] == [[0], [25], [50]]

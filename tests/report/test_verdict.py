@@ -131,3 +131,10 @@ def test_dense_layers_beside_a_pattern_are_stated_and_not_taken_for_a_missed_tar
     (remark,) = [remark for remark in found.remarks if "dense" in remark]
     assert numbers_in(remark) == [3, 9.38, 10]
     assert numbers_in(found.sentence)[:4] == [2, 4, 10, 45]
+
+
+def test_layers_of_patterns_between_are_counted() -> None:
+    layers = {"asked": 0.1, "share": 0.1, "names": ["a"], "denser": {"6:8": ["b", "c"]}}
+    metrics = changed(make_metrics(tasks=False), {"dense_layers": layers, "achieved_sparsity": 0.45})
+    (remark,) = [remark for remark in verdict(metrics, parse_pattern("4:8")).remarks if "dense" in remark]
+    assert numbers_in(remark) == [1, 2, 6, 8, 10]

@@ -186,6 +186,11 @@ def test_the_descent_takes_the_costliest_layers_within_the_share() -> None:
     [
         ("0.5", {"dense_share": 0.1}, "2:4"),
         ("2:4", {"dense_share": 0.1, "ratio_scope": "none"}, "ratio_scope"),
+        ("4:8", {"denser_patterns": ["6:8"]}, "dense_share"),
+        ("2:4", {"dense_share": 0.1, "denser_patterns": ["6:8"]}, "6:8"),
+        ("4:8", {"dense_share": 0.1, "denser_patterns": ["4:8"]}, "4:8"),
+        ("4:8", {"dense_share": 0.1, "denser_patterns": ["2:8"]}, "2:8"),
+        ("4:8", {"dense_share": 0.1, "denser_patterns": ["0.25"]}, "0.25"),
     ],
 )
 def test_what_cannot_work_is_refused(sparsity: str, changes: dict[str, Any], words: str) -> None:
@@ -203,5 +208,39 @@ def test_a_share_below_every_layer_and_one_for_several_models_are_refused() -> N
 
 
 def test_a_missed_share_is_stated() -> None:
-    assert numbers_in(share_in_words(0.1, 0.1)) == [10.0]
-    assert numbers_in(share_in_words(0.1, 0.0938)) == [9.38, 10.0]
+    parameters = SearchParameters(dense_share=0.1)
+    assert numbers_in(share_in_words(parameters, 0.1)) == [10.0]
+    assert numbers_in(share_in_words(parameters, 0.0938)) == [9.38, 10.0]
+    assert "6:8" in share_in_words(SearchParameters(dense_share=0.1, denser_patterns=["6:8"]), 0.1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"sparsity_budget": "objective"}, {"order": "joint"}, {"descent_steps": 0}])
+def test_layers_may_have_a_pattern_between_the_target_and_dense(changes: dict[str, Any]) -> None:
+    result = search("4:8", dense_share=0.25, denser_patterns=["6:8"], trials=40, **changes)
+    recipe = result.recipe
+    texts = {text for curve in recipe.layer_patterns.values() for text in curve}
+    assert texts <= {"4:8", "6:8", "dense"}
+    assert recipe.dense_share == pytest.approx(0.25)
+    model = tiny_model()
+    summary = apply_recipe(model, recipe, collect_statistics(model, CALIBRATION, progress=False))
+    assert summary.achieved_sparsity == pytest.approx(0.5 * (1 - 0.25))
+    assert {round(zeros, 9) for zeros in summary.layers.values()} <= {0.0, 0.25, 0.5}
+
+
+def test_the_descent_gives_layers_of_middling_worth_the_pattern_between() -> None:
+    # Two thirds of the loss of a layer come from a third of its pruned weights.
+    density = Density((0.5, 0.25, 0.0), np.array([40, 40, 40, 40]), np.arange(4))
+    descent = DensityDescent(density, 0.5)
+    descent.step(torch.tensor([[3.0, 1.0, 0.0]] * 4, dtype=torch.float64), 0.0)
+    assert descent.ratios.tolist() == [0.25] * 4
+    descent = DensityDescent(density, 0.5)
+    descent.step(torch.tensor([[9.0, 5.0, 0.0], [3.0, 1.0, 0.0], [3.0, 1.0, 0.0], [0.2, 0.1, 0.0]]).double(), 0.0)
+    assert descent.ratios.tolist() == [0.0, 0.25, 0.25, 0.5]
+
+
+def test_a_smaller_share_is_possible_with_a_pattern_between() -> None:
+    share = 0.6 * UNIT
+    with pytest.raises(InputError, match="smallest layer"):
+        search("4:8", dense_share=share)
+    result = search("4:8", dense_share=share, denser_patterns=["6:8"], trials=20)
+    assert result.recipe.dense_share == pytest.approx(UNIT / 2)
