@@ -230,7 +230,7 @@ def test_run_lays_out_the_contract_and_repeats_without_computing(
 def test_compare_searches_with_each_algorithm_and_seed(
     command: Callable[..., None], settings: dict[str, Any], home: Path, tmp_path: Path
 ) -> None:
-    for name in ("evaluation_text", "window_length", "windows", "rounds"):
+    for name in ("evaluation_text", "window_length", "windows", "rounds", "masks_only"):
         settings.pop(name)
     command("compare", "--algorithms", "nsga3,random", "--seeds", "0,1", trials=6)
     compared = pq.read_table(tmp_path / "output" / "algorithms.parquet").to_pylist()
@@ -434,9 +434,15 @@ def empty(tmp_path: Path) -> Path:
         ({"output": "{tmp}/empty.txt/output"}, "cannot be written"),
         ({"tracking_uri": "nowhere://"}, "cannot be used"),
         ({"champion_max_task_drop": 1}, "no tasks are evaluated; give tasks or a suite"),
-        ({"reconstruction": "admm", "reconstruction_sequences": 999}, "reconstruction_sequences is 999, but there are"),
+        (
+            {"masks_only": False, "reconstruction": "admm", "reconstruction_sequences": 999},
+            "reconstruction_sequences is 999, but there are",
+        ),
         ({"reconstructed_finalists": 2}, "but nothing is reconstructed afterwards; set reconstruction"),
-        ({"reconstructed_finalists": 2, "reconstruction": "admm", "sequences": 2}, "no sequences are left to fit"),
+        (
+            {"masks_only": False, "reconstructed_finalists": 2, "reconstruction": "admm", "sequences": 2},
+            "no sequences are left to fit",
+        ),
         ({"trails": 3}, "There is no parameter 'trails'"),
         ({"dtype": "int8"}, "int8"),
         ({"dtype": "float8"}, "float8"),
