@@ -7,7 +7,8 @@ from html import escape
 def plain(name: str) -> str:
     """A name in running text or in a cell of a table, with nothing in it that Markdown or HTML would act on."""
     line = escape(" ".join(name.split()), quote=False)
-    return re.sub(r"([\\`*\[\]|])", r"\\\1", line)
+    # An underscore between letters means nothing in Markdown.
+    return re.sub(r"([\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", line)
 
 
 def code(name: str) -> str:

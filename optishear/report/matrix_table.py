@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from optishear.evidence.evidence import Evidence
+from optishear.markdown import plain
 from optishear.report.formatting import number
 from optishear.report.heat_map import cell_words
 
@@ -12,9 +13,9 @@ def markdown(evidence: Evidence) -> str:
     header, *rows = value_rows(evidence.table)
     measure = evidence.table.column_names[2]
     lines = [evidence.verdict, *evidence.remarks, "", f"{measure.capitalize()}, lower is better:", ""]
-    lines.append("| " + " | ".join(map(_escaped, header)) + " |")
+    lines.append("| " + " | ".join(map(plain, header)) + " |")
     lines.append("| --- |" + " ---: |" * (len(header) - 1))
-    lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
+    lines += ["| " + " | ".join(map(plain, row)) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -32,7 +33,3 @@ def value_rows(table: pa.Table) -> list[list[str]]:
 
 def _words(value: float | None) -> str:
     return cell_words(None) if value is None else number(value)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")

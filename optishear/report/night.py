@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from optishear.markdown import plain
 from optishear.report.formatting import duration, number
 from optishear.report.html import render
 from optishear.report.tables import relative_change
@@ -79,15 +80,15 @@ def night_markdown(title: str, rows: Sequence[NightRow]) -> str:
         title: of the night.
         rows: in the order of the plan.
     """
-    lines = [f"# {_escaped(title)}", "", night_sentence(rows), ""]
+    lines = [f"# {plain(title)}", "", night_sentence(rows), ""]
     failed = [row for row in rows if row.failure]
     if failed:
         lines += ["## Failed", ""]
-        lines += [f"- **{_escaped(row.name)}**: {_escaped(row.failure)} {_links(row)}".rstrip() for row in failed]
+        lines += [f"- **{plain(row.name)}**: {plain(row.failure)} {_links(row)}".rstrip() for row in failed]
         lines.append("")
     lines += ["## Runs", "", f"| {' | '.join(COLUMNS)} |", "| --- | ---: | ---: | ---: | ---: | --- | ---: | --- |"]
-    lines += [f"| {' | '.join([*map(_escaped, _cells(row)), _links(row)])} |" for row in rows]
-    reasons = [f"- {_escaped(row.name)}: {_escaped(row.reason)}" for row in rows if row.reason]
+    lines += [f"| {' | '.join([*map(plain, _cells(row)), _links(row)])} |" for row in rows]
+    reasons = [f"- {plain(row.name)}: {plain(row.reason)}" for row in rows if row.reason]
     if reasons:
         lines += ["", "## Champions", "", *reasons]
     return "\n".join(lines) + "\n"
@@ -118,10 +119,3 @@ def _links(row: NightRow) -> str:
     return " ".join(
         f"[{name}]({place})" if place.startswith("http") else f"`{place}`" for name, place in row.pages.items()
     )
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, within a table too."""
-    for character in "\\|*_`<[":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("\n", " ")

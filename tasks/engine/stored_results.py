@@ -39,7 +39,7 @@ def ignore_named_serializers() -> None:
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"A result that Prefect has stored cannot be trusted ({error}); "
-                "look who writes to PREFECT_RESULTS_LOCAL_STORAGE_PATH, and delete the files in it."
+                "check who can write to PREFECT_RESULTS_LOCAL_STORAGE_PATH, and delete the files in it."
             ) from None
 
     ResultRecord.deserialize = classmethod(deserialize)  # type: ignore[method-assign,assignment]
