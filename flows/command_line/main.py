@@ -63,6 +63,7 @@ def _run_flow(entry: FlowEntry, parameters: Parameters) -> None:
     try:
         from flows.shared.checks import checked
         from flows.shared.output_folder import output_folder
+        from flows.shared.own_runs import own_runs
     except ModuleNotFoundError as error:
         if error.name not in ("prefect", "mlflow"):
             raise
@@ -72,7 +73,7 @@ def _run_flow(entry: FlowEntry, parameters: Parameters) -> None:
     quiet_console()
     folder = output_folder(entry.command, parameters) if isinstance(parameters, OutputParameters) else nullcontext()
     # The checks come before the flow, so that bad input is reported at once, without starting a server.
-    with folder, checked(parameters):
+    with folder, checked(parameters), own_runs(entry.command, parameters):
         flow: Callable[[Parameters], Any] = getattr(import_module(f"flows.{entry.module}"), entry.module)
         summary = flow(parameters)
     click.echo(summary)

@@ -18,6 +18,7 @@ from optishear.parameters.base import Parameters
 from optishear.pattern import Pattern
 from optishear.report.formatting import SPACE, percent
 from tasks.store.artifacts import artifacts_folder
+from tasks.store.processes import own_process
 
 _SEPARATOR = " · "
 logger = logging.getLogger("optishear.stages")
@@ -118,8 +119,9 @@ def of_stage() -> Iterator[None]:
 
 
 def current_tags() -> list[str]:
-    """The tags for a run that the current one starts."""
-    return sorted(TagsContext.get().current_tags)
+    """The tags for a run that the current one starts, on a worker: it is not one of this process."""
+    own = own_process()
+    return sorted(TagsContext.get().current_tags - ({own.record.tag} if own is not None else set()))
 
 
 @contextmanager

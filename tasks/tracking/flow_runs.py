@@ -9,13 +9,16 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from optishear.errors import first_line
 from optishear.models.precision import Precision
-from tasks.tracking.experiment import Tracking, connect, run_key, run_name, run_tags
+from tasks.store.processes import own_process
+from tasks.tracking.experiment import Tracking, connect, public_uri, run_key, run_name, run_tags
 from tasks.tracking.mlflow_run import TrackedRun
 from tasks.tracking.parameters import TrackedParameters
 from tasks.tracking.prefect_link import PREFECT_TAG, prefect_tags
 
 KEY_TAG = "optishear.key"
 FAILURE_TAG = "optishear.failure"
+# The token of the process that computes a run, unless that is a worker.
+PROCESS_TAG = "optishear.process"
 logger = logging.getLogger("optishear.stages")
 _running: ContextVar[TrackedRun | None] = ContextVar("running", default=None)
 
@@ -61,12 +64,21 @@ def find_or_begin(tracking: Tracking, name: str, key: str, parent: str = "") -> 
     """
     tags = {KEY_TAG: key, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})}
     same = " AND ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
+    own = own_process()
+    if own is not None:
+        own.add_experiment(public_uri(tracking.uri), tracking.experiment_id)
+    owner = {PROCESS_TAG: own.record.token} if own is not None else {}
     runs = tracking.client.search_runs([tracking.experiment_id], filter_string=same, max_results=1)
     if runs:
         run_id = runs[0].info.run_id
+        # First, so that the run is not taken for one of the process that computed it before.
+        if owner:
+            tracking.client.set_tag(run_id, PROCESS_TAG, owner[PROCESS_TAG])
+        elif PROCESS_TAG in runs[0].data.tags:
+            tracking.client.delete_tag(run_id, PROCESS_TAG)
         tracking.client.update_run(run_id, status="RUNNING")
     else:
-        run_id = tracking.client.create_run(tracking.experiment_id, run_name=name, tags=tags).info.run_id
+        run_id = tracking.client.create_run(tracking.experiment_id, run_name=name, tags={**tags, **owner}).info.run_id
     return TrackedRun(tracking, run_id)
 
 
