@@ -21,7 +21,7 @@ from flows.pipeline import pipeline
 from flows.shared.checks import check
 from flows.shared.night_history import new_night
 from flows.shared.night_page import publish_night
-from flows.shared.night_rows import children_of, failures_of, night_row
+from flows.shared.night_rows import EndedRun, children_of, failures_of, night_rows
 from flows.shared.nightly_plan import PlannedRun, read_plan
 from flows.shared.titled_flow import titled_flow
 from optishear.report.night import night_sentence
@@ -58,10 +58,10 @@ def nightly(parameters: NightlyParameters) -> str:
         states = [pipeline.with_options(flow_run_name=_title(run))(_in_process(run), return_state=True) for run in runs]
         children = children_of(night.flow_run)
         ended = [_with_id(state.state_details.flow_run_id, children) for state in states]
-    rows = [
-        night_row(run, _failure(state, child), child, night)
-        for run, state, child in zip(runs, states, ended, strict=True)
+    ended_runs = [
+        EndedRun(run, _failure(state, child), child) for run, state, child in zip(runs, states, ended, strict=True)
     ]
+    rows = night_rows(ended_runs, night)
     page = publish_night(night, rows, runs[0].parameters)
     if failed := failures_of(rows):
         raise UnfinishedRunError(f"{len(failed)} of {len(rows)} runs failed: {'; '.join(failed)}.")

@@ -1,5 +1,6 @@
 """What the runs of each night measured, in ``HOME/nights``, so that the next night can be compared with it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,19 +47,22 @@ def new_night(flow_run: str) -> Night:
     return _read(night_folder(flow_run) / _RECORD) or Night(flow_run=flow_run, began=datetime.now(UTC), scores={})
 
 
-def last_scores(output: Path, night: Night) -> NightScores | None:
-    """The scores of a run in the last night before this one in which it completed.
+def nights_before(night: Night) -> list[Night]:
+    """The records of all nights before this one, the last one first; each file is read."""
+    records = (_read(path) for path in (home_folder() / "nights").glob(f"*/{_RECORD}"))
+    before = [each for each in records if each and each.flow_run != night.flow_run and each.began < night.began]
+    return sorted(before, key=lambda each: each.began, reverse=True)
+
+
+def last_scores(output: Path, before: Sequence[Night]) -> NightScores | None:
+    """The scores of a run in the last night in which it completed.
 
     Args:
         output: the run's output folder.
-        night: this one.
+        before: the earlier nights, the last one first.
     """
-    records = (_read(path) for path in (home_folder() / "nights").glob(f"*/{_RECORD}"))
-    before = [each for each in records if each and each.flow_run != night.flow_run and each.began < night.began]
-    for each in sorted(before, key=lambda each: each.began, reverse=True):
-        if str(output.absolute()) in each.scores:
-            return each.scores[str(output.absolute())]
-    return None
+    name = str(output.absolute())
+    return next((night.scores[name] for night in before if name in night.scores), None)
 
 
 def _read(path: Path) -> Night | None:

@@ -1,13 +1,15 @@
 """The rows of a night's page, from what its runs left in their output folders, in Prefect and in MLflow."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
 
-from flows.shared.night_history import Night, last_scores
+from flows.shared.night_history import Night, last_scores, nights_before
 from flows.shared.nightly_plan import PlannedRun
 from flows.shared.summary import mlflow_page
 from optishear.errors import InputError
@@ -22,22 +24,45 @@ from tasks.tracking.prefect_link import prefect_page
 
 
 def children_of(flow_run: str) -> list[FlowRun]:
-    """The flow runs that a flow run has started, the last one first."""
+    """The flow runs that a flow run has started, the last one first.
+
+    A server gives a page of at most 200 at a time by default, so pages are requested until one is empty.
+    """
+    wanted = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[UUID(flow_run)]))
+    runs: list[FlowRun] = []
     with get_client(sync_client=True) as client:
-        parent = FlowRunFilterParentFlowRunId(any_=[UUID(flow_run)])
-        runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=parent))
+        while page := client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, offset=len(runs)):
+            runs += page
     return sorted(runs, key=lambda run: str(run.expected_start_time), reverse=True)
 
 
-def night_row(run: PlannedRun, failure: str, child: FlowRun | None, night: Night) -> NightRow:
-    """The row of one run; its scores are added to the night's record.
+@dataclass(frozen=True)
+class EndedRun:
+    """A planned run after its end.
 
-    Args:
+    Attributes:
         run: as planned.
         failure: the sentence of its failure; empty if it completed.
         child: its flow run, where it had one.
+    """
+
+    run: PlannedRun
+    failure: str = ""
+    child: FlowRun | None = None
+
+
+def night_rows(ended: Sequence[EndedRun], night: Night) -> list[NightRow]:
+    """One row for each run; their scores are added to the night's record, and the earlier records are read once.
+
+    Args:
+        ended: the runs, in the order of the plan.
         night: this night's record.
     """
+    before = nights_before(night)
+    return [_row(each.run, each.failure, each.child, night, before) for each in ended]
+
+
+def _row(run: PlannedRun, failure: str, child: FlowRun | None, night: Night, before: Sequence[Night]) -> NightRow:
     output = run.parameters.output
     metrics = None
     if not failure:
@@ -54,7 +79,7 @@ def night_row(run: PlannedRun, failure: str, child: FlowRun | None, night: Night
     return NightRow(
         name=title(*subject_of(run.parameters)),
         scores=scores,
-        before=last_scores(output, night),
+        before=last_scores(output, before),
         champion=registered is not None and registered.champion,
         reason=registered.reason if registered is not None else "",
         seconds=child.total_run_time.total_seconds() if child is not None else None,

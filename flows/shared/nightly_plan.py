@@ -1,7 +1,7 @@
 """The plan of a night: the pipelines to run, from a YAML file."""
 
-import itertools
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,14 +41,23 @@ def read_plan(file: Path) -> list[PlannedRun]:
     if not isinstance(runs, list) or not runs or not all(isinstance(run, dict) for run in runs):
         raise InputError(f"The plan {str(file)!r} needs runs, a list of mappings of parameter names to values.")
     planned = [_planned(defaults, run, f"run {number} of {str(file)!r}") for number, run in enumerate(runs, 1)]
-    for one, other in itertools.permutations(planned, 2):
-        folder, outer = one.parameters.output, other.parameters.output
-        if folder.resolve().is_relative_to(outer.resolve()):
-            within = "" if folder == outer else f", which is within {str(outer)!r}"
+    _check_outputs(planned, file)
+    return planned
+
+
+def _check_outputs(planned: list[PlannedRun], file: Path) -> None:
+    """Refuse two runs of which one writes into the folder of the other; each folder is resolved once."""
+    resolved = [run.parameters.output.resolve() for run in planned]
+    outputs = {folder: run.parameters.output for folder, run in zip(resolved, planned, strict=True)}
+    shared = {folder for folder, runs in Counter(resolved).items() if runs > 1}
+    for run, own in zip(planned, resolved, strict=True):
+        folder = run.parameters.output
+        outer = own if own in shared else next((parent for parent in own.parents if parent in outputs), None)
+        if outer is not None:
+            within = "" if outer == own else f", which is within {str(outputs[outer])!r}"
             raise InputError(
                 f"Two runs of {str(file)!r} write to {str(folder)!r}{within}; give one of them its own output."
             )
-    return planned
 
 
 def check_plan(parameters: NightlyParameters) -> None:

@@ -21,6 +21,7 @@ from optishear.searching.choice import choose, meeting_target, target_of
 from optishear.searching.density_descent import DensityDescent
 from optishear.searching.descent import RatioDescent
 from optishear.searching.evaluator import Evaluator
+from optishear.searching.journal import measurement_key
 from optishear.searching.priors import NO_PRIORS, Priors, measure_priors
 from optishear.searching.rounds import Round, plan_phases, plan_rounds
 from optishear.searching.trials import Trial, best_first
@@ -69,6 +70,8 @@ class SearchRun:
         self._progress = progress
         self._priors = priors
         self._trials_by_key: dict[str, Trial] = {}
+        # Seconds of the first 0, 1, 2, ... trials, so that a budget is compared without adding up all of them.
+        self._seconds = [0.0]
         self._objectives: list[str] = []
         self._priorities: Values | None = None
 
@@ -112,7 +115,7 @@ class SearchRun:
         self._report_generation()
         if plan.seconds is None:
             return plan
-        spent = self._priors.seconds + sum(trial.seconds for trial in self.trials[first:])
+        spent = self._priors.seconds + self._seconds[-1] - self._seconds[first]
         return replace(plan, seconds=max(plan.seconds - spent, 1e-9))
 
     def last_round(self) -> list[Trial]:
@@ -200,7 +203,8 @@ class SearchRun:
 
     def _evaluate(self, candidate: Candidate, plan: Round, name: str = "") -> Trial:
         """The trial of a candidate, which is evaluated once on the same tokens."""
-        key = f"{plan.sequences} {candidate.key}"
+        # The key of a candidate of a large model has thousands of characters.
+        key = measurement_key(plan.sequences, candidate.key)
         if key not in self._trials_by_key:
             values = self._evaluator.measure(candidate, plan.sequences)
             seconds = values.pop("seconds")
@@ -222,6 +226,7 @@ class SearchRun:
                 seconds=seconds,
             )
             self.trials.append(self._trials_by_key[key])
+            self._seconds.append(self._seconds[-1] + seconds)
         return self._trials_by_key[key]
 
     def _objective_names(self) -> list[str]:
@@ -262,7 +267,7 @@ class SearchRun:
         count = len(self.trials) - first
         if plan.trials is not None and count >= plan.trials:
             return True
-        spent = sum(trial.seconds for trial in self.trials[begin:])
+        spent = self._seconds[-1] - self._seconds[begin]
         return plan.seconds is not None and count >= minimum and spent >= plan.seconds
 
     @contextmanager

@@ -51,9 +51,10 @@ def entries_to_remove(
         older_than: seconds; no limit where not given.
         keep_bytes: how much may stay; no limit where not given.
     """
-    remaining = list(entries)
-    removed = [entry for entry in remaining if older_than is not None and entry.age > older_than]
-    remaining = [entry for entry in remaining if entry not in removed]
+    removed: list[StoredEntry] = []
+    remaining: list[StoredEntry] = []
+    for entry in entries:
+        (removed if older_than is not None and entry.age > older_than else remaining).append(entry)
     size = sum(entry.size for entry in remaining)
     for entry in remaining:
         if keep_bytes is None or size <= keep_bytes:

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,17 @@ from tasks.tracking.experiment import Tracking
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """One run; a value that is logged twice is stored once."""
+    """One run; a value that is logged twice is stored once.
+
+    Attributes:
+        tracking: where it is.
+        run_id: its id.
+        logged_steps: steps at which a metric is logged, by name, once they are read; no other process logs them.
+    """
 
     tracking: Tracking
     run_id: str
+    logged_steps: dict[str, set[int]] = field(default_factory=dict, compare=False, repr=False)
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log parameters that are new: MLflow refuses a changed value, and a repeated run may be on another device."""
@@ -48,18 +55,26 @@ class TrackedRun:
         )
 
     def log_points(self, points: Iterable[tuple[str, int, float]]) -> None:
-        """Log values of metrics at steps, as (name, step, value), without those whose step is logged already."""
-        known: dict[str, set[int]] = {}
+        """Log values of metrics at steps, as (name, step, value), without those whose step is logged already.
+
+        The history of a metric is read once, and again after a failure, of which one cannot know what was stored.
+        """
         new = []
         now = get_current_time_millis()
-        for label, step, value in points:
-            name = _metric_name(label)
-            if name not in known:
-                known[name] = self.steps(name)
-            if step not in known[name]:
-                known[name].add(step)
-                new.append(Metric(name, value, now, step))
-        self.client.log_batch(self.run_id, metrics=new)
+        known = self.logged_steps
+        try:
+            for label, step, value in points:
+                name = _metric_name(label)
+                if name not in known:
+                    known[name] = self.steps(name)
+                if step not in known[name]:
+                    known[name].add(step)
+                    new.append(Metric(name, value, now, step))
+            if new:
+                self.client.log_batch(self.run_id, metrics=new)
+        except BaseException:
+            known.clear()
+            raise
 
     def steps(self, metric: str) -> set[int]:
         """The steps at which a metric is logged."""

@@ -36,6 +36,45 @@ def test_a_run_may_name_its_own_folder(tmp_path: Path) -> None:
     assert run.parameters.output == Path("here")
 
 
+def test_folders_are_resolved_once_for_each_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved = 0
+    resolve = Path.resolve
+
+    def count(path: Path, strict: bool = False) -> Path:
+        nonlocal resolved
+        resolved += 1
+        return resolve(path, strict)
+
+    monkeypatch.setattr(Path, "resolve", count)
+    counts = []
+    for runs in (5, 20):
+        plan = write(tmp_path, "runs:\n" + "".join(f"- {{output: night/{number}}}\n" for number in range(runs)))
+        resolved = 0
+        assert len(read_plan(plan)) == runs
+        counts.append(resolved)
+    assert counts[1] <= 4 * counts[0]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        (("a", "b", "a"), "write to 'a'; give one of them"),
+        (("a", "b", "b/c/d"), "write to 'b/c/d', which is within 'b'; give one of them"),
+        (("a/b", "a"), "write to 'a/b', which is within 'a'; give one of them"),
+        (("a", "x/../a"), "write to 'a'; give one of them"),
+    ],
+)
+def test_runs_that_write_into_one_folder_are_refused(outputs: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    text = "runs:\n" + "".join(f"- {{output: {output}}}\n" for output in outputs)
+    with pytest.raises(InputError, match=sentence):
+        read_plan(write(tmp_path, text))
+
+
+def test_folders_beside_each_other_are_fine(tmp_path: Path) -> None:
+    plan = write(tmp_path, "runs: [{output: night/a}, {output: night/ab}, {output: night/b/a}]\n")
+    assert len(read_plan(plan)) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

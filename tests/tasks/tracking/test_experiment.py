@@ -14,6 +14,7 @@ from optishear.parameters.model import ModelParameters
 from optishear.units import parse_duration
 from tasks.tracking.experiment import connect, public_uri, run_key, run_tags, tracking_uri
 from tasks.tracking.flow_runs import FAILURE_TAG, tracked_run
+from tasks.tracking.mlflow_run import TrackedRun
 from tasks.tracking.parameters import TrackingParameters
 from wording import refused
 
@@ -61,6 +62,37 @@ def test_points_are_logged_once_for_each_step(tracked_parameters: PipelineParame
         run.log_points([("best,kl", 8, 0.5), ("best,kl", 16, 0.4), ("best,kl", 24, 0.3), ("best,kl", 24, 0.3)])
     history = run.client.get_metric_history(run.run_id, "best_kl")
     assert [(each.step, each.value) for each in history] == [(8, 0.5), (16, 0.4), (24, 0.3)]
+
+
+def test_a_long_run_reads_the_history_of_a_metric_once(
+    tracked_parameters: PipelineParameters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    steps = TrackedRun.steps
+
+    def read(run: TrackedRun, metric: str) -> set[int]:
+        reads.append(metric)
+        return steps(run, metric)
+
+    monkeypatch.setattr(TrackedRun, "steps", read)
+    with tracked_run("search", tracked_parameters, PRECISION) as run:
+        for step in range(12):
+            run.log_points([("kl", step, 0.5), ("frobenius", step, 0.1)])
+    assert sorted(reads) == ["frobenius", "kl"]
+    assert len(run.client.get_metric_history(run.run_id, "kl")) == 12
+
+
+def test_points_of_a_failed_request_are_logged_by_the_next(
+    tracked_parameters: PipelineParameters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tracked_run("search", tracked_parameters, PRECISION) as run:
+        run.log_points([("kl", 1, 0.5)])
+        with monkeypatch.context() as patch:
+            patch.setattr(run.client, "log_batch", lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                run.log_points([("kl", 2, 0.4)])
+        run.log_points([("kl", 2, 0.4), ("kl", 3, 0.3)])
+    assert [each.step for each in run.client.get_metric_history(run.run_id, "kl")] == [1, 2, 3]
 
 
 def test_a_table_is_replaced(
