@@ -3,67 +3,51 @@
 import errno
 import hashlib
 import os
-import re
 import shutil
 import sys
-import uuid
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from optishear.errors import InputError
+from optishear.exchange import exchange
+from optishear.leftovers import aside_path, remove, remove_leftovers
 
 _COPIED_AT_ONCE = 2**30
 _BUFFER = 2**20
 
 
 @contextmanager
-def write_aside(final: Path) -> Iterator[Path]:
+def write_aside(final: Path, alone: bool = False) -> Iterator[Path]:
     """Yield a path beside ``final`` to write a file or a folder to, and move it to ``final`` at the end.
 
-    When the body raises, what it wrote is removed and ``final`` is untouched. An existing file is replaced
-    in one step; an existing folder is moved away first, since a folder cannot be renamed over another.
+    When the body raises, what it wrote is removed and ``final`` is untouched. An existing file or folder is replaced
+    in one step where the system can do that. What killed processes have left of the same is removed first.
+
+    Args:
+        final: the file or folder.
+        alone: whether no other process can be writing it now, since this one holds a lock.
 
     Raises:
         InputError: if the parent folder cannot be made or written, or the disk is full.
     """
     final = Path(final)
     ensure_writable(final.parent)
-    aside = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.partial"
-    with _removed_after_failure(aside):
+    remove_leftovers(final, alone)
+    aside = aside_path(final, "partial")
+    with removed_after_failure(aside):
         yield aside
         move(aside, final)
 
 
 @contextmanager
-def folder_aside(parent: Path) -> Iterator[Path]:
-    """An empty folder in ``parent``, to write files to that are then moved to their places; it is gone at the end.
+def removed_after_failure(aside: Path) -> Iterator[None]:
+    """Remove what the body writes to ``aside`` where it raises.
 
     Raises:
-        InputError: if it cannot be made, or the disk is full.
+        InputError: if the disk is full.
     """
-    aside = ensure_writable(parent) / f".results.{uuid.uuid4().hex[:8]}.partial"
-    with _removed_after_failure(aside):
-        aside.mkdir()
-        yield aside
-        shutil.rmtree(aside)
-
-
-def left_behind(folder: Path) -> list[Path]:
-    """What killed processes have left of the two functions above; only for who knows that no other one is at work."""
-    return [path for path in folder.iterdir() if re.fullmatch(r"\..+\.[0-9a-f]{8}\.(partial|old)", path.name)]
-
-
-def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _removed_after_failure(aside: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
@@ -79,14 +63,18 @@ def _removed_after_failure(aside: Path) -> Iterator[None]:
 def move(source: Path, final: Path) -> None:
     """Move a file or a folder to ``final``, replacing an existing one; if that fails, the existing one stays.
 
-    Both have to be on one file system. An existing folder is moved away first, and back if the move fails.
+    Both have to be on one file system. Where the system cannot exchange two folders in one step, an existing folder is
+    moved away first, and back if the move fails.
     """
     if not (source.is_dir() and final.is_dir()):
         os.replace(source, final)
         # Nothing is renamed where both are hard links to one file.
         source.unlink(missing_ok=True)
         return
-    old = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.old"
+    if exchange(source, final):
+        remove(source)
+        return
+    old = aside_path(final, "old")
     os.rename(final, old)
     try:
         os.rename(source, final)
@@ -110,11 +98,10 @@ def ensure_writable(folder: Path) -> Path:
     Raises:
         InputError: if it cannot, naming the folder.
     """
-    probe = folder / f".{uuid.uuid4().hex}.probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        # It has no name where the system can do that, so that nothing is left of it.
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(
             f"The folder {str(folder)!r} cannot be written ({error.strerror or error}); name one that you may write to."

@@ -36,6 +36,7 @@ def test_a_folder_stays_where_another_cannot_take_its_place(tmp_path: Path, monk
             raise PermissionError("refused")
         rename(old, new)
 
+    monkeypatch.setattr(files, "exchange", lambda *_: False)
     monkeypatch.setattr(files.os, "rename", refuse)
     with pytest.raises(PermissionError):
         move(source, final)

@@ -11,18 +11,20 @@ from typing import Any
 from flows.parameters.export import ExportParameters
 from flows.parameters.output import OutputParameters
 from flows.parameters.sweep import SweepParameters, pipelines_of
-from flows.shared.folder_lock import locked
+from flows.shared.folder_lock import LOCK, locked
 from flows.shared.output_inputs import check_output
+from flows.shared.output_layout import lay_out, recover_layout, staged
 from flows.shared.output_record import (
+    RECORD,
     OutputRecord,
+    Remains,
     check_record,
     read_record,
-    remove_earlier,
     unknown_results,
     written_files,
 )
 from optishear.file_names import CHECKPOINT
-from optishear.files import copy_files, ensure_writable, folder_aside, left_behind, move, remove
+from optishear.files import copy_files, ensure_writable
 from optishear.formats.stored import open_checkpoint, stored_format
 from optishear.json_file import write_json
 from optishear.parameters.sparsity import SparsityParameters
@@ -99,35 +101,45 @@ def _hold(folder: Path, command: str, parameters: OutputParameters) -> Iterator[
     words = command_line(command, parameters)
     ensure_writable(folder)
     with locked(folder, " ".join(line.strip(" \\") for line in words.splitlines())):
+        recover_layout(folder.resolve())
         earlier = read_record(folder)
         check_record(folder, earlier, command)
         yield _OpenFolder(folder.resolve(), earlier, OutputRecord(command=command, command_line=words))
 
 
 def place_files(output: Path, files: Mapping[str, Path], documents: Mapping[str, Any] | None = None) -> None:
-    """Put files and folders into the output folder: all of them, or none where one cannot be written.
+    """Put files and folders into the output folder: all of them in one step, or none where one cannot be written.
 
     They are copies, free to be edited. On file systems with reflinks these take no space of their own. What the run
-    before wrote is replaced as a whole: its files of other names are removed, unless they were changed since.
+    before wrote is replaced as a whole: its files of other names are removed, unless they were changed since. All else
+    that lies in the folder stays.
 
     Args:
-        output: the folder.
+        output: the folder, held by ``output_folder``.
         files: for each name within it, the file or folder to put there.
         documents: for each name of a further JSON file, its content.
+
+    Raises:
+        InputError: if the disk is full, or a folder lies where a file is to be written.
     """
-    with folder_aside(output) as aside:
+    folder = _find(output)
+    if folder is None:
+        raise RuntimeError(f"The folder {str(output)!r} is not held by this run.")
+    with staged(folder.path) as stage:
         for name, source in files.items():
-            copy_files(source, aside / name)
+            copy_files(source, stage / name)
         for name, value in (documents or {}).items():
-            write_json(aside / name, value)
-        names = sorted(path.name for path in aside.iterdir())
-        folder = _find(output)
-        if folder is not None:
-            _announce(folder, written_files(aside, names))
-        for name in names:
-            move(aside / name, output / name)
-    if folder is not None:
-        _finish(folder)
+            write_json(stage / name, value)
+        written = written_files(stage, sorted(path.name for path in stage.iterdir()))
+        now = folder.record.model_copy(update={"files": {**folder.record.files, **written}})
+        known = folder.earlier is not None or folder.has_results
+        remains = lay_out(folder.path, stage, folder.earlier, now, keeps_unknown=known)
+    folder.record = now
+    for outer in _open.get():
+        if outer is not folder and folder.path.is_relative_to(outer.path):
+            outer.record.runs = sorted({*outer.record.runs, folder.path.relative_to(outer.path).as_posix()})
+    _report(folder, remains)
+    folder.earlier, folder.has_results = None, True
 
 
 def _find(output: Path) -> _OpenFolder | None:
@@ -135,41 +147,23 @@ def _find(output: Path) -> _OpenFolder | None:
     return next((folder for folder in _open.get() if folder.path == path), None)
 
 
-def _announce(folder: _OpenFolder, files: Mapping[str, Any]) -> None:
-    """Write down what comes, beside what is there, so that a killed process leaves nothing unknown."""
-    folder.record.files |= files
-    for outer in _open.get():
-        if outer is not folder and folder.path.is_relative_to(outer.path):
-            outer.record.runs = sorted({*outer.record.runs, folder.path.relative_to(outer.path).as_posix()})
-    before = folder.earlier or folder.record
-    everything = {**before.files, **folder.record.files}
-    runs = sorted({*before.runs, *folder.record.runs})
-    folder.record.model_copy(update={"files": everything, "runs": runs}).save(folder.path)
-
-
-def _finish(folder: _OpenFolder) -> None:
-    """Remove what is not of this run."""
-    for path in left_behind(folder.path):
-        remove(path)
+def _report(folder: _OpenFolder, remains: Remains) -> None:
+    """Log what happened to files that are not of this run."""
     if folder.earlier is not None:
-        removed, changed = remove_earlier(folder.path, folder.earlier, folder.record)
+        removed = [name for name in remains.removed if Path(name).name not in (RECORD, LOCK)]
         if removed:
-            logger.info("%s: removed %s of an earlier run", folder.path, _names(removed, folder.path))
-        if changed:
+            logger.info("%s: removed %s of an earlier run", folder.path, _names(removed))
+        if remains.changed:
             logger.warning(
                 "%s: kept %s of an earlier run, which was changed since; it does not belong to these results",
                 folder.path,
-                _names(changed, folder.path),
+                _names(remains.changed),
             )
-        folder.earlier = None
     elif not folder.has_results and (unknown := unknown_results(folder.path, folder.record)):
         logger.warning("%s: %s is not of this run, but was there before", folder.path, ", ".join(unknown))
-    folder.has_results = True
-    folder.record.save(folder.path)
 
 
-def _names(paths: list[Path], folder: Path) -> str:
-    names = [path.relative_to(folder).as_posix() for path in paths]
+def _names(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 

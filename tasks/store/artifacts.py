@@ -188,7 +188,7 @@ def make_once(request: Request, write: Callable[[Path], None]) -> Artifact:
         stored = find(request.stage, request.key)
         if stored is not None:
             return stored
-        with write_aside(folder) as aside:
+        with write_aside(folder, alone=True) as aside:
             aside.mkdir()
             with measured() as cost:
                 write(aside)

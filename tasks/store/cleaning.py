@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optishear.home import home_folder, journals_folder
+from optishear.leftovers import aside_path
 from tasks.store.artifacts import artifacts_folder
 
 
@@ -68,8 +69,8 @@ def remove(entries: Iterable[StoredEntry]) -> None:
     """Remove them; a run that needs one makes it again."""
     for entry in entries:
         if entry.path.is_dir():
-            # Hidden first, so that no process sees a part of it.
-            hidden = entry.path.with_name(f".{entry.path.name}.removed")
+            # Hidden first, so that no process sees a part of it; the rest goes later where this process is killed.
+            hidden = aside_path(entry.path, "partial")
             entry.path.rename(hidden)
             shutil.rmtree(hidden)
         else:

@@ -1,7 +1,6 @@
 """Results are laid out whole, as copies."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -24,28 +23,6 @@ def artifact(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_edit_in_place_changes_nothing_in_the_store(artifact: Path, tmp_path: Path) -> None:
-    output = tmp_path / "output"
-    place_files(output, {"model": artifact, "one.safetensors": artifact / "model.safetensors"})
-    for name in ("model/model.safetensors", "model/config.json", "one.safetensors"):
-        with (output / name).open("r+b") as file:
-            file.write(b"XX")
-    assert (artifact / "model.safetensors").read_bytes() == b"weights"
-    assert (artifact / "config.json").read_text() == "{}"
-
-
-def test_a_folder_replaces_the_one_of_an_earlier_run(artifact: Path, tmp_path: Path) -> None:
-    place_files(tmp_path / "output", {"model": artifact})
-    (tmp_path / "output" / "model" / "old.txt").write_text("old")
-    (tmp_path / "output" / "notes.txt").write_text("mine")
-    place_files(tmp_path / "output", {"model": artifact})
-    assert sorted(path.name for path in (tmp_path / "output" / "model").iterdir()) == [
-        "config.json",
-        "model.safetensors",
-    ]
-    assert (tmp_path / "output" / "notes.txt").read_text() == "mine"
-
-
 def calibrate(output: Path) -> CalibrateParameters:
     """Parameters of a run into the folder."""
     return CalibrateParameters(output=output)
@@ -61,6 +38,25 @@ def names(folder: Path) -> set[str]:
     """The files of a folder, without its record."""
     paths = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     return paths - {RECORD}
+
+
+def test_an_edit_in_place_changes_nothing_in_the_store(artifact: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    run(output, {"model": artifact, "one.safetensors": artifact / "model.safetensors"})
+    for name in ("model/model.safetensors", "model/config.json", "one.safetensors"):
+        with (output / name).open("r+b") as file:
+            file.write(b"XX")
+    assert (artifact / "model.safetensors").read_bytes() == b"weights"
+    assert (artifact / "config.json").read_text() == "{}"
+
+
+def test_a_folder_replaces_the_one_of_a_release_without_records(artifact: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    (output / "model").mkdir(parents=True)
+    (output / "model" / "old.txt").write_text("old")
+    (output / "notes.txt").write_text("mine")
+    run(output, {"model": artifact})
+    assert names(output) == {"model/config.json", "model/model.safetensors", "notes.txt"}
 
 
 def test_a_failure_leaves_no_empty_folders(tmp_path: Path) -> None:
@@ -156,24 +152,6 @@ def test_what_a_killed_run_left_behind_is_removed(artifact: Path, tmp_path: Path
     (output / ".mine.partial").touch()
     run(output, {"recipe.yaml": artifact / "config.json"})
     assert {path.name for path in output.iterdir()} == {"recipe.yaml", RECORD, ".mine.partial"}
-
-
-def test_a_run_that_was_killed_while_it_placed_its_files_is_replaced(
-    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    output = tmp_path / "output"
-    run(output, {"old.json": artifact / "config.json"})
-
-    def kill(source: Path, final: Path) -> None:
-        os.replace(source, final)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("flows.shared.output_folder.move", kill)
-        run(output, {"first.json": artifact / "config.json", "second.json": artifact / "config.json"})
-    assert names(output) == {"old.json", "first.json"}
-    run(output, {"new.json": artifact / "config.json"})
-    assert names(output) == {"new.json"}
 
 
 def test_a_sweep_leaves_no_folder_of_an_earlier_sweep(artifact: Path, tmp_path: Path) -> None:
