@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python tools/install.py
 
-.PHONY: demo test test-fast test-servers coverage check evidence clean
+.PHONY: demo test test-fast test-servers drills coverage check evidence clean
 
 demo: $(VENV)/demo
 	$(BIN)/optishear run --config configurations/demo.yaml
@@ -12,13 +12,17 @@ demo: $(VENV)/demo
 test: test-fast test-servers
 
 # All tests without servers, in one process per core.
-FAST := -m "not slow and not servers" --numprocesses auto --maxprocesses 8 --dist worksteal --durations 20
+FAST := -m "not slow and not servers and not drill" --numprocesses auto --maxprocesses 8 --dist worksteal --durations 20
 test-fast: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(FAST)
 
 # Real Prefect and MLflow servers, workers and PostgreSQL.
 test-servers: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m servers --durations 20
+
+# What happens to a run whose servers are killed; half an hour.
+drills: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m drill tests/drills
 
 # Branch coverage of the tests without servers: a table, and coverage-html/index.html.
 coverage: $(VENV)/dev

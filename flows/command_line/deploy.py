@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -87,22 +86,15 @@ def _server() -> str:
     Raises:
         InputError: if none is set, or it does not answer.
     """
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL
+    from flows.shared.prefect_server import check_server
 
-    url = PREFECT_API_URL.value()
-    if not url:
+    url = check_server(_SECONDS_TO_START)
+    if url is None:
         raise InputError(
             "No Prefect server is set; start one with prefect server start, and set PREFECT_API_URL, such as "
             "http://127.0.0.1:4200/api."
         )
-    deadline = time.monotonic() + _SECONDS_TO_START
-    with get_client(sync_client=True) as client:
-        while (problem := client.api_healthcheck()) is not None and time.monotonic() < deadline:
-            time.sleep(1)
-    if problem is not None:
-        raise InputError(f"The Prefect server {url} does not answer ({problem}); start it, or fix PREFECT_API_URL.")
-    return str(url)
+    return url
 
 
 def _make_pools(gpus: int) -> None:

@@ -21,6 +21,7 @@ from flows.shared.environment import make_home, quiet_console
 from optishear.errors import IncompleteError, InputError
 from optishear.parameters.base import Parameters
 from optishear.parameters.read import read_parameters
+from tasks.engine.retries import unanswered
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -64,6 +65,7 @@ def _run_flow(entry: FlowEntry, parameters: Parameters) -> None:
         from flows.shared.checks import checked
         from flows.shared.output_folder import output_folder
         from flows.shared.own_runs import own_runs
+        from flows.shared.prefect_server import check_server
     except ModuleNotFoundError as error:
         if error.name not in ("prefect", "mlflow"):
             raise
@@ -71,6 +73,7 @@ def _run_flow(entry: FlowEntry, parameters: Parameters) -> None:
             f"The command line needs the package {error.name!r}; install it with: pip install 'optishear[pipeline]'"
         ) from None
     quiet_console()
+    check_server()
     folder = output_folder(entry.command, parameters) if isinstance(parameters, OutputParameters) else nullcontext()
     # The checks come before the flow, so that bad input is reported at once, without starting a server.
     with folder, checked(parameters), own_runs(entry.command, parameters):
@@ -95,6 +98,12 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(error.exit_code)
         except click.Abort:
             raise KeyboardInterrupt from None
+        except Exception as error:
+            sentence = unanswered(error)
+            if sentence is None:
+                raise
+            click.echo(f"Error: {sentence}", err=True)
+            sys.exit(1)
 
 
 for _entry in FLOWS:

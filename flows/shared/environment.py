@@ -30,6 +30,8 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+    # Waits double from 2 s: a run waits eight minutes in all for a server that is started again, not one minute.
+    "PREFECT_CLIENT_MAX_RETRIES": "8",
     # On a busy machine the first start, which makes the database, takes longer than Prefect's own 20 s.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
 }
@@ -87,6 +89,14 @@ class _WithoutInputErrors(logging.Filter):
         return "InputError" not in record.getMessage()
 
 
+class _WithoutLostEvents(logging.Filter):
+    """Drops the errors of Prefect's events, of which each has a traceback, while its server is away."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to keep the record."""
+        return "EventsWorker" not in record.getMessage()
+
+
 class _Console(logging.StreamHandler):  # type: ignore[type-arg]
     """Log lines on standard error, each on its own line beside the progress bars."""
 
@@ -99,6 +109,7 @@ class _Console(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 _WITHOUT_INPUT_ERRORS = _WithoutInputErrors()
+_WITHOUT_LOST_EVENTS = _WithoutLostEvents()
 
 
 def quiet_console() -> None:
@@ -106,6 +117,9 @@ def quiet_console() -> None:
     from prefect.logging.configuration import setup_logging
 
     setup_logging()
+    logging.getLogger("prefect._internal.concurrency").addFilter(_WITHOUT_LOST_EVENTS)
+    # It warns of each repeated request; what fails in the end is reported by who asked.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     stages = logging.getLogger("optishear")
     stages.setLevel(logging.INFO)
     stages.handlers = [handler for handler in stages.handlers if not isinstance(handler, _Console)]

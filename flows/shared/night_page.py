@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
 from flows.shared.night_history import Night
+from flows.shared.prefect_page import show_mlflow_run, unless_away
 from flows.shared.summary import mlflow_page
 from optishear.errors import IncompleteError
 from optishear.files import write_text
@@ -38,16 +39,15 @@ def publish_night(night: Night, rows: Sequence[NightRow], tracking: TrackingPara
     page = night.folder / PAGE
     write_text(page, night_page(title, rows))
     text = night_markdown(title, rows)
-    create_markdown_artifact(text, key="night", description=night_sentence(rows))
+    with unless_away():
+        create_markdown_artifact(text, key="night", description=night_sentence(rows))
     with unless_unreachable("the page of the night"), _night_run(night, title, rows, tracking) as run:
         champions = sum(row.champion for row in rows)
         failed = sum(bool(row.failure) for row in rows)
         run.log_metrics({"runs": len(rows), "failed": failed, "champions": champions})
         run.log_tags({MLFLOW_RUN_NOTE: text, **prefect_tags()})
         run.log_file(page)
-        link = mlflow_page(run)
-        if link is not None:
-            create_link_artifact(link, key="mlflow-run", link_text="MLflow run")
+        show_mlflow_run(mlflow_page(run))
     return page
 
 

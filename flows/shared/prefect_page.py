@@ -1,10 +1,17 @@
 """The results on a flow's page in Prefect: a table and figures, each under its own key."""
 
 import base64
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
+
+from optishear.errors import first_line
+from tasks.engine.retries import is_transient
+
+logger = logging.getLogger("optishear.stages")
 
 
 def show_results(name: str, text: str, description: str, figures: Iterable[Path]) -> None:
@@ -18,7 +25,26 @@ def show_results(name: str, text: str, description: str, figures: Iterable[Path]
         description: of the text.
         figures: PNG files, whose names without the ending are their keys.
     """
-    create_markdown_artifact(text, key=f"{name}-table", description=description)
-    for figure in figures:
-        image = base64.b64encode(figure.read_bytes()).decode()
-        create_image_artifact(f"data:image/png;base64,{image}", key=figure.stem, description=figure.stem)
+    with unless_away():
+        create_markdown_artifact(text, key=f"{name}-table", description=description)
+        for figure in figures:
+            image = base64.b64encode(figure.read_bytes()).decode()
+            create_image_artifact(f"data:image/png;base64,{image}", key=figure.stem, description=figure.stem)
+
+
+def show_mlflow_run(link: str | None) -> None:
+    """Put a link to an MLflow run on the run's page, where the tracking server has pages."""
+    if link is not None:
+        with unless_away():
+            create_link_artifact(link, key="mlflow-run", link_text="MLflow run")
+
+
+@contextmanager
+def unless_away() -> Iterator[None]:
+    """Continue where Prefect's server is away for longer than its client waits: the results are in their folder."""
+    try:
+        yield
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        logger.warning("The results cannot be shown in Prefect: %s", first_line(error))

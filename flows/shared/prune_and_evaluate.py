@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from prefect.artifacts import create_link_artifact
 
 from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
 from flows.shared.output_folder import place_files
-from flows.shared.prefect_page import show_results
+from flows.shared.prefect_page import show_mlflow_run, show_results
 from flows.shared.promotion_event import announce_promotion
 from flows.shared.summary import mlflow_page, where, zeros_in_words
 from optishear.file_names import (
@@ -193,6 +192,4 @@ def _headline(metrics: RunMetrics) -> str:
 def _show_in_prefect(table: str, figures: list[Path], run: TrackedRun) -> None:
     """Put the table, the figures and a link on the run's page."""
     show_results("comparison", table, "dense, Wanda and the searched recipe", figures)
-    link = mlflow_page(run)
-    if link is not None:
-        create_link_artifact(link, key="mlflow-run", link_text="MLflow run")
+    show_mlflow_run(mlflow_page(run))

@@ -14,6 +14,7 @@ from flows.shared.embedded_server import use_own_server
 from optishear.errors import IncompleteError, InputError
 from optishear.parameters.base import Parameters
 from tasks.engine.model_cache import release_model
+from tasks.engine.retries import unanswered
 from tasks.engine.titles import about, flow_title, of_stage
 
 Inputs = ParamSpec("Inputs")
@@ -69,6 +70,11 @@ def _in_sentences(
         except _SENTENCES as error:
             # Prefect takes a returned state as the run's, and raises the error that it holds.
             return cast(Result, Failed(data=error, message=str(error)))
+        except Exception as error:
+            sentence = unanswered(error)
+            if sentence is None:
+                raise
+            return cast(Result, Failed(data=IncompleteError(sentence), message=sentence))
         finally:
             # A worker may run several flows, and holds no memory between them.
             release_model()
@@ -82,8 +88,9 @@ class _WithoutTracebacks(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep the record, without its traceback where its error is a sentence."""
         error: Any = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        if isinstance(error, _SENTENCES):
-            record.msg, record.args, record.exc_info, record.exc_text = str(error), (), None, None
+        sentence = str(error) if isinstance(error, _SENTENCES) else error and unanswered(error)
+        if sentence:
+            record.msg, record.args, record.exc_info, record.exc_text = sentence, (), None, None
         return True
 
 

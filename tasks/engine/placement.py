@@ -1,5 +1,7 @@
 """Where a stage runs that needs a GPU: in this process, or as a deployment on the work pool ``gpu``."""
 
+from functools import cache
+
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
@@ -17,7 +19,7 @@ CPU_POOL = "cpu"
 
 
 def uses_deployments(parameters: Parameters) -> bool:
-    """Whether stages that need a GPU run on the pool; ``auto`` asks the server each time."""
+    """Whether stages that need a GPU run on the pool; ``auto`` asks the server once in a process."""
     if not isinstance(parameters, PlacementParameters):
         return False
     return parameters.placement == "deployments" or (parameters.placement == "auto" and has_gpu_pool())
@@ -39,8 +41,13 @@ def check_placement(parameters: PlacementParameters) -> None:
 
 def has_gpu_pool() -> bool:
     """Whether a server is set, by ``PREFECT_API_URL`` or a profile, and has the pool."""
-    if not PREFECT_API_URL.value():
-        return False  # a client would start the embedded server to ask
+    server = PREFECT_API_URL.value()
+    return bool(server) and _has_gpu_pool(server)  # without one, a client would start the embedded server to ask
+
+
+@cache
+def _has_gpu_pool(_server: str) -> bool:
+    """Asked once: a later stage must not wait for a server that is away by then."""
     with get_client(sync_client=True) as client:
         try:
             client.read_work_pool(GPU_POOL)

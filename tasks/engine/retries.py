@@ -1,8 +1,10 @@
 """Failures that a retry can fix."""
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
-from optishear.errors import InputError
+from optishear.errors import InputError, first_line
 
 RETRIES = 2
 SECONDS_BEFORE_RETRY = [10.0, 60.0]
@@ -14,18 +16,46 @@ def is_transient(error: BaseException | None) -> bool:
     A GPU that is short of memory is not: a smaller batch has been tried before (``BatchSize``), and all else needs as
     much the next time, after hours of work perhaps.
     """
-    while error is not None:
-        if isinstance(error, InputError):
+    for cause in _causes(error):
+        if isinstance(cause, InputError):
             return False
-        names = {base.__name__ for base in type(error).__mro__}
-        if isinstance(error, ConnectionError | TimeoutError) or names & {
+        names = {base.__name__ for base in type(cause).__mro__}
+        if isinstance(cause, ConnectionError | TimeoutError) or names & {
             "TransportError",  # httpx, which the hub's client speaks through
             "ConnectionError",  # requests
             "Timeout",
         }:
             return True
-        error = error.__cause__ or error.__context__
     return False
+
+
+def unanswered(error: BaseException) -> str | None:
+    """One sentence for a failure that may pass by itself, with the server that did not answer; else ``None``."""
+    if not is_transient(error):
+        return None
+    *_, first = _causes(error)
+    servers = [server for cause in _causes(error) if (server := _server_of(cause))]
+    return (
+        f"The server{' ' if servers else ''}{servers[-1] if servers else ''} did not answer ({first_line(first)}). "
+        "Once it does, the same command goes on where it was."
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, and so on to the first one."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _server_of(error: BaseException) -> str:
+    """Host and port that an error of httpx, or of urllib3 in MLflow's words, names; empty where there are none."""
+    try:
+        url = error.request.url  # type: ignore[attr-defined]
+        return f"{url.host}:{url.port}"
+    except (AttributeError, RuntimeError):  # httpx raises the latter where it does not know
+        found = re.search(r"host='([^']+)', port=(\d+)", str(error))
+        return f"{found[1]}:{found[2]}" if found else ""
 
 
 def retry_condition(_task: Any, _task_run: Any, state: Any) -> bool:

@@ -165,28 +165,28 @@ def _reports(timetable: Timetable) -> Iterator[None]:
     ended = threading.Event()
     bar = ProgressBar("run", "expected time of the run") if FlowRunContext.get() is not None else None
 
-    def show(percent: float) -> None:
-        if bar is not None:
-            bar.show(percent)
-
     def report() -> None:
         logged = time.monotonic()
         while not ended.wait(_SECONDS_BETWEEN_UPDATES):
-            show(100 * timetable.progress())
+            if bar is not None:
+                bar.show(100 * timetable.progress())
             running = timetable.running
             if running is not None and time.monotonic() - logged >= _SECONDS_BETWEEN_REPORTS:
                 logged = time.monotonic()
                 logger.info("%s", running_sentence(timetable, *running))
 
-    # The context holds the flow run that the bar belongs to.
-    reporter = threading.Thread(target=copy_context().run, args=(report,), name="progress", daemon=True)
+    # The context holds the flow run whose page shows the log lines.
+    reporter = threading.Thread(target=copy_context().run, args=(report,), name="reports", daemon=True)
     reporter.start()
     try:
         yield
-        show(100.0)
+        if bar is not None:
+            bar.show(100.0)
     finally:
         ended.set()
         reporter.join()
+        if bar is not None:
+            bar.close()
 
 
 def running_sentence(timetable: Timetable, label: str, started: float) -> str:

@@ -40,10 +40,10 @@ class Attachments:
     files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
 
-# A server that is started again takes a minute.
+# A server that is started again takes a minute, its machine more.
 _IN_MLFLOW: dict[str, Any] = {
-    "retries": 3,
-    "retry_delay_seconds": [5, 30, 120],
+    "retries": 4,
+    "retry_delay_seconds": [5, 30, 120, 300],
     "cache_policy": NO_CACHE,
     "persist_result": False,
 }

@@ -108,8 +108,7 @@ def _recover(
         bos=parameters.bos,
     )
     budget = Budget.of(parameters)
-    show = progress_bar("recovery", "budget of the recovery")
-    with recovery_metrics(budget) as log_check:
+    with recovery_metrics(budget) as log_check, progress_bar("recovery", "budget of the recovery") as show:
 
         def on_check(curve: Sequence[CurvePoint], done: float) -> None:
             show(done)

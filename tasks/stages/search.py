@@ -104,7 +104,11 @@ def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifa
     blocks = load_calibration(calibration)
     sequences, length = blocks.tokens.shape
     plan_stage(parameters, _memory(parameters, sequences, length), SEARCH_FIX)
-    with shared_model(parameters) as loaded, search_metrics() as log_best:
+    with (
+        shared_model(parameters) as loaded,
+        search_metrics() as log_best,
+        progress_bar("search", "trials of the search") as show,
+    ):
         calibrations = {"": blocks}
         for text in parameters.search_calibrations:
             calibrations[text.name] = calibrate(
@@ -116,7 +120,6 @@ def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifa
                 seed=parameters.seed,
                 bos=parameters.bos,
             )
-        show = progress_bar("search", "trials of the search")
         planned = parameters.trials or DEFAULT_TRIALS
 
         def tell(trials: list[Trial]) -> None:

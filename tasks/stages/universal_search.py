@@ -50,7 +50,6 @@ def _inputs(parameters: SearchStageParameters, members: Mapping[str, MemberArtif
 
 
 def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[str, MemberArtifacts]) -> None:
-    show = progress_bar("search", "trials of the search")
     planned = parameters.trials or DEFAULT_TRIALS
     loaded = [
         Member(
@@ -72,7 +71,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, members: Mapping[st
         "calibration": public_source(parameters.calibration),
         "dtype": parameters.dtype,
     }
-    with search_metrics() as log_best:
+    with search_metrics() as log_best, progress_bar("search", "trials of the search") as show:
 
         def tell(trials: list[Trial]) -> None:
             show(len(trials) / planned)

@@ -29,6 +29,13 @@ def faulty(parameters: PipelineParameters) -> str:
     raise KeyError("model")
 
 
+@titled_flow("pipeline")
+def unanswered(parameters: PipelineParameters) -> str:
+    raise RuntimeError("HTTPConnectionPool(host='mlflow.example', port=5000)") from ConnectionRefusedError(
+        111, "Refused"
+    )
+
+
 @stage_flow("evaluate")
 def stage(parameters: PipelineParameters) -> str:
     return "done"
@@ -72,6 +79,15 @@ def test_a_fault_keeps_its_traceback(client: SyncPrefectClient, caplog: pytest.L
     run = run_of(client, faulty(PARAMETERS, return_state=True))
     assert failure(run.state)[0] == "KeyError"
     assert "Traceback" in caplog.text
+
+
+def test_a_server_that_does_not_answer_is_a_sentence(
+    client: SyncPrefectClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = run_of(client, unanswered(PARAMETERS, return_state=True))
+    assert run.state is not None
+    assert str(run.state.message).startswith("The server mlflow.example:5000 did not answer (Refused). ")
+    assert "Traceback" not in caplog.text
 
 
 def test_the_caller_gets_the_error() -> None:

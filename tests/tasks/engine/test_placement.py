@@ -8,6 +8,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 
 from flows.parameters.statistics import StatisticsParameters
 from optishear.parameters.model import ModelParameters
+from tasks.engine import placement
 from tasks.engine.placement import GPU_POOL, check_placement, uses_deployments
 from wording import refused
 
@@ -19,8 +20,10 @@ def gpu_pool() -> Iterator[None]:
     """A pool, as long as the test needs it."""
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name=GPU_POOL, type="process"))
+        placement._has_gpu_pool.cache_clear()
         yield
         client.delete_work_pool(GPU_POOL)
+    placement._has_gpu_pool.cache_clear()
 
 
 def test_auto_is_in_process_without_a_pool() -> None:

@@ -1,10 +1,11 @@
 """Another try is made where it can help, and never for bad input."""
 
+import httpx
 import pytest
 import torch
 
 from optishear.errors import InputError
-from tasks.engine.retries import is_transient
+from tasks.engine.retries import is_transient, unanswered
 
 
 class Timeout(Exception):
@@ -35,3 +36,29 @@ def test_bad_input_stays_bad_input_whatever_its_cause() -> None:
     error = InputError("The hub cannot be reached.")
     error.__cause__ = TimeoutError("slow")
     assert not is_transient(error)
+
+
+def test_the_sentence_names_the_server_of_httpx() -> None:
+    error = RuntimeError("Unable to acquire concurrency slots")
+    error.__cause__ = httpx.ConnectError(
+        "", request=httpx.Request("POST", "http://prefect.example:4200/api/flow_runs/")
+    )
+    error.__cause__.__cause__ = ConnectionRefusedError(111, "Connection refused")
+    assert unanswered(error) == (
+        "The server prefect.example:4200 did not answer (Connection refused). Once it does, the same command goes on "
+        "where it was."
+    )
+
+
+def test_the_sentence_names_the_server_of_mlflow() -> None:
+    error = RuntimeError("API request failed: HTTPConnectionPool(host='mlflow.example', port=5000): Max retries")
+    error.__context__ = TimeoutError("timed out")
+    assert str(unanswered(error)).startswith("The server mlflow.example:5000 did not answer (timed out). ")
+
+
+def test_without_a_named_server_there_is_a_sentence_too() -> None:
+    assert str(unanswered(httpx.ReadTimeout(""))).startswith("The server did not answer (ReadTimeout). ")
+
+
+def test_another_failure_has_no_such_sentence() -> None:
+    assert unanswered(ValueError("bug")) is None
