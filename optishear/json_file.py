@@ -1,4 +1,4 @@
-"""Standard JSON: numbers that are not finite are written as text."""
+"""Standard JSON: numbers that are not finite are written as text, and whatever cannot be read is one error."""
 
 import json
 import math
@@ -18,6 +18,18 @@ def write_json(path: Path, value: Any) -> None:
         value: what JSON can hold, or a pydantic model, whose number fields read the two texts as numbers again.
     """
     write_text(path, json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: if it is not JSON, or is nested too deeply, has integers of thousands of digits, or is not UTF-8.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def finite(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """A source with a name of its own, written NAME=SOURCE."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ def parse_named_source(text: Any) -> NamedSource:
     name, separator, source = text.partition("=") if isinstance(text, str) else ("", "", "")
     if not (separator and name and source):
         raise ValueError(f"{text!r} is not NAME=SOURCE, such as math=gsm8k.jsonl")
+    _check_name(name)
     return NamedSource(name, expand_home(source))
 
 
@@ -75,4 +77,14 @@ def parse_named_model(text: Any) -> NamedModel:
         return NamedModel("", expand_home(text))
     if not (name and model):
         raise ValueError(f"{text!r} is neither a model nor NAME=MODEL")
+    _check_name(name)
     return NamedModel(name, expand_home(model))
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that MLflow takes for no part of a metric's, which it says at the end of the first stage."""
+    if not re.fullmatch(r"\w[\w. -]{0,59}", name):
+        raise ValueError(
+            f"the name {name[:60]!r} has other characters than letters, digits, spaces, dots, dashes and underscores, "
+            "does not begin with a letter or a digit, or has more than 60"
+        )

@@ -10,6 +10,9 @@ from pydantic_core import CoreSchema
 from optishear.errors import InputError
 from optishear.text_value import text_schema
 
+# Of what YAML makes of N:M with numbers of six digits.
+_LARGEST_TIME = 10**9
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -64,11 +67,16 @@ def parse_pattern(text: Pattern | str | float) -> Pattern:
     """
     if isinstance(text, Pattern):
         return text
+    percent = _percent(text)
+    if percent is not None:
+        raise InputError(f"The sparsity {text!r} is beyond 1; write {percent / 100:.15g} for {percent:g} %.")
     if isinstance(text, int) and text >= 60:
+        if text > _LARGEST_TIME:
+            raise InputError("The sparsity is an integer of many digits; give a fraction in [0, 1), such as 0.5.")
         n, m = divmod(text, 60)
         raise InputError(f"The sparsity {text} is what YAML makes of {n}:{m} without quotes, a time; write '{n}:{m}'.")
     written = str(text).strip()
-    structured = re.fullmatch(r"(\d+):(\d+)", written)
+    structured = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,6})", written)
     if structured:
         kept, group = int(structured[1]), int(structured[2])
         if not 0 < kept < group:
@@ -82,9 +90,18 @@ def parse_pattern(text: Pattern | str | float) -> Pattern:
         fraction = -1.0
     if not 0 <= fraction < 1:
         raise InputError(
-            f"The sparsity {written!r} is neither a fraction in [0, 1), such as 0.5, nor an N:M pattern, such as 2:4."
+            f"The sparsity {written[:40]!r} is neither a fraction in [0, 1), such as 0.5, nor an N:M pattern, such as "
+            "2:4."
         )
     return Pattern(fraction=abs(fraction))  # -0.0 is zero
+
+
+def _percent(text: object) -> float | None:
+    """The percentage that a number of 5 to 100 must mean, as number or as text, with or without the sign."""
+    written = str(text).strip() if isinstance(text, str | float) or (type(text) is int and text <= 100) else ""
+    matched = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,9})?) ?(%?)", written)
+    number = float(matched[1]) if matched else 0.0
+    return number if matched and (5 <= number < 100 or (matched[2] and number < 100)) else None
 
 
 def parse_layer_pattern(text: object, sparsity: Pattern) -> Pattern:

@@ -9,6 +9,7 @@ import click
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from optishear.errors import InputError
 from optishear.home import expand_home
 from optishear.named_source import NamedModel, NamedSource
 from optishear.parameters.base import Parameters
@@ -96,7 +97,10 @@ def options_of(group: type[Parameters]) -> list[click.Option]:
 
 
 def _local_file(text: str) -> Path:
-    return Path(expand_home(text))
+    try:
+        return Path(expand_home(text))
+    except ValueError as error:
+        raise InputError(f"The configuration file cannot be {text[:80]!r}: {error}.") from None
 
 
 def config_option() -> click.Option:

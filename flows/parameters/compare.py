@@ -1,11 +1,11 @@
 """The parameters of the flow ``compare``."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from flows.parameters.search import SearchFlowParameters
-from optishear.parameters.base import Positive
+from optishear.parameters.base import Natural, Positive, Seed
 from optishear.parameters.search import Algorithm, RatioPrior
 
 
@@ -19,7 +19,7 @@ class CompareParameters(SearchFlowParameters):
     algorithms: list[Algorithm] = Field(
         ["nsga3", "nsga2", "evopress", "random"], min_length=1, description="Algorithms to compare."
     )
-    seeds: list[int] = Field([0, 1, 2], min_length=1, description="Seeds; each algorithm runs once per seed.")
+    seeds: list[Seed] = Field([0, 1, 2], min_length=1, description="Seeds; each algorithm runs once per seed.")
     rounds: Positive = Field(1, description="Selection rounds.")
     metric_space: Literal["meta", "power"] = Field("meta", description="Space of the metrics, as for search.")
     metric_scope: Literal["model", "kind", "path"] = Field("model", description="Scope of a metric, as for search.")
@@ -29,4 +29,4 @@ class CompareParameters(SearchFlowParameters):
     ratio_priors: list[RatioPrior] = Field(
         ["uniform"], min_length=1, description="Ratios to begin with, as for search."
     )
-    descent_steps: Annotated[int, Field(ge=0)] = Field(0, description="Gradient steps on the ratios.")
+    descent_steps: Natural = Field(0, description="Gradient steps on the ratios.")

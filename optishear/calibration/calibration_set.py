@@ -95,8 +95,13 @@ class CalibrationSet:
         if values.null_count or values.to_numpy().min() < 0:
             raise InputError(f"{name} holds missing or negative token ids.")
         tokens = torch.from_numpy(values.to_numpy().astype(np.int64)).reshape(len(rows), -1)
-        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        metadata = {
+            key.decode(errors="replace"): value.decode(errors="replace")
+            for key, value in (table.schema.metadata or {}).items()
+        }
         documents, bos = metadata.get("documents"), metadata.get("bos")
+        if documents is not None and not (documents.isdecimal() and len(documents) < 19):
+            raise InputError(f"{name} has {documents[:40]!r} as its number of documents; make it again from a text.")
         calibration = cls(
             tokens,
             metadata.get("source", str(path)),

@@ -1,6 +1,5 @@
 """Source → documents: where calibration and evaluation text is read from."""
 
-import json
 import os
 import platform
 import random
@@ -12,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from optishear.errors import InputError, first_line
+from optishear.home import expand_home
+from optishear.json_file import parse_json
 from optishear.models.digest import digest_of_file
 
 PYTHON_DOCS = "python-docs"
@@ -73,6 +74,10 @@ def _local_reader(source: str) -> Callable[[Path], Iterator[Any]]:
             f"The text {source!r} is of no known kind; give hub:NAME[/CONFIG], {PYTHON_DOCS}, "
             "or a .txt, .jsonl or .parquet file."
         )
+    try:
+        expand_home(source)
+    except ValueError as error:
+        raise InputError(f"There is no text file {source[:80]!r}: {error}.") from None
     if not Path(source).is_file() or not os.access(source, os.R_OK):
         raise InputError(f"There is no text file {source!r} that can be read; give one that exists.")
     return reader
@@ -94,9 +99,10 @@ def _jsonl(path: Path) -> Iterator[Any]:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"Line {number} of {str(path)!r} is not JSON ({error.msg}).") from None
+                    row = parse_json(line)
+                except ValueError as error:
+                    reason = getattr(error, "msg", None) or first_line(error)
+                    raise InputError(f"Line {number} of {str(path)!r} is not JSON ({reason}).") from None
                 if not isinstance(row, dict) or "text" not in row:
                     raise InputError(
                         f"Line {number} of {str(path)!r} has no column 'text'; rename the one that has it."
@@ -107,13 +113,16 @@ def _jsonl(path: Path) -> Iterator[Any]:
 def _parquet(path: Path) -> Iterator[Any]:
     try:
         file = pq.ParquetFile(path)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:  # Thrift's errors are OSErrors
         raise InputError(f"The file {str(path)!r} is not Parquet ({first_line(error)}).") from None
     if "text" not in file.schema_arrow.names:
         columns = ", ".join(file.schema_arrow.names)
         raise InputError(f"The file {str(path)!r} has no column 'text', only {columns}; rename the one that has it.")
-    for batch in file.iter_batches(batch_size=1024, columns=["text"]):
-        yield from batch.column(0).to_pylist()
+    try:
+        for batch in file.iter_batches(batch_size=1024, columns=["text"]):
+            yield from batch.column(0).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"The file {str(path)!r} is damaged ({first_line(error)}); download it again.") from None
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Any]]] = {".txt": _txt, ".jsonl": _jsonl, ".parquet": _parquet}

@@ -4,10 +4,10 @@ import difflib
 from importlib.resources import files
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optishear.errors import InputError, first_line
+from optishear.yaml_file import UnreadableYamlError, parse_yaml
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -58,8 +58,8 @@ def _choices() -> str:
 
 def _read(content: bytes, name: str) -> Suite:
     try:
-        return Suite.model_validate(yaml.safe_load(content))
-    except yaml.YAMLError as error:
+        return Suite.model_validate(parse_yaml(content))
+    except UnreadableYamlError as error:
         raise InputError(f"The suite {name!r} is not YAML ({first_line(error)}).") from None
     except ValidationError as error:
         first = error.errors()[0]

@@ -1,5 +1,6 @@
 """One tensor as a bitmask and the values that are kept, and back, bit for bit."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ def unpack(packed: Bitmask, shape: Sequence[int]) -> Tensor:
     Raises:
         InputError: if bits, values and shape do not belong together.
     """
-    count = int(np.prod(shape, dtype=np.int64))
+    count = math.prod(shape)
     if packed.bits.numel() != -(-count // 8):
         raise InputError(
             f"A bitmask of {packed.bits.numel()} bytes is not that of {count} weights; write the checkpoint again."

@@ -1,18 +1,19 @@
 """A checkpoint on disk, dense or packed, as tensors by name that are read lazily."""
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from optishear.errors import InputError
+from optishear.errors import InputError, first_line
 from optishear.formats.bitmask import Bitmask, unpack
+from optishear.json_file import parse_json
 
 Format = Literal["dense", "bitmask"]
 # Other names than transformers looks for, so that it says that there are no weights. It would ignore the packed ones
@@ -20,6 +21,7 @@ Format = Literal["dense", "bitmask"]
 STEMS: dict[Format, str] = {"dense": "model", "bitmask": "bitmask"}
 LAYOUT = "optishear-bitmask-1"
 BITS, VALUES = ".bitmask", ".values"
+_SHAPES = TypeAdapter(dict[str, tuple[Annotated[int, Field(ge=0)], ...]])
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,26 @@ def open_checkpoint(folder: str | Path) -> StoredCheckpoint:
     return StoredCheckpoint(name, {file: _tensors(file) for file in _files(folder, name)})
 
 
+def header_dtypes(folder: str | Path) -> dict[str, str]:
+    """The dtype of each tensor in the files of a dense checkpoint, as safetensors writes it, such as ``BF16``.
+
+    Raises:
+        InputError: as ``stored_format``; or if a header cannot be read.
+    """
+    dtypes: dict[str, str] = {}
+    for path in _files(Path(folder), "dense"):
+        try:
+            with path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                header = parse_json(file.read(min(size, path.stat().st_size)))
+            dtypes |= {name: str(tensor["dtype"]) for name, tensor in header.items() if name != "__metadata__"}
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise InputError(
+                f"The file {str(path)!r} cannot be read ({first_line(error)}); download or write it again."
+            ) from None
+    return dtypes
+
+
 def numbered_names(name: Format, count: int) -> Iterator[str]:
     """The names of a checkpoint's files, where it has several."""
     return (f"{STEMS[name]}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1))
@@ -144,7 +166,7 @@ def _files(folder: Path, name: Format) -> Sequence[Path]:
     if not index.is_file():
         return []
     try:
-        weights: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weights: dict[str, str] = parse_json(index.read_text(encoding="utf-8"))["weight_map"]
         return sorted({folder / file for file in weights.values()})
     except (ValueError, KeyError, AttributeError, TypeError):
         raise InputError(f"The index {str(index)!r} cannot be read; download the checkpoint again.") from None
@@ -184,7 +206,27 @@ def _tensors(file: Path) -> list[StoredTensor]:
         ) from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"The file {str(file)!r} cannot be read ({error}); download or write it again.") from None
-    shapes: dict[str, list[int]] = json.loads(metadata["shapes"]) if metadata.get("layout") == LAYOUT else {}
+    shapes = _packed_shapes(file, metadata)
     parts = {name + part for name in shapes for part in (BITS, VALUES)}
     plain = [StoredTensor(file, name, None) for name in names if name not in parts]
-    return plain + [StoredTensor(file, name, tuple(shape)) for name, shape in shapes.items()]
+    return plain + [StoredTensor(file, name, shape) for name, shape in shapes.items()]
+
+
+def _packed_shapes(file: Path, metadata: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the packed tensors of a file, by name; none in a file that packs nothing."""
+    layout = metadata.get("layout", "")
+    if layout != LAYOUT:
+        if layout.startswith(LAYOUT.rstrip("0123456789")):
+            raise InputError(
+                f"The file {str(file)!r} has the layout {layout!r}, and this OptiShear reads {LAYOUT}; read it with "
+                "the OptiShear that wrote it, or a later one."
+            )
+        return {}
+    try:
+        return _SHAPES.validate_json(metadata.get("shapes", ""))
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise InputError(
+            f"The file {str(file)!r} does not give the shapes of its packed weights ({reason}); download or write it "
+            "again."
+        ) from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from optishear.errors import InputError
 from optishear.files import sha256_of_file, write_text
 from optishear.home import home_folder
+from optishear.json_file import parse_json
 
 # Below this size, reading a file again is quicker than looking it up is worth.
 _BIG_BYTES = 8 * 2**20
@@ -36,7 +37,7 @@ def digest_of_file(path: Path) -> str:
 
 def _remembered(memory: Path) -> dict[str, object]:
     try:
-        loaded = json.loads(memory.read_text(encoding="utf-8"))
+        loaded = parse_json(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return loaded if isinstance(loaded, dict) else {}

@@ -1,22 +1,25 @@
 """GGUF files, converted once to a plain Hugging Face checkpoint that loads a hundred times faster."""
 
 import logging
-import struct
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError, first_line
 from optishear.extras import require
 from optishear.files import ensure_writable, write_aside
+from optishear.formats.gguf_header import DamagedGgufError, GgufHeader, check_sizes, read_header
 from optishear.models.loading_report import check_unknown
+from optishear.models.memory import weight_count
 from optishear.models.quiet import quiet_transformers
 from optishear.models.write import write_checkpoint
 
+# Weights that the model has and the file lacks, such as a tied head, are named after the conversion.
+_MOST_TIMES_LARGER = 4
 logger = logging.getLogger(__name__)
 
 
@@ -35,6 +38,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         if (folder / "config.json").is_file():
             return
         require(["gguf"], f"The GGUF file {gguf.name!r}")
+        _check(gguf)
         logger.info("Converting %s to a float32 checkpoint in %s, once.", gguf.name, folder)
         where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         try:
@@ -43,11 +47,10 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
                     **where, dtype=torch.float32, output_loading_info=True
                 )
                 tokenizer = AutoTokenizer.from_pretrained(**where)
-        except (ValueError, KeyError, IndexError, OverflowError, NotImplementedError, struct.error) as error:
-            reason = first_line(error)
-            raise InputError(
-                f"The GGUF file {gguf.name!r} cannot be read ({reason}); give the model's original checkpoint."
-            ) from error
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # values of the file go into configurations, models and tokenizers unchecked
+            raise _unreadable(gguf, error) from error
         model, loading = loaded
         if loading["missing_keys"]:
             raise InputError(
@@ -60,6 +63,48 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         del model.config.quantization_config
         with write_aside(folder) as aside:
             write_checkpoint(aside, model, tokenizer)
+
+
+def _check(gguf: Path) -> None:
+    """Refuse a file whose header is damaged, or counts more than the file holds, before anything is made by it.
+
+    Raises:
+        InputError: naming what is wrong.
+    """
+    from gguf import GGML_QUANT_SIZES
+
+    try:
+        header = read_header(gguf)
+        check_sizes(header, gguf.stat().st_size, {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()})
+        _check_shape(gguf, header)
+    except DamagedGgufError as error:
+        raise _unreadable(gguf, error) from None
+
+
+def _check_shape(gguf: Path, header: GgufHeader) -> None:
+    """Refuse metadata of a much larger model than the tensors are."""
+    family = header.values.get("general.architecture")
+    blocks = header.values.get(f"{family}.block_count")
+    if not isinstance(family, str) or not isinstance(blocks, int):
+        raise DamagedGgufError("its metadata has no general.architecture with a block_count")
+    if not 0 < blocks <= len(header.tensors):
+        raise DamagedGgufError(f"its metadata counts {blocks} blocks, and it has {len(header.tensors)} tensors")
+    try:
+        with quiet_transformers(), torch.device("meta"):
+            config = AutoConfig.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+            expected = weight_count(AutoModelForCausalLM.from_config(config))
+    except Exception as error:  # as on conversion
+        raise _unreadable(gguf, error) from error
+    present = sum(tensor.numbers for tensor in header.tensors.values())
+    if expected > _MOST_TIMES_LARGER * max(present, 1):
+        raise DamagedGgufError(f"its metadata is that of a model of {expected} weights, and it has {present}")
+
+
+def _unreadable(gguf: Path, error: Exception) -> InputError:
+    return InputError(
+        f"The GGUF file {gguf.name!r} cannot be read ({first_line(error)}); download it again, or give the model's "
+        "original checkpoint."
+    )
 
 
 def _dropped(gguf: Path, model: PreTrainedModel) -> list[str]:

@@ -99,7 +99,7 @@ def decoder_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     if best is None:
         raise InputError(
             f"The model {type(model).__name__} has no prunable layers: no list of decoder blocks in it holds "
-            "a linear layer or experts; give a decoder-only transformer."
+            "a linear layer, one of GPT-2's transposed kind, or experts; give a model of another family."
         )
     return best[1], best[2]
 

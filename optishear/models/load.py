@@ -1,11 +1,12 @@
 """Load a model with its tokenizer, ready for forward passes."""
 
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
@@ -24,7 +25,12 @@ from optishear.models.memory import check_memory, weight_count
 from optishear.models.precision import Precision, announce, check_dtype, choose_precision, warn_if_emulated
 from optishear.models.quiet import quiet_transformers
 from optishear.models.source import ModelSource, resolve_model
-from optishear.models.stored_dtype import remember_origin
+from optishear.models.stored_dtype import check_stored_numbers, remember_origin
+
+# Any text that every tokenizer has tokens for.
+_SAMPLE = "a b"
+# Beyond any model.
+_MOST_LAYERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,13 @@ def load_model(
         tokenizer = _tokenizer(source, options)
         precision = choose_precision(dtype, target)
         check_float16(source.name, config, precision.dtype)
-        empty = _without_weights(config, trust_remote_code)
+        empty = _without_weights(source, config, options)
         if empty is not None:
             check_memory(source.name, weight_count(empty), precision.dtype, target)
         announce(precision)
         warn_if_emulated(precision.dtype, target)
         loaded = _weights(source, config, precision.torch_dtype, options)
+    check_stored_numbers(source.name, loaded, checkpoint_folder(source))
     remember_origin(loaded, lambda: checkpoint_folder(source), lambda wider: _weights(source, config, wider, options))
     check_weights(loaded)
     loaded.requires_grad_(False).train(False).to(target)
@@ -111,7 +118,7 @@ def load_without_weights(
     with quiet_transformers():
         config = _causal_config(source, options)
         tokenizer = _tokenizer(source, options)
-        empty = _without_weights(config, trust_remote_code)
+        empty = _without_weights(source, config, options)
     if empty is None:
         raise InputError(
             f"The model {source.name!r} cannot be built from its configuration; check its config.json, or the version "
@@ -121,27 +128,37 @@ def load_without_weights(
 
 
 def model_without_weights(source: ModelSource, trust_remote_code: bool) -> PreTrainedModel | None:
-    """The model's structure on the meta device; ``None`` if it cannot be built: loading then reports why.
+    """The model's structure on the meta device; ``None`` where code of the checkpoint's own does not build there.
 
     Raises:
-        InputError: if a GGUF file cannot be converted.
+        InputError: if a GGUF file cannot be converted, or the configuration is not that of a model that can be built.
     """
     options = _loading_options(source, trust_remote_code)
-    try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(source.location, **options)
-    except Exception:  # as below
-        return None
-    return _without_weights(config, trust_remote_code)
+    with quiet_transformers():
+        return _without_weights(source, _causal_config(source, options), options)
 
 
-def _without_weights(config: PreTrainedConfig, trust_remote_code: bool) -> PreTrainedModel | None:
+def _without_weights(source: ModelSource, config: PreTrainedConfig, options: dict[str, Any]) -> PreTrainedModel | None:
     try:
+        layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+        if isinstance(layers, int) and layers > _MOST_LAYERS:  # each takes time, also without weights
+            raise ValueError(f"num_hidden_layers is {layers}, more than {_MOST_LAYERS}")
         with quiet_transformers(), torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except Exception:  # a checkpoint's own code may raise anything on the meta device, and load all the same
-        return None
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                config, trust_remote_code=options["trust_remote_code"]
+            )
+    except Exception as error:  # the library's models divide, allocate and import as the configuration says
+        # A checkpoint's own code may raise anything on the meta device, and load all the same.
+        if _has_own_code(config, options):
+            return None
+        raise _unreadable(source, "configuration", error) from error
     return model
+
+
+def _has_own_code(config: PreTrainedConfig, options: dict[str, Any]) -> bool:
+    """Whether the model is built by code of its checkpoint, which the user trusts."""
+    auto_map = getattr(config, "auto_map", None)
+    return bool(options["trust_remote_code"]) and isinstance(auto_map, dict) and "AutoModelForCausalLM" in auto_map
 
 
 def _loading_options(source: ModelSource, trust_remote_code: bool) -> dict[str, Any]:
@@ -162,9 +179,10 @@ def resolve_device(device: str) -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or device.endswith(":"):
+    matched = re.fullmatch(r"(cpu|cuda)(?::([0-9]{1,3}))?", device)
+    if matched is None or (matched[1] == "cpu" and int(matched[2] or 0)):
         raise InputError(f"The device {device!r} is unknown; choose auto, cpu, cuda or cuda:N.")
+    kind, number = matched.groups()
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         present = torch.cuda.device_count()
         choice = f"cuda:0 to cuda:{present - 1}" if present else "cpu"
@@ -178,10 +196,22 @@ def _causal_config(source: ModelSource, options: dict[str, Any]) -> PreTrainedCo
         config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, **options)
     except Exception as error:  # values are checked by dataclasses, tables and code of the checkpoint's own
         raise _unreadable(source, "configuration", error) from error
-    own_code = getattr(config, "auto_map", None) or {}
-    if options["trust_remote_code"] and "AutoModelForCausalLM" in own_code:
+    if _has_own_code(config, options):
         return config
     architectures = config.architectures or []
+    if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
+        raise _unreadable(
+            source, "configuration", ValueError(f"architectures is {architectures!r}, not a list of names")
+        )
+    key = _not_a_number(config.to_dict())
+    if key is not None:
+        raise _unreadable(source, "configuration", ValueError(f"{key} is NaN"))
+    headless = next((name for name in architectures if name.endswith("Model") and not _is_causal(name)), None)
+    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and headless is not None:
+        raise InputError(
+            f"The model {source.name!r} was saved as {headless}, without the head that predicts the next token; "
+            f"save it as {MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config.model_type]}, or correct its architectures."
+        )
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or (
         architectures and not any(_is_causal(name) for name in architectures)
     ):
@@ -192,13 +222,23 @@ def _causal_config(source: ModelSource, options: dict[str, Any]) -> PreTrainedCo
     quantization = getattr(config, "quantization_config", None) or getattr(config, "compression_config", None)
     if quantization:
         method = (
-            quantization.get("quant_method") if isinstance(quantization, dict) else quantization.quant_method
+            quantization.get("quant_method")
+            if isinstance(quantization, dict)
+            else getattr(quantization, "quant_method", None)
         ) or "unknown method"
         raise InputError(
             f"The model {source.name!r} is quantized ({getattr(method, 'value', method)}), and pruning needs plain "
             "weights; give the checkpoint that it was quantized from."
         )
     return config
+
+
+def _not_a_number(values: Any, key: str = "") -> str | None:
+    """The key of a number in a configuration that is NaN. Infinity is a limit that some families have."""
+    if isinstance(values, dict):
+        found = (_not_a_number(value, f"{key}.{name}" if key else str(name)) for name, value in values.items())
+        return next((each for each in found if each is not None), None)
+    return key if isinstance(values, float) and math.isnan(values) else None
 
 
 def _is_causal(architecture: str) -> bool:
@@ -220,7 +260,23 @@ def _tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokeni
     # Where the files are missing, some families give an empty tokenizer instead of an error.
     if len(tokenizer) < 64 and set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise InputError(f"The model {source.name!r} has no tokenizer; {hint}.")
+    _check_tokenizer(source, tokenizer)
     return tokenizer
+
+
+def _check_tokenizer(source: ModelSource, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that loads but does not work: its files are read without a look at their values."""
+    try:
+        length = tokenizer.model_max_length
+        if isinstance(length, bool) or not isinstance(length, int | float) or length < 1:
+            raise ValueError(f"model_max_length is {length!r}")
+        tokenizer(_SAMPLE, verbose=False)
+        tokenizer.decode(tokenizer(_SAMPLE, add_special_tokens=False, verbose=False)["input_ids"])
+    except Exception as error:
+        raise InputError(
+            f"The tokenizer of the model {source.name!r} cannot be used ({first_line(error)}); download its files, "
+            "such as tokenizer.json and tokenizer_config.json, again."
+        ) from error
 
 
 def _is_sentencepiece(source: ModelSource, error: Exception) -> bool:
@@ -246,7 +302,7 @@ def _weights(
             )
     except (torch.OutOfMemoryError, MemoryError, InputError):
         raise
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except Exception as error:  # files beside the weights are read here, too, without a look at their values
         raise _unreadable(source, "weights", error) from error
     model: PreTrainedModel = loaded[0]
     loading: dict[str, Any] = loaded[1]
@@ -272,6 +328,7 @@ def _unreadable(source: ModelSource, part: str, error: Exception) -> InputError:
         return InputError(
             f"The model {source.name!r} needs code from its checkpoint; if you trust that code, set trust_remote_code."
         )
-    return InputError(
-        f"The {part} of the model {source.name!r} cannot be read ({first_line(error)}); check the checkpoint's files."
-    )
+    fix = "check the checkpoint's files"
+    if isinstance(error, ImportError):
+        fix = "install what it needs, or remove attn_implementation from config.json"
+    return InputError(f"The {part} of the model {source.name!r} cannot be read ({first_line(error)}); {fix}.")

@@ -84,6 +84,8 @@ def resolve_model(model: str) -> ModelSource:
         raise InputError(f"The model name is empty; {_ACCEPTED}.")
     kind, _, rest = model.partition(":")
     path = find_in_package(rest) if kind == "package" else _expanded(model)
+    if path.exists() and not (path.is_dir() or path.is_file()):
+        raise InputError(f"The model {model!r} is neither a file nor a folder; {_ACCEPTED}.")
     if path.is_dir():
         return _local_folder(model, path.resolve())
     if path.is_file() or path.suffix == ".gguf":
@@ -95,14 +97,17 @@ def _expanded(model: str) -> Path:
     try:
         return Path(expand_home(model))
     except ValueError as error:
-        raise InputError(f"The model {model!r} was not found: {error}.") from None
+        raise InputError(f"The model {model[:100]!r} was not found: {error}.") from None
 
 
 def _gguf_file(name: str, path: Path) -> ModelSource:
     if not path.is_file():
         raise InputError(f"The GGUF file {name!r} does not exist; {_ACCEPTED}.")
-    with path.open("rb") as file:
-        magic = file.read(4)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise InputError(f"The GGUF file {name!r} cannot be read ({first_line(error)}); {_ACCEPTED}.") from None
     if magic != b"GGUF":
         raise InputError(f"The file {name!r} is not a GGUF file; {_ACCEPTED}.")
     digest = digest_of_file(path)

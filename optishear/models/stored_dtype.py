@@ -13,9 +13,11 @@ from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError
-from optishear.formats.stored import open_checkpoint
+from optishear.formats.stored import header_dtypes, open_checkpoint
 from optishear.models.layers import by_parameter, prunable_layers
 
+# As safetensors writes them.
+_PLAIN = ("F64", "F32", "F16", "BF16")
 Load = Callable[[torch.dtype], PreTrainedModel]
 
 
@@ -56,6 +58,29 @@ def stored_dtypes(folder: Path) -> StoredDtypes | None:
         if tensor.name in by_name:
             sizes[by_name[tensor.name]] += torch.Size(tensor.shape).numel()
     return StoredDtypes(sizes.most_common(1)[0][0], by_name) if sizes else None
+
+
+def check_stored_numbers(name: str, model: PreTrainedModel, folder: Path) -> None:
+    """Refuse weights that are stored as integers or in 8 bits: without their scales, they are other numbers.
+
+    A quantized checkpoint says so in its configuration; one that lost that part loads without a word.
+
+    Args:
+        name: of the model, for the message.
+        model: as it was loaded.
+        folder: of its checkpoint.
+
+    Raises:
+        InputError: naming the first such weight and its dtype.
+    """
+    prefix = f"{model.base_model_prefix}."
+    weights = {key for key, _ in model.named_parameters(remove_duplicate=False)}
+    for key, dtype in header_dtypes(folder).items():
+        if dtype not in _PLAIN and {key, f"{prefix}{key}", key.removeprefix(prefix)} & weights:
+            raise InputError(
+                f"The weight {key!r} of the model {name!r} is stored as {dtype}, which is no plain floating point; "
+                "give the checkpoint that it was quantized from."
+            )
 
 
 def remember_origin(model: PreTrainedModel, folder: Callable[[], Path], load: Load) -> None:

@@ -4,14 +4,35 @@ Each field is at the same time a key of the YAML file, a flag of the command lin
 ``--search-sequences``), a parameter of the Prefect flows and a param of the MLflow run.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from optishear.errors import InputError
 from optishear.parameters.former_names import current_names
 
-Positive = Annotated[int, Field(ge=1)]
+# Beyond any count, and small enough for the 64-bit integers of all libraries.
+_LARGEST_COUNT = 10**15
+# What the random generators of Python, NumPy and PyTorch all take.
+_LARGEST_SEED = 2**32 - 1
+
+
+def _at_most(largest: int) -> AfterValidator:
+    """A limit that only a mistake exceeds; those of ``Field`` are shown beside every parameter."""
+
+    def check(value: int) -> int:
+        if value > largest:
+            raise ValueError(f"it is larger than {largest}")
+        return value
+
+    return AfterValidator(check)
+
+
+Positive = Annotated[int, Field(ge=1), _at_most(_LARGEST_COUNT)]
+Natural = Annotated[int, Field(ge=0), _at_most(_LARGEST_COUNT)]
+Seed = Annotated[int, Field(ge=0), _at_most(_LARGEST_SEED)]
 
 
 class Parameters(BaseModel):
@@ -21,7 +42,7 @@ class Parameters(BaseModel):
         heading: what the fields that a group defines are listed under in the help of a command.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
     heading: ClassVar[str] = "General"
 
@@ -29,3 +50,25 @@ class Parameters(BaseModel):
     @classmethod
     def _accept_former_names(cls, values: Any) -> Any:
         return current_names(values, cls.model_fields) if isinstance(values, Mapping) else values
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_plain(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false for a number, and text that no file, no server and no tokenizer takes."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("true and false are values of switches only")
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str) and (wrong := re.search("[\0\ud800-\udfff]", text)):
+                raise ValueError(f"the character {wrong[0]!r} is not allowed in text")
+        return value
+
+    @model_validator(mode="after")
+    def _without_repeats(self) -> Self:
+        """Refuse a value that a list has twice: it would be counted or computed twice, or be one key of two results."""
+        for name in type(self).model_fields:
+            values = getattr(self, name)
+            if isinstance(values, list):
+                twice = next((value for at, value in enumerate(values) if value in values[:at]), None)
+                if twice is not None:
+                    raise InputError(f"The parameter {name} has {str(twice)!r} twice; give each value once.")
+        return self

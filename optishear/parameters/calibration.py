@@ -21,4 +21,4 @@ class CalibrationParameters(BosParameters):
         ".jsonl or .parquet file.",
     )
     sequences: Positive = Field(32, description="Number of calibration sequences.")
-    sequence_length: Annotated[int, Field(ge=8)] = Field(512, description="Tokens per calibration sequence.")
+    sequence_length: Annotated[Positive, Field(ge=8)] = Field(512, description="Tokens per calibration sequence.")

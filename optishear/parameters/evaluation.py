@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from optishear.parameters.base import Positive
+from optishear.parameters.base import Natural, Positive
 from optishear.parameters.bos import BosParameters
 from optishear.parameters.paths import LocalPath, Source
 from optishear.parameters.roles import Role
@@ -20,7 +20,7 @@ class EvaluationParameters(BosParameters):
         description="Text for the perplexity: python-docs (the standard library's own topics, offline), "
         "hub:NAME[/CONFIG] or a file; none turns the perplexity off.",
     )
-    window_length: Annotated[int, Field(ge=8)] = Field(1024, description="Tokens per perplexity window.")
+    window_length: Annotated[Positive, Field(ge=8)] = Field(1024, description="Tokens per perplexity window.")
     windows: Positive | None = Field(None, description="Number of windows from the start of the text; default: all.")
     suite: Annotated[Source | None, Role.TEXT] = Field(
         None, description="A named list of tasks: paper, math, knowledge, or a YAML file with your own suite."
@@ -31,9 +31,7 @@ class EvaluationParameters(BosParameters):
         description="Folder with your own lm-eval task files; local_NAME in it replaces NAME of a suite.",
     )
     limit: Positive | None = Field(None, description="Examples per task; default: all.")
-    fewshot: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Few-shot examples; default: each task's own number."
-    )
+    fewshot: Natural | None = Field(None, description="Few-shot examples; default: each task's own number.")
     batch_size: Positive | None = Field(
         None,
         description="Sequences per forward pass in the evaluation; more is faster on a GPU, with other last digits. "

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from optishear.parameters.base import Parameters
+from optishear.parameters.base import Parameters, Seed
 from optishear.parameters.paths import Source
 from optishear.parameters.roles import Role
 
@@ -28,4 +28,4 @@ class ModelParameters(Parameters):
     trust_remote_code: bool = Field(
         False, description="Run model code from the checkpoint. Set it only if you trust that code."
     )
-    seed: int = Field(0, description="Seed of everything random: sampling, search, few-shot examples.")
+    seed: Seed = Field(0, description="Seed of everything random: sampling, search, few-shot examples.")

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from optishear.errors import InputError, first_line
 from optishear.parameters.base import Parameters
 from optishear.parameters.former_names import current_names
+from optishear.yaml_file import parse_yaml
 
+_LONGEST_SHOWN = 200
 Group = TypeVar("Group", bound=Parameters)
 
 
@@ -35,8 +36,8 @@ def read_mapping(file: Path) -> dict[str, Any]:
         InputError: if it cannot be read, or holds something else.
     """
     try:
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        loaded = parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         reason = first_line(error)
         raise InputError(f"The configuration {str(file)!r} cannot be read as YAML ({reason}).") from None
     if loaded is not None and not isinstance(loaded, dict):
@@ -55,4 +56,13 @@ def _one_sentence(error: ValidationError, group: type[Parameters]) -> str:
     reason = str(cause) if cause else first["msg"][0].lower() + first["msg"][1:]
     # A number in its place is the position in a list.
     verb = "hold" if any(isinstance(part, int) for part in first["loc"]) else "be"
-    return f"The parameter {key} cannot {verb} {first['input']!r}: {reason}."
+    return f"The parameter {key} cannot {verb} {_shown(first['input'])}: {reason}."
+
+
+def _shown(value: Any) -> str:
+    """The value as Python writes it, the middle left out of a long one; integers of any length."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "an integer of thousands of digits"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN // 2]}...{text[-20:]}"

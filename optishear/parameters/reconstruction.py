@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from optishear.parameters.base import Parameters, Positive
+from optishear.parameters.base import Natural, Parameters, Positive
 
 
 class ReconstructionParameters(Parameters):
@@ -35,7 +35,7 @@ class ReconstructionParameters(Parameters):
     reconstruction_damping: Annotated[float, Field(gt=0)] = Field(
         0.1, description="Share of each input's second moment that is added to it, for ADMM."
     )
-    tuning_steps: Annotated[int, Field(ge=0)] = Field(
+    tuning_steps: Natural = Field(
         0, description="Optimizer steps on the output of each block after its layers, masks fixed."
     )
     tuning_rate: Annotated[float, Field(gt=0)] = Field(

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from optishear.named_source import NamedSource
-from optishear.parameters.base import Parameters, Positive
+from optishear.parameters.base import Natural, Parameters, Positive
 from optishear.parameters.roles import Role
 from optishear.pattern import Pattern
 from optishear.units import Duration
@@ -28,7 +28,7 @@ class SearchParameters(Parameters):
         None, description="Stop after this many candidates; default: 300 if no budget is given."
     )
     budget: Duration | None = Field(None, description="Stop after this much search time: 90s, 10m or 2h.")
-    population: Annotated[int, Field(ge=4)] = Field(24, description="Candidates per generation.")
+    population: Annotated[Positive, Field(ge=4)] = Field(24, description="Candidates per generation.")
     search_sequences: Positive = Field(
         4, description="Calibration sequences that evaluate a candidate in the last round."
     )
@@ -61,7 +61,7 @@ class SearchParameters(Parameters):
     ratio_step: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.02, description="Distance d between sparsity levels; the paper's is 0.05."
     )
-    ratio_levels: Annotated[int, Field(ge=3)] = Field(
+    ratio_levels: Annotated[Positive, Field(ge=3)] = Field(
         31, description="Number of levels around the target, odd; the paper's 3 are {s-d, s, s+d}."
     )
     ratio_priors: list[RatioPrior] = Field(
@@ -70,7 +70,7 @@ class SearchParameters(Parameters):
         description="Ratios that the search measures first, to begin with the best: uniform, linear (arithmetic "
         "progressions over the depth), owl, dlp, alphapruning. Not counted as trials; their time is.",
     )
-    descent_steps: Annotated[int, Field(ge=0)] = Field(
+    descent_steps: Natural = Field(
         24,
         description="Gradient steps on the ratios before the algorithm searches them; 0 turns the descent off.",
     )
@@ -93,7 +93,7 @@ class SearchParameters(Parameters):
         "groups of the same size, such as 6:8 beside 4:8. The share counts a layer by what it keeps and the pattern "
         "prunes: 6:8 beside 4:8 by half.",
     )
-    reconstructed_finalists: Annotated[int, Field(ge=0)] | None = Field(
+    reconstructed_finalists: Natural | None = Field(
         None,
         description="Number of best candidates of the last round that are pruned with a short reconstruction (ADMM) "
         "and evaluated again, to choose among them; 0 chooses by the masks. Each takes a layer-by-layer solve, not "

@@ -23,6 +23,7 @@ from optishear.metrics.metric import PUBLISHED, GradientMetric, Metric
 from optishear.models.layers import KINDS, PrunableLayer, block_path, expert_path
 from optishear.models.selection import Selection
 from optishear.pattern import Pattern, parse_layer_pattern, parse_pattern
+from optishear.yaml_file import parse_yaml
 
 AnyMetric = TypeVar("AnyMetric", bound=Metric)
 Ratio = Annotated[float, Field(ge=0, lt=1)]
@@ -183,14 +184,13 @@ class Recipe(BaseModel):
             InputError: if the file is missing, not YAML, or not a recipe.
         """
         try:
-            return cls.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = first_line(error)
-            raise InputError(f"The recipe {str(path)!r} cannot be read ({reason}).") from None
+            return cls.model_validate(parse_yaml(Path(path).read_text(encoding="utf-8")))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise InputError(f"The recipe {str(path)!r} is not valid: {where}: {first['msg']}.") from None
+        except (OSError, ValueError) as error:  # a validation error is a ValueError, too
+            raise InputError(f"The recipe {str(path)!r} cannot be read ({first_line(error)}).") from None
 
 
 def metric_of(metrics: Mapping[str, AnyMetric], layer: PrunableLayer) -> AnyMetric:

@@ -1,12 +1,12 @@
 """The file ``metrics.json``."""
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from optishear.errors import InputError, first_line
+from optishear.json_file import parse_json
 from optishear.run_metrics.schema import SCHEMA_VERSION, Metrics
 
 AnyMetrics = TypeVar("AnyMetrics", bound=Metrics)
@@ -23,7 +23,7 @@ def read_metrics(path: Path, kind: type[AnyMetrics]) -> AnyMetrics:
         InputError: if the file cannot be read, has another schema version, or holds other sections.
     """
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"The metrics {str(path)!r} cannot be read ({first_line(error)}).") from None
     if not isinstance(values, dict):

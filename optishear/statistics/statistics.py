@@ -78,12 +78,20 @@ class Statistics:
         """
         try:
             table = pq.read_table(path)
+            # Files of earlier versions have no tokens.
+            columns = [name for name in SCHEMA.names if name != "tokens" or name in table.column_names]
+            table = table.select(columns).cast(pa.schema([SCHEMA.field(name) for name in columns]))
             names, rows = table.column("layer").to_pylist(), table.column("squared_norms")
-        except (OSError, pa.ArrowInvalid, KeyError) as error:
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             reason = first_line(error)
             raise InputError(f"The statistics {str(path)!r} cannot be read ({reason}).") from None
-        # Files of earlier versions have no tokens.
-        tokens = table.column("tokens").to_pylist() if "tokens" in table.column_names else [None] * len(names)
+        tokens = table.column("tokens").to_pylist() if "tokens" in columns else [None] * len(names)
+        missing = rows.null_count or any(row.values.null_count for row in rows)
+        if missing or None in names or len(set(names)) < len(names):
+            raise InputError(
+                f"The statistics {str(path)!r} have a layer twice, or a row without its name or its numbers; take them "
+                "again."
+            )
         return cls(
             {
                 name: torch.from_numpy(rows[index].values.to_numpy(zero_copy_only=False).copy())

@@ -17,6 +17,9 @@ from mlflow.utils.time import get_current_time_millis
 from optishear.json_file import finite
 from tasks.tracking.experiment import Tracking
 
+# MLflow's limit in characters.
+_LONGEST_METRIC_NAME = 250
+
 
 @dataclass(frozen=True)
 class TrackedRun:
@@ -113,4 +116,6 @@ class TrackedRun:
 
 
 def _metric_name(name: str) -> str:
-    return re.sub(r"[^\w\-. :/]", "_", name)
+    """The name with ``_`` for what MLflow refuses: other characters, and parts that mean a folder or nothing."""
+    parts = re.sub(r"[^\w\-. :/]", "_", name).split("/")
+    return "/".join("_" if part.strip() in ("", ".", "..") else part for part in parts)[:_LONGEST_METRIC_NAME]

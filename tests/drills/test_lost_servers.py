@@ -119,7 +119,7 @@ def test_a_server_that_comes_back_is_not_missed(setting: Setting, server: str, s
 
 
 @pytest.mark.parametrize("server", ["prefect", "mlflow"])
-def test_a_server_that_stays_away_is_one_sentence_and_nothing_is_lost(setting: Setting, server: str) -> None:
+def test_the_wording_where_a_server_stays_away_and_nothing_is_lost(setting: Setting, server: str) -> None:
     run = setting.run("output")
     wait_until(lambda: setting.measured() > 60 or run.poll() is not None, "the middle of the search", 300)
     setting.lose(server)

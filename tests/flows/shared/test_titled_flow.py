@@ -81,7 +81,7 @@ def test_a_fault_keeps_its_traceback(client: SyncPrefectClient, caplog: pytest.L
     assert "Traceback" in caplog.text
 
 
-def test_a_server_that_does_not_answer_is_a_sentence(
+def test_the_wording_where_a_server_does_not_answer(
     client: SyncPrefectClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = run_of(client, unanswered(PARAMETERS, return_state=True))

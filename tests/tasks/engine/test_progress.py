@@ -59,7 +59,7 @@ def test_values_meanwhile_are_dropped_and_nobody_waits(monkeypatch: pytest.Monke
     assert sent == [1.0, 4.0]
 
 
-def test_a_server_that_is_away_is_a_warning(
+def test_the_wording_of_the_warning_where_the_server_is_away(
     monkeypatch: pytest.MonkeyPatch, sent: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     def refused(*_: float, **__: str) -> UUID:

@@ -38,7 +38,7 @@ def test_bad_input_stays_bad_input_whatever_its_cause() -> None:
     assert not is_transient(error)
 
 
-def test_the_sentence_names_the_server_of_httpx() -> None:
+def test_the_wording_names_the_server_of_httpx() -> None:
     error = RuntimeError("Unable to acquire concurrency slots")
     error.__cause__ = httpx.ConnectError(
         "", request=httpx.Request("POST", "http://prefect.example:4200/api/flow_runs/")
@@ -50,13 +50,13 @@ def test_the_sentence_names_the_server_of_httpx() -> None:
     )
 
 
-def test_the_sentence_names_the_server_of_mlflow() -> None:
+def test_the_wording_names_the_server_of_mlflow() -> None:
     error = RuntimeError("API request failed: HTTPConnectionPool(host='mlflow.example', port=5000): Max retries")
     error.__context__ = TimeoutError("timed out")
     assert str(unanswered(error)).startswith("The server mlflow.example:5000 did not answer (timed out). ")
 
 
-def test_without_a_named_server_there_is_a_sentence_too() -> None:
+def test_the_wording_without_a_named_server() -> None:
     assert str(unanswered(httpx.ReadTimeout(""))).startswith("The server did not answer (ReadTimeout). ")
 
 

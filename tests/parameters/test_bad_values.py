@@ -1,0 +1,77 @@
+"""Values that no run can use are refused when they are read, wherever they can be given."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.parameters.pipeline import PipelineParameters
+from flows.registry import FLOWS
+from optishear.errors import InputError
+from optishear.parameters.base import Parameters
+from optishear.parameters.read import read_parameters
+from wording import refused
+
+_GROUPS = [pytest.param(entry.parameters, id=entry.command) for entry in FLOWS]
+
+
+def _fields(group: type[Parameters], *kinds: type) -> list[str]:
+    """The fields of a group whose defaults are of these kinds; true and false are no numbers."""
+    return [name for name, field in group.model_fields.items() if type(field.default) in kinds]
+
+
+def _given(group: type[Parameters], name: str, value: Any, tmp_path: Path) -> Parameters:
+    """The parameters with one value, with what the group requires beside it."""
+    given = {
+        field: {"sparsity": "0.5", "output": tmp_path}.get(field, "text.txt")
+        for field, info in group.model_fields.items()
+        if info.is_required()
+    }
+    return read_parameters(group, {**given, name: value})
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan], ids=str)
+@pytest.mark.parametrize("group", _GROUPS)
+def test_numbers_are_finite(group: type[Parameters], value: float, tmp_path: Path) -> None:
+    for name in _fields(group, int, float):
+        with refused(name):
+            _given(group, name, value, tmp_path)
+
+
+@pytest.mark.parametrize("group", _GROUPS)
+def test_counts_have_a_limit(group: type[Parameters], tmp_path: Path) -> None:
+    for name in _fields(group, int):
+        for value in (-1, 10**30):
+            with refused(name):
+                _given(group, name, value, tmp_path)
+
+
+@pytest.mark.parametrize("group", _GROUPS)
+def test_true_is_no_number_and_no_text(group: type[Parameters], tmp_path: Path) -> None:
+    for name in _fields(group, int, float, str):
+        with refused(name):
+            _given(group, name, True, tmp_path)
+
+
+@pytest.mark.parametrize("value", ["a\0b", "a\ud800b"], ids=["NUL", "surrogate"])
+@pytest.mark.parametrize("group", _GROUPS)
+def test_texts_can_be_written(group: type[Parameters], value: str, tmp_path: Path) -> None:
+    for name in _fields(group, str):
+        with pytest.raises(InputError) as caught:
+            _given(group, name, value, tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("output", ["x" * 300, "y/" * 3000])
+def test_a_name_beyond_what_file_systems_take_is_refused(output: str) -> None:
+    with refused("output"):
+        read_parameters(PipelineParameters, {"sparsity": "0.5", "output": output})
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [(70, "0.7"), ("70", "0.7"), ("70%", "0.7"), ("2.5 %", "0.025"), (50.0, "0.5")]
+)
+def test_a_percentage_is_answered_with_its_fraction(written: object, meant: str) -> None:
+    with refused(meant):
+        read_parameters(PipelineParameters, {"sparsity": written})
