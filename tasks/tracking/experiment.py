@@ -17,6 +17,7 @@ from optishear.home import home_folder
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.roles import Role, plain_fields, roles_of
+from tasks.store.home_lock import home_lock
 from tasks.store.keys import chosen, digest, folder_digest
 from tasks.store.model_sources import find_model
 from tasks.tracking.parameters import TrackingParameters
@@ -112,7 +113,7 @@ def run_tags(parameters: ModelParameters) -> dict[str, str]:
 
 
 def connect(parameters: TrackingParameters) -> Tracking:
-    """Find or make the experiment.
+    """Find or make the experiment; of several processes that begin at once, one makes the database and the experiment.
 
     Raises:
         InputError: if the tracking server or database cannot be used.
@@ -120,22 +121,8 @@ def connect(parameters: TrackingParameters) -> Tracking:
     uri = tracking_uri(parameters.tracking_uri)
     ensure_writable(home_folder())
     try:
-        client = MlflowClient(tracking_uri=uri)
-        experiment = client.get_experiment_by_name(parameters.experiment)
-        if experiment is not None:
-            if experiment.lifecycle_stage != "active":
-                raise InputError(
-                    f"The MLflow experiment {parameters.experiment!r} at {public_uri(uri)!r} is deleted; restore it "
-                    f"with mlflow experiments restore --experiment-id {experiment.experiment_id}, or name another "
-                    "experiment."
-                )
-            _describe(client, experiment.experiment_id, experiment.tags)
-            return Tracking(uri, experiment.experiment_id, parameters.tracking_uri)
-        # A server has its own place for files; a database alone would put them into the working folder.
-        folder = None if uri.startswith("http") else str(home_folder().absolute() / "mlartifacts")
-        experiment_id = client.create_experiment(parameters.experiment, artifact_location=folder)
-        _describe(client, experiment_id, {})
-        return Tracking(uri, experiment_id, parameters.tracking_uri)
+        with home_lock("mlflow"):
+            return _experiment(parameters, uri)
     except InputError:
         raise
     except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors share no base class
@@ -144,6 +131,25 @@ def connect(parameters: TrackingParameters) -> Tracking:
             f"({first_line(error)}); "
             "check tracking_uri and experiment."
         ) from error
+
+
+def _experiment(parameters: TrackingParameters, uri: str) -> Tracking:
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(parameters.experiment)
+    if experiment is not None:
+        if experiment.lifecycle_stage != "active":
+            raise InputError(
+                f"The MLflow experiment {parameters.experiment!r} at {public_uri(uri)!r} is deleted; restore it "
+                f"with mlflow experiments restore --experiment-id {experiment.experiment_id}, or name another "
+                "experiment."
+            )
+        _describe(client, experiment.experiment_id, experiment.tags)
+        return Tracking(uri, experiment.experiment_id, parameters.tracking_uri)
+    # A server has its own place for files; a database alone would put them into the working folder.
+    folder = None if uri.startswith("http") else str(home_folder().absolute() / "mlartifacts")
+    experiment_id = client.create_experiment(parameters.experiment, artifact_location=folder)
+    _describe(client, experiment_id, {})
+    return Tracking(uri, experiment_id, parameters.tracking_uri)
 
 
 def _describe(client: MlflowClient, experiment_id: str, present: Mapping[str, str]) -> None:

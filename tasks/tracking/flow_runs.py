@@ -9,6 +9,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from optishear.errors import first_line
 from optishear.models.precision import Precision
+from tasks.store.home_lock import home_lock
 from tasks.store.processes import own_process
 from tasks.tracking.experiment import Tracking, connect, public_uri, run_key, run_name, run_tags
 from tasks.tracking.mlflow_run import TrackedRun
@@ -54,7 +55,7 @@ def tracked_run(kind: str, parameters: TrackedParameters, precision: Precision) 
 
 
 def find_or_begin(tracking: Tracking, name: str, key: str, parent: str = "") -> TrackedRun:
-    """The run of a key, set to running; a new one if there is none.
+    """The run of a key, set to running; a new one if there is none. Two processes with one key have one run.
 
     Args:
         tracking: where.
@@ -68,17 +69,19 @@ def find_or_begin(tracking: Tracking, name: str, key: str, parent: str = "") -> 
     if own is not None:
         own.add_experiment(public_uri(tracking.uri), tracking.experiment_id)
     owner = {PROCESS_TAG: own.record.token} if own is not None else {}
-    runs = tracking.client.search_runs([tracking.experiment_id], filter_string=same, max_results=1)
-    if runs:
-        run_id = runs[0].info.run_id
-        # First, so that the run is not taken for one of the process that computed it before.
-        if owner:
-            tracking.client.set_tag(run_id, PROCESS_TAG, owner[PROCESS_TAG])
-        elif PROCESS_TAG in runs[0].data.tags:
-            tracking.client.delete_tag(run_id, PROCESS_TAG)
-        tracking.client.update_run(run_id, status="RUNNING")
-    else:
-        run_id = tracking.client.create_run(tracking.experiment_id, run_name=name, tags={**tags, **owner}).info.run_id
+    client, experiment = tracking.client, tracking.experiment_id
+    with home_lock("mlflow"):
+        runs = client.search_runs([experiment], filter_string=same, max_results=1)
+        if runs:
+            run_id = runs[0].info.run_id
+            # First, so that the run is not taken for one of the process that computed it before.
+            if owner:
+                client.set_tag(run_id, PROCESS_TAG, owner[PROCESS_TAG])
+            elif PROCESS_TAG in runs[0].data.tags:
+                client.delete_tag(run_id, PROCESS_TAG)
+            client.update_run(run_id, status="RUNNING")
+        else:
+            run_id = client.create_run(experiment, run_name=name, tags={**tags, **owner}).info.run_id
     return TrackedRun(tracking, run_id)
 
 

@@ -15,6 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from mlflow.utils.time import get_current_time_millis
 
 from optishear.json_file import finite
+from tasks.store.home_lock import home_lock
 from tasks.tracking.experiment import Tracking
 
 # MLflow's limit in characters.
@@ -23,7 +24,7 @@ _LONGEST_METRIC_NAME = 250
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """One run; a value that is logged twice is stored once.
+    """One run; a value that is logged twice, by two processes at once too, is stored once.
 
     Attributes:
         tracking: where it is.
@@ -37,25 +38,29 @@ class TrackedRun:
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log parameters that are new: MLflow refuses a changed value, and a repeated run may be on another device."""
-        present = self.read().data.params
-        missing = {name: value for name, value in parameters.items() if name not in present and value is not None}
-        self.client.log_batch(self.run_id, params=[Param(name, str(value)) for name, value in missing.items()])
+        with home_lock("mlflow"):  # another process may log the same
+            present = self.read().data.params
+            missing = {name: value for name, value in parameters.items() if name not in present and value is not None}
+            self.client.log_batch(self.run_id, params=[Param(name, str(value)) for name, value in missing.items()])
 
     def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
         """Log the metrics that are finite and whose value is new, each at the step after its last."""
-        present = self.read().data.metrics
-        cleaned = {
-            _metric_name(name): value for name, value in metrics.items() if value is not None and math.isfinite(value)
-        }
-        steps = {
-            name: max(self.steps(name)) + 1 if name in present else 0
-            for name, value in cleaned.items()
-            if present.get(name) != value
-        }
-        now = get_current_time_millis()
-        self.client.log_batch(
-            self.run_id, metrics=[Metric(name, cleaned[name], now, step) for name, step in steps.items()]
-        )
+        with home_lock("mlflow"):  # another process may log the same
+            present = self.read().data.metrics
+            cleaned = {
+                _metric_name(name): value
+                for name, value in metrics.items()
+                if value is not None and math.isfinite(value)
+            }
+            steps = {
+                name: max(self.steps(name)) + 1 if name in present else 0
+                for name, value in cleaned.items()
+                if present.get(name) != value
+            }
+            now = get_current_time_millis()
+            self.client.log_batch(
+                self.run_id, metrics=[Metric(name, cleaned[name], now, step) for name, step in steps.items()]
+            )
 
     def log_points(self, points: Iterable[tuple[str, int, float]]) -> None:
         """Log values of metrics at steps, as (name, step, value), without those whose step is logged already.
