@@ -24,6 +24,7 @@ class Challenger:
             ``None`` where no task was evaluated for both.
         settings: digest of the dense model and of its evaluation; perplexities compare only where it is equal.
         failed_tasks: tasks without a score for one of the two models.
+        as_evaluated: whether the checkpoint's files are those that were evaluated.
     """
 
     perplexity: float
@@ -31,6 +32,7 @@ class Challenger:
     task_drop: float | None
     settings: str
     failed_tasks: tuple[str, ...] = ()
+    as_evaluated: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Decision:
     reason: str
 
 
-def challenger_of(metrics: RunMetrics, settings: str) -> Challenger:
+def challenger_of(metrics: RunMetrics, settings: str, as_evaluated: bool) -> Challenger:
     """What was measured of the pruned model; not a number where no perplexity was."""
     pruned, dense = metrics.pruned.perplexity, metrics.dense.perplexity
     return Challenger(
@@ -59,6 +61,7 @@ def challenger_of(metrics: RunMetrics, settings: str) -> Challenger:
         task_drop=_task_drop(metrics),
         settings=settings,
         failed_tasks=_failed_tasks(metrics),
+        as_evaluated=as_evaluated,
     )
 
 
@@ -88,6 +91,8 @@ def decide(
 
 
 def _beyond_limits(challenger: Challenger, limits: RegistryParameters) -> str:
+    if not challenger.as_evaluated:
+        return "the files of its checkpoint are not those that were evaluated; run the same command again"
     if math.isnan(challenger.perplexity):
         return "it has no perplexity"
     if math.isinf(challenger.perplexity):

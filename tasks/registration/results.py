@@ -11,6 +11,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from optishear.file_names import CHECKPOINT
 from optishear.recipes.recipe import Recipe
 from optishear.run_metrics.schema import RunMetrics
 from tasks.registration.champion import challenger_of
@@ -115,4 +116,6 @@ def register_model(
         "prunable_share": repr(metrics.coverage.prunable_share),
         "recipe_hash": checkpoint.inputs["recipe"],
     }
-    return register_version(run, name, checkpoint, challenger_of(metrics, settings), parameters, tags, description)
+    files = find_model(str(checkpoint.path(CHECKPOINT))).fingerprint
+    challenger = challenger_of(metrics, settings, as_evaluated=files == evaluations["pruned"].inputs["model"])
+    return register_version(run, name, checkpoint, challenger, parameters, tags, description)

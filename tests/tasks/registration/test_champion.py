@@ -42,6 +42,7 @@ def limits(increase: float | None = None, drop: float | None = None) -> Pipeline
             "allows 20 %.",
         ),
         (evaluated(math.inf), limits(), None, False, "Not promoted: its perplexity is infinite."),
+        (replace(evaluated(), as_evaluated=False), limits(), None, False, "not those that were evaluated"),
         (evaluated(math.nan), limits(), Champion("1", 30.0, "text"), False, "Not promoted: it has no perplexity."),
         (evaluated(24.0, math.nan), limits(20), None, False, "the dense model's perplexity is nan"),
         (evaluated(24.0, math.nan), limits(), None, False, "the dense model's perplexity is nan"),
@@ -122,11 +123,11 @@ def test_the_drop_is_the_mean_over_the_tasks_main_metrics() -> None:
             "pruned.tasks": scores(arc={"acc": 0.55, "acc_norm": 0.1}, gsm={"exact_match/strict": 0.28}),
         },
     )
-    challenger = challenger_of(metrics, "text")
+    challenger = challenger_of(metrics, "text", as_evaluated=True)
     assert challenger.task_drop == pytest.approx((5 + 2) / 2)
     assert (challenger.perplexity, challenger.dense_perplexity) == (math.inf, 20.0)
     assert challenger.failed_tasks == ()
-    failed = challenger_of(changed(metrics, {"pruned.tasks.lost": {"error": "no data"}}), "text")
+    failed = challenger_of(changed(metrics, {"pruned.tasks.lost": {"error": "no data"}}), "text", as_evaluated=True)
     assert failed.failed_tasks == ("lost",)
     decision = decide(replace(failed, perplexity=20.0), limits(drop=90), None)
     assert not decision.promoted
@@ -135,7 +136,7 @@ def test_the_drop_is_the_mean_over_the_tasks_main_metrics() -> None:
 
 
 def test_a_challenger_without_perplexity_and_tasks() -> None:
-    challenger = challenger_of(make_metrics(None, None, None, tasks=False), "text")
+    challenger = challenger_of(make_metrics(None, None, None, tasks=False), "text", as_evaluated=True)
     assert challenger.task_drop is None
     assert math.isnan(challenger.perplexity)
     assert math.isnan(challenger.dense_perplexity)
