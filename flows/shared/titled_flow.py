@@ -39,7 +39,7 @@ def titled_flow(name: str) -> Callable[[Callable[Inputs, Result]], Flow[Inputs, 
         def run_name() -> str:
             return flow_title(name, flow_run.parameters["parameters"])
 
-        return flow(name=name, flow_run_name=run_name)(_in_sentences(function, about))
+        return flow(name=name, flow_run_name=run_name)(_in_sentences(_naming_servers(function), about))
 
     return decorate
 
@@ -70,14 +70,28 @@ def _in_sentences(
         except _SENTENCES as error:
             # Prefect takes a returned state as the run's, and raises the error that it holds.
             return cast(Result, Failed(data=error, message=str(error)))
+        finally:
+            # A worker may run several flows, and holds no memory between them.
+            release_model()
+
+    return run
+
+
+def _naming_servers(function: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
+    """Let a server that does not answer be one sentence.
+
+    Not for the flow of one stage: the flow that starts it takes a state that is only a sentence for bad input.
+    """
+
+    @wraps(function)
+    def run(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
         except Exception as error:
             sentence = unanswered(error)
             if sentence is None:
                 raise
-            return cast(Result, Failed(data=IncompleteError(sentence), message=sentence))
-        finally:
-            # A worker may run several flows, and holds no memory between them.
-            release_model()
+            raise IncompleteError(sentence) from error
 
     return run
 

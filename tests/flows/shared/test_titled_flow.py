@@ -41,6 +41,11 @@ def stage(parameters: PipelineParameters) -> str:
     return "done"
 
 
+@stage_flow("search")
+def unanswered_stage(parameters: PipelineParameters) -> str:
+    raise ConnectionRefusedError(111, "Refused")
+
+
 @titled_flow("pipeline")
 def parent(parameters: PipelineParameters) -> str:
     return stage.with_options(flow_run_name="evaluate · dense")(parameters)
@@ -88,6 +93,11 @@ def test_the_wording_where_a_server_does_not_answer(
     assert run.state is not None
     assert str(run.state.message).startswith("The server mlflow.example:5000 did not answer (Refused). ")
     assert "Traceback" not in caplog.text
+
+
+def test_a_stage_whose_server_does_not_answer_had_no_bad_input(client: SyncPrefectClient) -> None:
+    run = run_of(client, unanswered_stage(PARAMETERS, return_state=True))
+    assert failure(run.state)[0] == "ConnectionRefusedError"
 
 
 def test_the_caller_gets_the_error() -> None:
