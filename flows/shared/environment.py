@@ -81,20 +81,16 @@ def make_home() -> None:
         )
 
 
-class _WithoutInputErrors(logging.Filter):
-    """Drops the tracebacks of bad input, which the command line reports in one sentence."""
+class _Without(logging.Filter):
+    """Drops the records that have a word in them."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self._word = word
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to keep the record."""
-        return "InputError" not in record.getMessage()
-
-
-class _WithoutLostEvents(logging.Filter):
-    """Drops the errors of Prefect's events, of which each has a traceback, while its server is away."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to keep the record."""
-        return "EventsWorker" not in record.getMessage()
+        return self._word not in record.getMessage()
 
 
 class _Console(logging.StreamHandler):  # type: ignore[type-arg]
@@ -108,8 +104,10 @@ class _Console(logging.StreamHandler):  # type: ignore[type-arg]
             self.handleError(record)
 
 
-_WITHOUT_INPUT_ERRORS = _WithoutInputErrors()
-_WITHOUT_LOST_EVENTS = _WithoutLostEvents()
+# Tracebacks of bad input, which the command line reports in one sentence.
+_WITHOUT_INPUT_ERRORS = _Without("InputError")
+# Errors of Prefect's events, of which each has a traceback, while its server is away.
+_WITHOUT_LOST_EVENTS = _Without("EventsWorker")
 
 
 def quiet_console() -> None:
