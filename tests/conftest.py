@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import tempfile
@@ -31,6 +32,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv("OPTISHEAR_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(params=[True, False], ids=["locks", "no locks"])
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with locks, and one without."""
+    from optishear import file_lock
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    if not request.param:
+        monkeypatch.setattr(file_lock.fcntl, "flock", refuse)
 
 
 @pytest.fixture

@@ -12,11 +12,7 @@ import psutil
 from pydantic import BaseModel, ValidationError
 
 from optishear.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
+from optishear.file_lock import try_lock
 
 LOCK = ".optishear.lock"
 
@@ -85,15 +81,9 @@ def _acquire(path: Path, folder: Path, holder: Holder) -> int:
 
 def _is_free(file: int) -> bool:
     """Whether this process holds the lock now."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            pass
-        else:
-            return True
+    held = try_lock(file)
+    if held is not None:
+        return held
     holder = _read(file)
     return holder is None or (holder.host == platform.node() and not psutil.pid_exists(holder.pid))
 

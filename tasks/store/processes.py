@@ -17,12 +17,8 @@ import psutil
 from pydantic import BaseModel, ValidationError
 
 from optishear.errors import IncompleteError, InputError
+from optishear.file_lock import try_lock
 from optishear.home import home_folder
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
 
 # A clock that is set moves the time at which a process seems to have started.
 _SAME_START = 30.0
@@ -84,7 +80,7 @@ class OwnProcess:
         self._path = folder / f"{record.token}.json"
         hidden = folder / f".{record.token}.partial"
         self._file: int | None = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        _lock(self._file)
+        try_lock(self._file)
         self._write()
         hidden.rename(self._path)  # locked and complete when others find it
 
@@ -177,7 +173,8 @@ def ended_process(path: Path) -> Iterator[ProcessRecord | None]:
         yield None
         return
     try:
-        record = _read(file) if _lock(file) else None
+        # Without locks the number of the process has to do.
+        record = None if try_lock(file) is False else _read(file)
         yield record if record is not None and record.has_ended else None
     finally:
         os.close(file)
@@ -197,18 +194,6 @@ def _modified(path: Path) -> float:
     with suppress(OSError):
         return path.stat().st_mtime
     return time.time()
-
-
-def _lock(file: int) -> bool:
-    """Whether this process holds the lock now, or the file system has none."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks; the number of the process has to do
-            pass
-    return True
 
 
 def _read(file: int) -> ProcessRecord | None:

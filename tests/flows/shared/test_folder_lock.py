@@ -1,11 +1,9 @@
 """Of two runs into one folder at once, the second is refused; a dead run holds nothing."""
 
-import errno
 import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,8 @@ import pytest
 
 from flows.shared import folder_lock
 from flows.shared.folder_lock import LOCK, locked
+from optishear import file_lock
+from other_process import other_process
 from wording import refused
 
 HOLD = """
@@ -28,24 +28,8 @@ with locked(Path(sys.argv[1]), "optishear run --model other"):
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """Another process, which holds the folder."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
+    with other_process(HOLD, str(tmp_path), says="held") as process:
         yield process
-        process.kill()
-
-
-@pytest.fixture(params=[True, False], ids=["locks", "no locks"])
-def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One with locks, and one without."""
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    if not request.param:
-        monkeypatch.setattr(folder_lock.fcntl, "flock", refuse)
 
 
 @pytest.mark.usefixtures("file_system")
@@ -68,7 +52,7 @@ def test_a_killed_run_holds_nothing(tmp_path: Path, other: "subprocess.Popen[str
 def test_without_locks_a_run_on_another_machine_is_taken_to_be_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_lock, "fcntl", None)
+    monkeypatch.setattr(file_lock, "fcntl", None)
     with locked(tmp_path, "mine"):
         record = json.loads((tmp_path / LOCK).read_text())
     (tmp_path / LOCK).write_text(json.dumps({**record, "host": "elsewhere"}))

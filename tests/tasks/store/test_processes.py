@@ -1,11 +1,9 @@
 """A process is recorded while it computes runs, and it is never taken for one that has ended while it may live."""
 
-import errno
 import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import psutil
 import pytest
 
 from optishear.errors import InputError
+from other_process import other_process
 from tasks.store import processes
 from tasks.store.processes import (
     ended_process,
@@ -34,24 +33,8 @@ with recorded_process("run", "a server"):
 @pytest.fixture
 def other() -> Iterator["subprocess.Popen[str]"]:
     """Another process, which is recorded."""
-    with subprocess.Popen(
-        [sys.executable, "-c", RECORDED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "recorded\n"
+    with other_process(RECORDED, says="recorded") as process:
         yield process
-        process.kill()
-
-
-@pytest.fixture(params=[True, False], ids=["locks", "no locks"])
-def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One with locks, and one without."""
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    if not request.param:
-        monkeypatch.setattr(processes.fcntl, "flock", refuse)
 
 
 def is_ended(path: Path) -> bool:
