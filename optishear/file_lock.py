@@ -1,5 +1,7 @@
 """The operating system's lock on an open file; a process that dies loses it."""
 
+from contextlib import suppress
+
 try:
     import fcntl
 except ImportError:  # not on Windows
@@ -25,3 +27,14 @@ def try_lock(file: int) -> bool | None:
         else:
             return True
     return None
+
+
+def wait_for_lock(file: int) -> None:
+    """Take the lock on an open file once no other process holds it; nothing where there are no locks.
+
+    Args:
+        file: its descriptor; the lock is held until it is closed.
+    """
+    if fcntl is not None:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)

@@ -2,26 +2,33 @@
 
 import hashlib
 import json
+import logging
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeGuard
+
+from optishear.file_lock import wait_for_lock
+from optishear.json_file import parse_json
 
 # Values by name, one for each sequence or layer; ``seconds`` is one of the names.
 Measurement = dict[str, list[float]]
+
+logger = logging.getLogger("optishear.searching")
 
 
 class Journal:
     """Measurements by key, in memory and optionally in a file from which a killed search resumes.
 
-    The file has one JSON line for each measurement, written before the next measurement starts. An incomplete line
-    is skipped. All searches on the same model, statistics and calibrations can use one journal, even at the same
-    time. The caller must choose the path accordingly.
+    The file has one line for each measurement (``journal_line``), written before the next measurement starts. A line
+    that does not hold is dropped, and a warning says how many were. All searches on the same model, statistics and
+    calibrations can use one journal, even at the same time. The caller must choose the path accordingly.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         """Open a journal with the measurements of an earlier search."""
         self._path = path
         self._measurements: dict[str, Measurement] = {}
-        self._ends_with_newline = True
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
@@ -36,27 +43,80 @@ class Journal:
 
     def put(self, key: str, measurement: Measurement) -> None:
         """Store a measurement; it replaces an earlier one with the same key."""
-        self._measurements[key] = measurement
         if self._path is not None:
-            line = json.dumps({"key": key, **measurement}) + "\n"
-            with self._path.open("a", encoding="utf-8") as journal:
-                # After an incomplete line, this one must start on its own line.
-                journal.write(line if self._ends_with_newline else "\n" + line)
-                journal.flush()
-                os.fsync(journal.fileno())
-            self._ends_with_newline = True
+            _append(self._path, journal_line(key, measurement))
+        self._measurements[key] = measurement
 
     def _read(self, path: Path) -> None:
-        content = path.read_bytes()
-        self._ends_with_newline = content.endswith(b"\n") or not content
-        for line in content.splitlines():
-            try:
-                record = json.loads(line)
-                self._measurements[record.pop("key")] = record
-            except (ValueError, KeyError, AttributeError, TypeError):
-                continue
+        lines = [line for line in path.read_bytes().split(b"\n") if line]
+        dropped = 0
+        for line in lines:
+            record = _parse(line)
+            if record is None:
+                dropped += 1
+            else:
+                self._measurements[record[0]] = record[1]
+        if dropped:
+            logger.warning(
+                "%s: dropped %d of %d lines that are damaged or incomplete; what they held is measured again",
+                path,
+                dropped,
+                len(lines),
+            )
+
+
+def journal_line(key: str, measurement: Measurement) -> bytes:
+    """The line of a measurement: JSON with its key, its values and the SHA-256 of both; without the line's end."""
+    record = {"key": key, "values": measurement}
+    digest = hashlib.sha256(json.dumps(record).encode()).hexdigest()
+    return json.dumps({**record, "sha256": digest}).encode()
 
 
 def measurement_key(*parts: str | int) -> str:
     """A short key from everything that determines a measurement."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _parse(line: bytes) -> tuple[str, Measurement] | None:
+    """Key and measurement of a line; ``None`` if it does not hold: if what it says is not written like this."""
+    try:
+        record = parse_json(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict):
+        return None
+    key, values = record.get("key"), record.get("values")
+    if not isinstance(key, str) or not _is_measurement(values) or journal_line(key, values) != line:
+        return None
+    return key, values
+
+
+def _is_measurement(values: Any) -> TypeGuard[Measurement]:
+    return (
+        isinstance(values, dict)
+        and isinstance(values.get("seconds"), list)
+        and all(
+            isinstance(series, list) and all(type(value) in (int, float) for value in series)
+            for series in values.values()
+        )
+    )
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Append a line, whole or not at all; after an incomplete one it begins on its own line."""
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        wait_for_lock(file)
+        size = os.fstat(file).st_size
+        start = b"" if size == 0 or os.pread(file, 1, size - 1) == b"\n" else b"\n"
+        rest = memoryview(start + line + b"\n")
+        try:
+            while rest:
+                rest = rest[os.write(file, rest) :]
+            os.fsync(file)
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(file, size)
+            raise
+    finally:
+        os.close(file)

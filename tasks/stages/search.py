@@ -35,7 +35,7 @@ from tasks.tracking.search_metrics import search_metrics
 
 # Versions of the recipe for the same inputs, and of the measurements in the journal.
 VERSION = 9
-_JOURNAL_VERSION = 7
+_JOURNAL_VERSION = 8
 
 
 def load_recipe(artifact: Artifact) -> Recipe:

@@ -102,7 +102,7 @@ def test_the_page_of_a_run_shows_what_it_made(servers: Servers, mended: Mended) 
 def measurements(journal: Path) -> list[tuple[str, int]]:
     """What each line of a journal holds: a key, and on how many sequences it was measured so far."""
     records = [json.loads(line) for line in journal.read_text().splitlines()]
-    return [(record["key"], len(record["seconds"])) for record in records]
+    return [(record["key"], len(record["values"]["seconds"])) for record in records]
 
 
 def test_a_lost_worker_costs_what_it_was_doing_and_nothing_else(servers: Servers, lost: Lost) -> None:

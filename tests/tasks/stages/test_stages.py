@@ -361,7 +361,7 @@ def test_a_search_short_of_memory_goes_on_with_smaller_batches(
     assert batches[40] == batches[39] // 2
     (journal,) = home.glob("journals/*.jsonl")
     records = [json.loads(line) for line in journal.read_text().splitlines()]
-    measured = [(record["key"], len(record["seconds"])) for record in records]
+    measured = [(record["key"], len(record["values"]["seconds"])) for record in records]
     assert len(measured) == len(set(measured))
     assert pq.read_table(found.path(TRIALS)).num_rows > 40
 
