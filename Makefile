@@ -4,6 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python tools/install.py
 
+# What Python has compiled is kept: the modules of PyTorch, transformers, Prefect and MLflow take each process longer to
+# compile than to run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-fast test-servers drills coverage check evidence clean
 
 demo: $(VENV)/demo
@@ -18,7 +22,7 @@ test-fast: $(VENV)/dev
 
 # Real Prefect and MLflow servers, workers and PostgreSQL.
 test-servers: $(VENV)/dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m servers --durations 20
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m servers tests/servers --durations 20
 
 # What happens to a run whose servers are killed; half an hour.
 drills: $(VENV)/dev
