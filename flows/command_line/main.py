@@ -18,6 +18,7 @@ from flows.command_line.stopping import stops_at_once
 from flows.parameters.output import OutputParameters
 from flows.registry import FLOWS, FlowEntry
 from flows.shared.environment import make_home, quiet_console
+from flows.shared.imports import many_imports
 from optishear.errors import IncompleteError, InputError
 from optishear.parameters.base import Parameters
 from optishear.parameters.read import read_parameters
@@ -62,10 +63,11 @@ def _run_flow(entry: FlowEntry, parameters: Parameters) -> None:
     """Check, run the flow, print its summary. Only from here on are Prefect, PyTorch and MLflow imported."""
     make_home()
     try:
-        from flows.shared.checks import checked
-        from flows.shared.output_folder import output_folder
-        from flows.shared.own_runs import own_runs
-        from flows.shared.prefect_server import check_server
+        with many_imports():
+            from flows.shared.checks import checked
+            from flows.shared.output_folder import output_folder
+            from flows.shared.own_runs import own_runs
+            from flows.shared.prefect_server import check_server
     except ModuleNotFoundError as error:
         if error.name not in ("prefect", "mlflow"):
             raise
