@@ -52,6 +52,7 @@ def main() -> None:
     options.add_argument("--texts", nargs="+", default=["c4"], choices=list(TEXTS))
     options.add_argument("--tokens", nargs="+", type=int, default=[400_000, 1_000_000])
     options.add_argument("--sequences", type=int, help="sequences of a step, in place of the rule's")
+    options.add_argument("--step-length", type=int, help="tokens of each of them, in place of the rule's")
     options.add_argument("--rate", type=float, help="largest step, in place of the rule's")
     options.add_argument("--no-sparsegpt", action="store_true", help="ours alone")
     arguments = options.parse_args()
@@ -78,7 +79,7 @@ def main() -> None:
             pruned = copy.deepcopy(start)
             text = RecoveryText(sources, dense, tokenizer, LENGTH, HELD_OUT, seed=0, bos="each-window")
             cores = time.process_time()
-            name = f"{sparsity.replace(':', 'of')}-{row['texts']}-{tokens}-{arguments.sequences}-{arguments.rate}"
+            name = f"{sparsity.replace(':', 'of')}-{row['texts']}-{tokens}-{arguments.sequences}-{arguments.step_length}-{arguments.rate}"
             summary = recover(
                 pruned,
                 dense,
@@ -86,6 +87,7 @@ def main() -> None:
                 text,
                 Budget(None, tokens),
                 sequences_per_step=arguments.sequences,
+                step_length=arguments.step_length,
                 rate=arguments.rate,
                 state_file=RESULTS / f"{name}.safetensors",
                 on_check=show,
@@ -94,6 +96,7 @@ def main() -> None:
             result |= {
                 "held_out_kl": [round(summary.before, 4), round(summary.after, 4)],
                 "sequences_per_step": summary.sequences_per_step,
+                "step_length": summary.step_length,
                 "rate": summary.rate,
                 "target": TARGETS.get((row["texts"], sparsity, tokens)),
                 "curve": [[point.tokens, round(point.seconds), round(point.kl, 4)] for point in summary.curve],

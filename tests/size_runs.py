@@ -86,8 +86,8 @@ class Text:
         self.held_out, self._tokens = tokens[:HELD_OUT], tokens[HELD_OUT:]
         self.positions: tuple[Any, ...] = ()
 
-    def take(self, count: int) -> Tensor:
-        return self._tokens[:count]
+    def take(self, count: int, length: int) -> Tensor:
+        return self._tokens[:count, :length]
 
 
 class Moments:

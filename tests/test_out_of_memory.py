@@ -63,10 +63,10 @@ class Text:
 
     held_out, positions = CALIBRATION.tokens[:4], ()
 
-    def take(self, count: int) -> Tensor:
-        return CALIBRATION.tokens[4 : 4 + count]
+    def take(self, count: int, length: int) -> Tensor:
+        return CALIBRATION.tokens[4 : 4 + count, :length]
 
-    def go_to(self, positions: Any, blocks: int) -> None:
+    def go_to(self, positions: Any, sequences: int) -> None:
         """Every step has the same blocks."""
 
 

@@ -143,7 +143,9 @@ def needs(of_model: ModelShape) -> dict[str, Need]:
         return reconstruct_need(of_model, ITEMSIZE, parameters, sequences=SEQUENCES, length=LENGTH)
 
     def recover(recomputed: bool, sequences: int = TOKENS_PER_BACKWARD // LENGTH) -> Need:
-        return recover_need(of_model, ITEMSIZE, length=LENGTH, sequences_per_step=sequences, recomputed=recomputed)
+        return recover_need(
+            of_model, ITEMSIZE, length=LENGTH, tokens_per_step=sequences * LENGTH, recomputed=recomputed
+        )
 
     def searched(**ways: Any) -> Need:
         return search_need(of_model, ITEMSIZE, rows, recomputed=True, **ways)

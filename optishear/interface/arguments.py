@@ -130,7 +130,9 @@ class RecoverArguments(TypedDict, total=False):
     recovery_texts: Sequence[NamedSource | str]
     """Texts to train on, as NAME=SOURCE, used in turn; default: the source of the calibration text."""
     recovery_sequences: int | None
-    """Sequences of one training step; default: by a rule from the budget."""
+    """Sequences of one training step, each of sequence_length tokens; default: by a rule from the budget, whose steps
+    may be shorter.
+    """
     recovery_rate: float | None
     """Largest step, relative to the size of a layer's weights; default: by a rule from the budget."""
 

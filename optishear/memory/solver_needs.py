@@ -75,7 +75,7 @@ def recover_need(
     itemsize: int,
     *,
     length: int,
-    sequences_per_step: int | None,
+    tokens_per_step: int | None,
     recomputed: bool,
     ways: tuple[str, ...] = (),
 ) -> Need:
@@ -84,14 +84,14 @@ def recover_need(
     Args:
         shape: of the model.
         itemsize: bytes of a weight.
-        length: tokens of a sequence.
-        sequences_per_step: sequences of a step; ``None`` where they follow from the device's speed.
+        length: tokens of a block that is held out.
+        tokens_per_step: tokens of a step; ``None`` where they follow from the device's speed.
         recomputed: whether activations are computed again in the backward pass.
         ways: as in ``Need``.
     """
     most = max(TOKENS_PER_BACKWARD, length)
-    in_one_pass = sequences_per_step is not None and sequences_per_step * length <= most
-    tokens = sequences_per_step * length if sequences_per_step is not None and in_one_pass else most
+    in_one_pass = tokens_per_step is not None and tokens_per_step <= most
+    tokens = tokens_per_step if tokens_per_step is not None and in_one_pass else most
     held_out = HELD_OUT * length
     kept = {
         "weights": weights_bytes(shape, itemsize),
@@ -117,7 +117,7 @@ def recover_need(
 
 
 def plan_recovery(
-    shape: ModelShape, itemsize: int, free: int | None, *, length: int, sequences_per_step: int | None
+    shape: ModelShape, itemsize: int, free: int | None, *, length: int, tokens_per_step: int | None
 ) -> Need:
     """The need of a recovery that keeps its activations if they fit, or computes them again.
 
@@ -125,10 +125,10 @@ def plan_recovery(
         shape: of the model.
         itemsize: bytes of a weight.
         free: bytes that it may take; ``None`` where that is unknown.
-        length: tokens of a sequence.
-        sequences_per_step: sequences of a step; ``None`` where they follow from the device's speed.
+        length: tokens of a block that is held out.
+        tokens_per_step: tokens of a step; ``None`` where they follow from the device's speed.
     """
-    need = partial(recover_need, shape, itemsize, length=length, sequences_per_step=sequences_per_step)
+    need = partial(recover_need, shape, itemsize, length=length, tokens_per_step=tokens_per_step)
     whole = need(recomputed=False)
     if free is None or whole.total <= free:
         return whole

@@ -29,7 +29,9 @@ class RecoveryParameters(Parameters):
         description="Texts to train on, as NAME=SOURCE, used in turn; default: the source of the calibration text.",
     )
     recovery_sequences: Positive | None = Field(
-        None, description="Sequences of one training step; default: by a rule from the budget."
+        None,
+        description="Sequences of one training step, each of sequence_length tokens; default: by a rule from the "
+        "budget, whose steps may be shorter.",
     )
     recovery_rate: Annotated[float | None, Field(gt=0)] = Field(
         None,

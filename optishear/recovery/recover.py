@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -34,6 +35,8 @@ SECONDS_BETWEEN_SAVES = 300.0
 WARMUP = 0.05
 # Where nothing is gained any more, the rest of the schedule is run so many times as fast: the width still falls.
 HASTE = 4
+# Decay of the averages of squared gradients: slower than for steps of whole blocks, since short steps see few tokens.
+SQUARES = 0.98
 logger = logging.getLogger(__name__)
 
 
@@ -45,6 +48,7 @@ def recover(
     budget: Budget,
     *,
     sequences_per_step: int | None = None,
+    step_length: int | None = None,
     rate: float | None = None,
     state_file: Path | None = None,
     on_check: OnCheck = lambda _curve, _progress: None,
@@ -61,7 +65,9 @@ def recover(
         layers: prunable layers of the pruned model; their zeros are pruned.
         text: what to train on; it is at its beginning.
         budget: when to stop.
-        sequences_per_step: token blocks of a step; by ``rule_for`` where not given.
+        sequences_per_step: sequences of a step; by ``rule_for`` where not given.
+        step_length: tokens of each of them; where not given, that of a block with ``sequences_per_step``, else by
+            ``rule_for``.
         rate: largest width of a step; by ``rule_for`` where not given.
         state_file: where the state is saved to, and taken from if it is there.
         on_check: called after each check with all of them and the share of the budget that is used.
@@ -72,7 +78,8 @@ def recover(
     """
     check_in_memory(pruned)
     with frozen(pruned):
-        return _Recovery(pruned, dense, layers, text, budget, state_file, on_check).run(sequences_per_step, rate)
+        recovery = _Recovery(pruned, dense, layers, text, budget, state_file, on_check)
+        return recovery.run(sequences_per_step, step_length, rate)
 
 
 class _Recovery:
@@ -96,8 +103,9 @@ class _Recovery:
         self._held_out = self._divergence(text.held_out)
         parameters = dict.fromkeys(by_parameter(layers))
         _, blocks = decoder_blocks(pruned)
-        self._weights = TrainedWeights(list(parameters), unpruned(blocks, parameters))
-        # Set before the first step: a step cannot be repeated, since most weights have moved where memory runs out.
+        self._weights = TrainedWeights(list(parameters), unpruned(blocks, parameters), squares=SQUARES)
+        # Blocks at once. Set before the first step: a step cannot be repeated, since most weights have moved where
+        # memory runs out.
         self._at_once = BatchSize(max(1, TOKENS_PER_BACKWARD // self._length), of="backward pass")
         self._best = self._weights.copy()
         self._state = RecoveryState()
@@ -105,7 +113,7 @@ class _Recovery:
         self._earlier_seconds = 0.0
         self._started = self._saved = time.monotonic()
 
-    def run(self, sequences_per_step: int | None, rate: float | None) -> RecoverySummary:
+    def run(self, sequences_per_step: int | None, step_length: int | None, rate: float | None) -> RecoverySummary:
         self._resume()
         if not self._state.curve:
             self._check(0)
@@ -114,8 +122,7 @@ class _Recovery:
             if self._pruned.device.type != "cpu":
                 self._at_once.run(self._try_pass, most=len(self._text.held_out))
             if self._state.rule is None:
-                rule = rule_for(self._expected_tokens(), self._length)
-                rule = Rule(sequences_per_step or rule.sequences_per_step, rate or rule.rate, rule.checks)
+                rule = self._rule(sequences_per_step, step_length, rate)
                 self._state = self._state.model_copy(update={"rule": rule})
             while (done := self._progress()) < 1 and self._is_finite:
                 self._step(done)
@@ -129,11 +136,21 @@ class _Recovery:
             tokens=state.tokens,
             steps=state.steps,
             sequences_per_step=state.rule.sequences_per_step,
+            step_length=state.rule.step_length,
             rate=state.rule.rate,
             halvings=state.halvings,
             seconds=self._seconds(),
             curve=state.curve,
         )
+
+    def _rule(self, sequences_per_step: int | None, step_length: int | None, rate: float | None) -> Rule:
+        """The rule for the budget, with what is given in place of its values."""
+        rule = rule_for(self._expected_tokens(), self._length)
+        if sequences_per_step is not None:
+            rule = replace(rule, sequences_per_step=sequences_per_step, step_length=self._length)
+        if step_length is not None:
+            rule = replace(rule, step_length=step_length)
+        return replace(rule, rate=rate or rule.rate)
 
     def _divergence(self, blocks: Tensor, measured: int | None = None) -> ModelDivergence:
         """The divergence of the pruned model from the dense one on some blocks."""
@@ -157,10 +174,11 @@ class _Recovery:
 
     def _step(self, done: float) -> None:
         assert self._state.rule is not None
-        sequences, rate = self._state.rule.sequences_per_step, self._state.rule.rate / 2**self._state.halvings
-        blocks = self._text.take(sequences)
+        rule = self._state.rule
+        sequences, rate = rule.sequences_per_step, rule.rate / 2**self._state.halvings
+        blocks = self._text.take(sequences, rule.step_length)
         divergence = self._divergence(blocks, measured=0)
-        at_once = self._at_once.size
+        at_once = max(1, self._at_once.size * self._length // rule.step_length)
         starts = range(0, sequences, at_once)
         for number in self._weights.step(rate_at(rate, done, WARMUP), len(starts)):
             first = starts[number]
@@ -228,5 +246,6 @@ class _Recovery:
         self._weights.restore(tensors)
         self._best = [tensors[f"best.{number}"] for number in range(len(self._best))]
         self._earlier_seconds = self._state.seconds
-        self._text.go_to(self._state.positions, self._state.tokens // self._length)
+        if self._state.rule is not None:
+            self._text.go_to(self._state.positions, self._state.tokens // self._state.rule.step_length)
         logger.info("Going on after %d tokens of an earlier recovery.", self._state.tokens)

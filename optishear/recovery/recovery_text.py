@@ -1,4 +1,4 @@
-"""The text of a recovery: blocks of one or several sources, in turn."""
+"""The text of a recovery: sequences of one or several sources, in turn."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -20,27 +20,27 @@ class Blocks(Protocol):
     """What a recovery is trained on.
 
     Attributes:
-        held_out: [blocks, length] int64, never among the others.
+        held_out: [blocks, length] int64; its text is never among the sequences.
     """
 
     held_out: Tensor
 
     @property
     def positions(self) -> tuple[Position, ...]:
-        """The place of the next block in each source."""
+        """The place of the next sequence in each source."""
 
-    def go_to(self, positions: Sequence[Position], blocks: int) -> None:
-        """Go on from the places of the sources, after so many blocks."""
+    def go_to(self, positions: Sequence[Position], sequences: int) -> None:
+        """Go on from the places of the sources, after so many sequences."""
 
-    def take(self, count: int) -> Tensor:
-        """The next blocks, [count, length] int64."""
+    def take(self, count: int, length: int) -> Tensor:
+        """The next sequences, [count, length] int64; every call asks for the same length."""
 
 
 class RecoveryText:
-    """Blocks of several sources, one after the other in turn.
+    """Sequences of several sources, one after the other in turn.
 
     Attributes:
-        held_out: [blocks, length] int64, as many of each source as can be; never among the others.
+        held_out: [blocks, length] int64, as many of each source as can be; its text is never among the sequences.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RecoveryText:
             sources: each ``self`` or one of ``read_documents``.
             dense: the dense model, which writes the text of ``self``.
             tokenizer: its tokenizer.
-            length: tokens of a block.
+            length: tokens of a block that is held out, and of the longest sequence.
             held_out: number of blocks to hold out, of all sources together.
             seed: of the order of the text.
             bos: where the tokenizer's BOS goes.
@@ -81,19 +81,19 @@ class RecoveryText:
 
     @property
     def positions(self) -> tuple[Position, ...]:
-        """The place of the next block in each source."""
+        """The place of the next sequence in each source."""
         return tuple(stream.position for stream in self._streams)
 
-    def go_to(self, positions: Sequence[Position], blocks: int) -> None:
-        """Go on from the places of the sources, after so many blocks."""
-        self._next = blocks % len(self._streams)
+    def go_to(self, positions: Sequence[Position], sequences: int) -> None:
+        """Go on from the places of the sources, after so many sequences."""
+        self._next = sequences % len(self._streams)
         for stream, position in zip(self._streams, positions, strict=True):
             stream.go_to(position)
 
-    def take(self, count: int) -> Tensor:
-        """The next blocks, [count, length] int64."""
-        blocks = []
+    def take(self, count: int, length: int) -> Tensor:
+        """The next sequences, [count, length] int64; every call asks for the same length."""
+        sequences = []
         for _ in range(count):
-            blocks.append(self._streams[self._next].take(1))
+            sequences.append(self._streams[self._next].take(1, length))
             self._next = (self._next + 1) % len(self._streams)
-        return torch.cat(blocks)
+        return torch.cat(sequences)

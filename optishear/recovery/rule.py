@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 
 # Raised whenever the rule gives other steps.
-RULE_VERSION = 2
-# At 65,000 tokens, steps over 512, 1,024 and 2,048 tokens were compared; ``docs/recovery.md`` has the figures.
-_TOKENS_PER_ROOT = 0.75
+RULE_VERSION = 3
+# Steps of 128, 256, 512, 1,024 and 2,048 tokens were compared; ``docs/recovery.md`` has the figures.
+_TOKENS_PER_ROOT = 0.4
+# With fewer tokens a step, updating the weights takes longer than their gradient.
+_SHORTEST = 128
 RATE = 0.001
-# A check takes about as long as training on a quarter of the blocks that are held out, so few blocks have few checks.
+# A check takes about as long as training on a quarter of the tokens that are held out, so small budgets have few.
 _BLOCKS_PER_CHECK = 16
 _FEWEST_CHECKS, _MOST_CHECKS = 4, 20
 # A check that is worse than the best one by this share means that the steps are too wide.
@@ -20,23 +22,38 @@ class Rule:
     """How the steps are made.
 
     Attributes:
-        sequences_per_step: token blocks of a step.
+        sequences_per_step: sequences of a step.
+        step_length: tokens of each.
         rate: largest width of a step, as a share of the root mean square of each parameter's kept weights.
         checks: number of equal shares of the budget after each of which the held-out divergence is measured.
     """
 
     sequences_per_step: int
+    step_length: int
     rate: float
     checks: int
 
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of a step."""
+        return self.sequences_per_step * self.step_length
+
 
 def rule_for(tokens: int, length: int) -> Rule:
-    """The rule for a budget: both the number of steps and their batch grow with the root of the tokens.
+    """The rule for a budget: both the number of steps and their tokens grow with the root of the budget.
+
+    Steps of fewer tokens than ``length`` are made on shorter sequences, whose length is a power of two.
 
     Args:
         tokens: to train on.
-        length: tokens of a block.
+        length: tokens of the longest sequence.
     """
-    sequences = round(_TOKENS_PER_ROOT * math.sqrt(tokens) / length)
+    in_step = _TOKENS_PER_ROOT * math.sqrt(tokens)
+    step_length = min(length, max(_SHORTEST, 2 ** round(math.log2(in_step))))
     checks = round(tokens / length / _BLOCKS_PER_CHECK)
-    return Rule(max(1, sequences), RATE, min(_MOST_CHECKS, max(_FEWEST_CHECKS, checks)))
+    return Rule(
+        sequences_per_step=max(1, round(in_step / step_length)),
+        step_length=step_length,
+        rate=RATE,
+        checks=min(_MOST_CHECKS, max(_FEWEST_CHECKS, checks)),
+    )

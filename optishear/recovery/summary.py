@@ -14,7 +14,8 @@ class RecoverySummary:
         after: of the recovered one; equal where no check was better than the start, which then stays.
         tokens: trained on.
         steps: of the optimizer.
-        sequences_per_step: token blocks of a step.
+        sequences_per_step: sequences of a step.
+        step_length: tokens of each.
         rate: largest width of a step, before it was halved.
         halvings: how often the width was halved, since the held-out divergence had risen.
         seconds: of all, with the checks.
@@ -26,6 +27,7 @@ class RecoverySummary:
     tokens: int
     steps: int
     sequences_per_step: int
+    step_length: int
     rate: float
     halvings: int
     seconds: float

@@ -1,4 +1,4 @@
-"""One text source as an endless stream of token blocks, after a part that is held out."""
+"""One text source as an endless stream of token sequences, after a part that is held out."""
 
 import hashlib
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Position(BaseModel):
 
     Attributes:
         epoch: number of times that the source was read before, or of batches that the model wrote.
-        used: passages, or blocks of a batch, that were used since.
+        used: passages, or sequences of a batch, that were used since.
         rest: tokens that were read and not given yet.
     """
 
@@ -41,9 +41,9 @@ class Position(BaseModel):
 
 
 class TextStream:
-    """Blocks of a text, packed end to end; when it is used up it is read again in another order.
+    """Sequences of a text, packed end to end; when it is used up it is read again in another order.
 
-    Passages that are held out are never among the blocks, nor are copies of them.
+    Passages that are held out are never among them, nor are copies of those.
 
     Attributes:
         held_out: [blocks, length] int64.
@@ -66,7 +66,7 @@ class TextStream:
             source: of ``read_documents``.
             tokenizer: of the model.
             model: to check the tokens with.
-            length: tokens of a block, BOS included.
+            length: tokens of a block that is held out, and of the longest sequence, BOS included.
             held_out: number of blocks to hold out.
             seed: of the order.
             bos: as for ``draw_blocks``.
@@ -79,16 +79,15 @@ class TextStream:
         opening = opening_tokens(tokenizer)
         self._before_block, self._before_text = (opening, []) if bos == "each-window" else ([], opening)
         self._after_text = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-        self._length = length - len(self._before_block)
         self._characters = CHARACTERS_PER_TOKEN * length
         self._held_out_passages: set[bytes] = set()
         self._epoch, self._used = 0, 0
         self._rest: list[int] = []
         self._passages = self._open()
-        needed = held_out * self._length
+        needed = held_out * self._text_tokens(length)
         while len(self._rest) < needed:
             self._held_out_passages.add(_digest(self._read(needed)))
-        self.held_out = self._blocks(held_out)
+        self.held_out = self._packed(held_out, length)
         # What is left of the last passage belongs to the part that is held out.
         self._used, self._rest = 0, []
         while len(self._rest) < needed:
@@ -96,7 +95,7 @@ class TextStream:
 
     @property
     def position(self) -> Position:
-        """The place of the next block."""
+        """The place of the next sequence."""
         return Position(epoch=self._epoch, used=self._used, rest=tuple(self._rest))
 
     def go_to(self, position: Position) -> None:
@@ -104,13 +103,13 @@ class TextStream:
         self._epoch, self._used, self._rest = position.epoch, position.used, list(position.rest)
         self._passages = islice(self._open(), position.used, None)
 
-    def take(self, count: int) -> Tensor:
-        """The next blocks, [count, length] int64."""
-        while len(self._rest) < count * self._length:
+    def take(self, count: int, length: int) -> Tensor:
+        """The next sequences, [count, length] int64."""
+        while len(self._rest) < count * self._text_tokens(length):
             self._read()
-        blocks = self._blocks(count)
-        check_token_ids(self._model, blocks, self._tokenizer)
-        return blocks
+        sequences = self._packed(count, length)
+        check_token_ids(self._model, sequences, self._tokenizer)
+        return sequences
 
     def _open(self) -> Iterator[str]:
         """The passages of the present epoch."""
@@ -136,15 +135,22 @@ class TextStream:
         self._rest += [*self._before_text, *tokens, *self._after_text]
         return passage
 
-    def _blocks(self, count: int) -> Tensor:
-        size = self._length
+    def _text_tokens(self, length: int) -> int:
+        """Tokens of text in a sequence, beside what is put before it."""
+        return length - len(self._before_block)
+
+    def _packed(self, count: int, length: int) -> Tensor:
+        size = self._text_tokens(length)
         rows = [self._before_block + self._rest[at * size : (at + 1) * size] for at in range(count)]
         self._rest = self._rest[count * size :]
         return torch.tensor(rows)
 
 
 class OwnText:
-    """Blocks that the dense model writes as they are needed; the same interface as ``TextStream``."""
+    """Sequences that the dense model writes as they are needed; the same interface as ``TextStream``.
+
+    It writes whole blocks; shorter sequences are their parts.
+    """
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, length: int, held_out: int, *, seed: int
@@ -161,27 +167,28 @@ class OwnText:
 
     @property
     def position(self) -> Position:
-        """The place of the next block."""
+        """The place of the next sequence."""
         return self._position
 
     def go_to(self, position: Position) -> None:
         """Go on from a place; the model writes its batch again."""
         self._position, self._batch = position, None
 
-    def take(self, count: int) -> Tensor:
-        """The next blocks, [count, length] int64."""
-        blocks = []
+    def take(self, count: int, length: int) -> Tensor:
+        """The next sequences, [count, length] int64."""
+        sequences = []
         for _ in range(count):
             if self._batch is None:
                 seed = self._seed * _SEEDS_APART + 1 + self._position.epoch
-                self._batch = generate(self._model, self._tokenizer, TEXTS_PER_BATCH, self._length, seed).tokens
+                written = generate(self._model, self._tokenizer, TEXTS_PER_BATCH, self._length, seed).tokens
+                self._batch = written[:, : self._length - self._length % length].reshape(-1, length)
             epoch, used = self._position.epoch, self._position.used
-            blocks.append(self._batch[used])
+            sequences.append(self._batch[used])
             if used + 1 < len(self._batch):
                 self._position = Position(epoch=epoch, used=used + 1)
             else:
                 self._position, self._batch = Position(epoch=epoch + 1), None
-        return torch.stack(blocks)
+        return torch.stack(sequences)
 
 
 def cut(document: str, characters: int) -> Iterator[str]:

@@ -15,6 +15,8 @@ from optishear.timing.speed import Speed
 
 # A backward pass takes about twice as long as the forward pass before it.
 _FORWARD_AND_BACKWARD = 3.0
+# A step's update of the weights takes about as long as the forward pass of so many tokens.
+_TOKENS_PER_UPDATE = 500
 # Weights that are written, hashed and read back a second.
 _WEIGHTS_PER_SECOND = 6e7
 # Weights whose scales the diagnosis sorts into histograms a second.
@@ -93,8 +95,10 @@ def _training_seconds(speed: Speed, tokens: int, sequence_length: int) -> float:
     """Expected seconds of training on so many tokens, with the checks."""
     forward = speed.per_sequence(speed.forward, sequence_length) / sequence_length
     # The dense model's outputs, and in every check the pruned model's on what is held out.
-    checks = rule_for(tokens, sequence_length).checks + 1
-    return tokens * (1 + _FORWARD_AND_BACKWARD) * forward + checks * HELD_OUT * sequence_length * forward
+    rule = rule_for(tokens, sequence_length)
+    checked = (rule.checks + 1) * HELD_OUT * sequence_length
+    updates = tokens / rule.tokens_per_step * _TOKENS_PER_UPDATE
+    return forward * (tokens * (1 + _FORWARD_AND_BACKWARD) + updates + checked)
 
 
 def evaluate_seconds(speed: Speed, work: EvaluationWork) -> float:

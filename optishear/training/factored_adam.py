@@ -26,15 +26,16 @@ class FactoredAdam:
         parameter: trained in place, [..., out, in] or [n].
     """
 
-    def __init__(self, parameter: Tensor, is_pruned: bool) -> None:
+    def __init__(self, parameter: Tensor, is_pruned: bool, squares: float = SQUARES) -> None:
         """Begin with empty averages.
 
         Args:
             parameter: to train.
             is_pruned: whether its zeros stay zero.
+            squares: decay of the averages of squared gradients, each step.
         """
         self.parameter = parameter
-        self._is_pruned = is_pruned
+        self._is_pruned, self._decay = is_pruned, squares
         values = parameter.detach()
         # [matrices, rows, columns]; a vector is a matrix of one row.
         self._values = values.view(-1, *values.shape[-2:]) if values.ndim >= 2 else values.view(1, 1, -1)
@@ -49,8 +50,8 @@ class FactoredAdam:
             self._kept_of_rows = torch.count_nonzero(self._values, dim=2).float()
             self._kept_of_columns = torch.count_nonzero(self._values, dim=1).float()
         kept = int(self._kept_of_rows.sum(dtype=torch.float64))
-        squares = sum(matrix.float().square().sum(dtype=torch.float64) for matrix in self._values)
-        self._size = torch.as_tensor(squares / max(1, kept)).sqrt()
+        sum_of_squares = sum(matrix.float().square().sum(dtype=torch.float64) for matrix in self._values)
+        self._size = torch.as_tensor(sum_of_squares / max(1, kept)).sqrt()
 
     def tensors(self) -> dict[str, Tensor]:
         """The weight and the state by name, to save, and to copy saved ones into."""
@@ -89,15 +90,15 @@ class FactoredAdam:
             squares = gradient.mul_(gradient)
             columns += squares.sum(dim=0)
             mean = squares.sum(dim=1) / self._kept_of_rows[matrix, rows].clamp_min(1)
-            self._rows[matrix, rows].lerp_(mean, 1 - SQUARES)
-        self._columns[matrix].lerp_(columns / self._kept_of_columns[matrix].clamp_min(1), 1 - SQUARES)
+            self._rows[matrix, rows].lerp_(mean, 1 - self._decay)
+        self._columns[matrix].lerp_(columns / self._kept_of_columns[matrix].clamp_min(1), 1 - self._decay)
 
     def _move(self, matrix: int, gradients: Tensor, rate: float, steps: int) -> None:
         kept_of_rows = self._kept_of_rows[matrix]
         mean = (self._rows[matrix] * kept_of_rows).sum() / kept_of_rows.sum().clamp_min(1)
         of_rows = self._rows[matrix].clamp_min(_SMALLEST_SQUARE).rsqrt() * mean.sqrt()
         of_columns = self._columns[matrix].clamp_min(_SMALLEST_SQUARE).rsqrt()
-        width = rate * float(self._size) * (1 - SQUARES**steps) ** 0.5 / (1 - MOMENTUM**steps)
+        width = rate * float(self._size) * (1 - self._decay**steps) ** 0.5 / (1 - MOMENTUM**steps)
         for rows in self._blocks():
             values, kept = self._values[matrix, rows], self._kept(matrix, rows)
             average = _copy(self._momentum[matrix, rows])

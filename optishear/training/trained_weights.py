@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from optishear.models.loss_scale import GradientOverflow, LossScale
-from optishear.training.factored_adam import FactoredAdam
+from optishear.training.factored_adam import SQUARES, FactoredAdam
 
 
 class TrainedWeights:
@@ -30,15 +30,16 @@ class TrainedWeights:
             is halved for the next: most others have made theirs by then, so that the step cannot be repeated.
     """
 
-    def __init__(self, pruned: Sequence[Tensor], others: Sequence[Tensor]) -> None:
+    def __init__(self, pruned: Sequence[Tensor], others: Sequence[Tensor], squares: float = SQUARES) -> None:
         """Begin with the parameters as they are.
 
         Args:
             pruned: parameters whose zeros are pruned, [..., out, in].
             others: further parameters to train, in whole.
+            squares: decay of the averages of squared gradients, each step.
         """
-        self._weights = [FactoredAdam(parameter, True) for parameter in pruned]
-        self._weights += [FactoredAdam(parameter, False) for parameter in others]
+        self._weights = [FactoredAdam(parameter, True, squares) for parameter in pruned]
+        self._weights += [FactoredAdam(parameter, False, squares) for parameter in others]
         self.scale = LossScale(self._weights[0].parameter.dtype)
         self._overflows = False
         self._drops_gradients = False

@@ -143,12 +143,12 @@ def check_memory_of_recovery(
 
 
 def _memory(parameters: RecoveryParameters, length: int) -> Choice:
-    sequences, tokens = parameters.recovery_sequences, parameters.recovery_tokens
-    if sequences is None and tokens is not None:
-        sequences = rule_for(tokens, length).sequences_per_step
-    return lambda shape, itemsize, free: plan_recovery(
-        shape, itemsize, free, length=length, sequences_per_step=sequences
-    )
+    in_step: int | None = None
+    if parameters.recovery_sequences is not None:
+        in_step = parameters.recovery_sequences * length
+    elif parameters.recovery_tokens is not None:
+        in_step = rule_for(parameters.recovery_tokens, length).tokens_per_step
+    return lambda shape, itemsize, free: plan_recovery(shape, itemsize, free, length=length, tokens_per_step=in_step)
 
 
 def _state_file(request: Request) -> Path:

@@ -121,16 +121,25 @@ def test_batch_and_rate_follow_from_the_budget(tmp_path: Path, budget: Budget) -
     pruned, dense = models()
     summary = recovered(tmp_path, pruned, dense, budget, sequences_per_step=None, rate=None)
     assert summary.rate == RATE
-    expected = rule_for(TOKENS, 32).sequences_per_step
-    assert expected == 2
-    assert summary.sequences_per_step == expected if budget.tokens is not None else summary.sequences_per_step >= 1
+    assert summary.step_length == 32
+    if budget.tokens is not None:
+        assert summary.sequences_per_step == rule_for(TOKENS, 32).sequences_per_step == 1
+
+
+def test_short_steps_of_a_longer_text(tmp_path: Path) -> None:
+    pruned, dense = models()
+    summary = recovered(tmp_path, pruned, dense, sequences_per_step=None, step_length=8)
+    assert (summary.sequences_per_step, summary.step_length) == (1, 8)
+    assert summary.steps == TOKENS // 8
+    assert summary.after < summary.before
 
 
 def test_a_larger_budget_has_more_and_larger_steps() -> None:
     rules = [(tokens, rule_for(tokens, 512)) for tokens in (10**4, 10**5, 10**6, 10**7, 10**8)]
-    steps = [tokens // (512 * rule.sequences_per_step) for tokens, rule in rules]
+    steps = [tokens // rule.tokens_per_step for tokens, rule in rules]
     assert steps == sorted(steps)
-    assert [rule.sequences_per_step for _, rule in rules] == [1, 1, 1, 5, 15]
+    assert [rule.step_length for _, rule in rules] == [128, 128, 512, 512, 512]
+    assert [rule.sequences_per_step for _, rule in rules] == [1, 1, 1, 2, 8]
     assert [rule.checks for _, rule in rules] == [4, 12, 20, 20, 20]
 
 

@@ -36,7 +36,7 @@ def text_of(blocks: Tensor) -> str:
 
 def test_blocks_begin_with_bos_and_go_on_where_the_last_ended(tmp_path: Path) -> None:
     one, another = stream(words_file(tmp_path)), stream(words_file(tmp_path))
-    together, apart = one.take(6), torch.cat([another.take(2), another.take(4)])
+    together, apart = one.take(6, LENGTH), torch.cat([another.take(2, LENGTH), another.take(4, LENGTH)])
     assert torch.equal(together, apart)
     assert together.shape == (6, LENGTH)
     assert (together[:, 0] == 1).all()
@@ -44,7 +44,7 @@ def test_blocks_begin_with_bos_and_go_on_where_the_last_ended(tmp_path: Path) ->
 
 
 def test_with_text_start_only_documents_begin_with_bos(tmp_path: Path) -> None:
-    blocks = stream(documents_file(tmp_path), bos="text-start").take(8)
+    blocks = stream(documents_file(tmp_path), bos="text-start").take(8, LENGTH)
     assert not (blocks[:, 0] == 1).all()
     assert (blocks == 1).any()
 
@@ -54,7 +54,7 @@ def test_what_is_held_out_is_never_given(tmp_path: Path) -> None:
     held_out = set(text_of(text.held_out).replace("</s>", " ").split())
     numbers = {word for word in held_out if word.isdigit()}
     assert numbers
-    given = text_of(text.take(400)).split()
+    given = text_of(text.take(400, LENGTH)).split()
     assert not [word for word in given if word in numbers and given.count(word) > 20]
 
 
@@ -62,7 +62,7 @@ def test_the_end_of_the_text_is_its_beginning_in_another_order(tmp_path: Path) -
     text = stream(documents_file(tmp_path))
     seen: list[Tensor] = []
     while text.position.epoch < 2:
-        seen.append(text.take(1))
+        seen.append(text.take(1, LENGTH))
     first, second = torch.cat(seen[: len(seen) // 2]), torch.cat(seen[len(seen) // 2 :])
     assert not torch.equal(first[: len(second)], second[: len(first)])
     assert sorted(set(first.flatten().tolist())) == sorted(set(second.flatten().tolist()))
@@ -72,11 +72,21 @@ def test_the_end_of_the_text_is_its_beginning_in_another_order(tmp_path: Path) -
 def test_a_position_gives_the_same_blocks_again(tmp_path: Path, before: int) -> None:
     one = stream(documents_file(tmp_path))
     if before:
-        one.take(before)
+        one.take(before, LENGTH)
     position = type(one.position).model_validate_json(one.position.model_dump_json())
     another = stream(documents_file(tmp_path))
     another.go_to(position)
-    assert torch.equal(one.take(50), another.take(50))
+    assert torch.equal(one.take(50, LENGTH), another.take(50, LENGTH))
+
+
+def test_shorter_sequences_go_on_in_the_same_text(tmp_path: Path) -> None:
+    long, short = stream(documents_file(tmp_path)), stream(documents_file(tmp_path))
+    assert torch.equal(long.held_out, short.held_out)
+    # Each begins with BOS, and the first of both are of the same text.
+    sequences = short.take(6, 6)
+    assert sequences.shape == (6, 6)
+    assert (sequences[:, 0] == 1).all()
+    assert torch.equal(sequences[:, 1:].flatten(), long.take(2, LENGTH)[:, 1:].flatten())
 
 
 def test_a_text_of_less_than_twice_what_is_held_out_is_refused(tmp_path: Path) -> None:
@@ -97,11 +107,21 @@ def test_passages_are_the_document() -> None:
 def test_a_models_own_text_goes_on_from_any_place() -> None:
     model, tokenizer = tiny_model().requires_grad_(False), make_tokenizer()
     one, another = (OwnText(model, tokenizer, 8, 2, seed=3) for _ in range(2))
-    before = one.take(5)
+    before = one.take(5, 8)
     another.go_to(one.position)
-    after, again = one.take(40), another.take(40)
+    after, again = one.take(40, 8), another.take(40, 8)
     assert torch.equal(after, again)
     assert len({tuple(block) for block in torch.cat([one.held_out, before, after]).tolist()}) > 40
+
+
+def test_a_models_own_text_is_given_in_parts() -> None:
+    model, tokenizer = tiny_model().requires_grad_(False), make_tokenizer()
+    whole, parts = (OwnText(model, tokenizer, 8, 2, seed=3) for _ in range(2))
+    blocks = whole.take(2, 8)
+    assert torch.equal(parts.take(4, 3), torch.stack([part for block in blocks for part in (block[:3], block[3:6])]))
+    apart = OwnText(model, tokenizer, 8, 2, seed=3)
+    apart.go_to(parts.position)
+    assert torch.equal(apart.take(90, 3), parts.take(90, 3))
 
 
 def test_several_texts_take_turns(tmp_path: Path) -> None:
@@ -111,11 +131,11 @@ def test_several_texts_take_turns(tmp_path: Path) -> None:
     both = RecoveryText(sources, model, tokenizer, LENGTH, 5, seed=0, bos="each-window")
     of_words, of_documents = stream(words, held_out=3), stream(documents, held_out=2)
     assert torch.equal(both.held_out, torch.cat([of_words.held_out, of_documents.held_out]))
-    expected = torch.stack([next_of.take(1)[0] for next_of in (of_words, of_documents, of_words)])
-    assert torch.equal(both.take(3), expected)
+    expected = torch.stack([next_of.take(1, LENGTH)[0] for next_of in (of_words, of_documents, of_words)])
+    assert torch.equal(both.take(3, LENGTH), expected)
     another = RecoveryText(sources, model, tokenizer, LENGTH, 5, seed=0, bos="each-window")
     another.go_to(both.positions, 3)
-    assert torch.equal(both.take(7), another.take(7))
+    assert torch.equal(both.take(7, LENGTH), another.take(7, LENGTH))
 
 
 def test_blocks_longer_than_the_context_are_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ def summary(kls: list[float], halvings: int = 0) -> RecoverySummary:
         tokens=curve[-1].tokens,
         steps=10,
         sequences_per_step=1,
+        step_length=512,
         rate=0.001,
         halvings=halvings,
         seconds=curve[-1].seconds,

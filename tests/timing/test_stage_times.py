@@ -56,8 +56,8 @@ def test_reconstruction(values: dict[str, object], seconds: float) -> None:
     ("values", "seconds"),
     [
         ({"recovery_budget": "10m"}, 600),
-        # Each token forward in both models and back in one; 21 checks of 16 sequences.
-        ({"recovery_tokens": 10_000}, 4 * 100 + 7 * 16),
+        # Each token forward in both models and back in one; 100 updates, each like 500 tokens; 7 checks of 16 sequences.
+        ({"recovery_tokens": 10_000}, 4 * 100 + 100 * 5 + 7 * 16),
         ({"recovery_tokens": 10_000, "recovery_budget": "10s"}, 10),
     ],
 )
