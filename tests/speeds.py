@@ -26,6 +26,7 @@ def speed(**changes: Any) -> Speed:
         "window": 2.0,
         "decode_step": 0.25,
         "solve": 4.0,
+        "sparsegpt_solve": 3.0,
         "moments": 0.125,
         "block": 0.25,
         "blocks": 2,

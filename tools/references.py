@@ -110,7 +110,7 @@ def _entry(option: click.Option, schema: dict[str, Any]) -> Entry:
     limits = [f"{sign} {bound:g}" for key, sign in _LIMITS.items() for bound in _bounds(schema, key)]
     default = default.removesuffix("]")
     if option.secondary_opts:
-        default = "true" if default == "on" else "false"
+        default = {"on": "true", "off": "false"}.get(default, "")
     return Entry(option.name or "", f"{values} {', '.join(limits)}".rstrip(), default, description)
 
 

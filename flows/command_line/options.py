@@ -31,6 +31,7 @@ _HEADINGS = [
     "Reconstruction",
     "Recovery",
     "Evaluation",
+    "Comparison",
     "Footprint",
     "Matrix",
     "Generation",
@@ -135,9 +136,8 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     help_text = field.description or ""
     default = field.get_default(call_default_factory=True)
     if kind is bool:
-        return click.Option(
-            [f"{flag}/--no-{flag[2:]}"], default=None, help=f"{help_text}{_default_hint('on' if default else 'off')}"
-        )
+        shown = "" if default is None else "on" if default else "off"
+        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=f"{help_text}{_default_hint(shown)}")
     if get_origin(kind) is list:
         item = _metavar(get_args(kind)[0])
         text = ",".join(map(str, default)) if default else ""

@@ -16,6 +16,7 @@ from optishear.errors import InputError
 from optishear.file_names import METRICS, REPORT
 from optishear.report.night import NightRow, NightScores
 from optishear.run_metrics.file import read_metrics
+from optishear.run_metrics.measures import perplexities
 from optishear.run_metrics.schema import RunMetrics
 from tasks.engine.titles import subject_of, title
 from tasks.tracking.experiment import connect
@@ -72,8 +73,7 @@ def _row(run: PlannedRun, failure: str, child: FlowRun | None, night: Night, bef
             failure = str(error)
     scores = None
     if metrics is not None:
-        models = (metrics.dense, metrics.wanda, metrics.pruned)
-        scores = NightScores(*(model.perplexity for model in models))
+        scores = NightScores(**perplexities(metrics))
         night.scores[str(output.absolute())] = scores
     registered = metrics.registered if metrics is not None else None
     return NightRow(

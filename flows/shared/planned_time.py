@@ -41,7 +41,7 @@ def time_in_words(parameters: PipelineParameters, speed: Speed, expected: float)
             f"{recovered_tokens(speed, budget.seconds, length):,} tokens"
         )
         if time.seconds < NIGHT.seconds:
-            seconds = split(NIGHT, recovers=True).recovery
+            seconds = split(NIGHT, recovers=True, sparsegpt=parameters.with_sparsegpt).recovery
             tokens = recovered_tokens(speed, seconds, length)
             sentences.append(f"A night on this machine (--time {NIGHT}) would recover on about {tokens:,} tokens")
     if expected > 1.1 * time.seconds:

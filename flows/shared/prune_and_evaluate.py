@@ -9,6 +9,7 @@ from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
 from flows.shared.output_folder import place_files
 from flows.shared.prefect_page import show_mlflow_run, show_results
 from flows.shared.promotion_event import announce_promotion
+from flows.shared.sparsegpt import sparsegpt_of
 from flows.shared.summary import mlflow_page, where, zeros_in_words
 from optishear.file_names import (
     CALIBRATION,
@@ -47,18 +48,27 @@ COMPARISON_TABLE = "comparison.json"
 def prune_and_evaluate(
     parameters: PruneAndEvaluateParameters, recipe: Recipe, calibration: Artifact, statistics: Artifact
 ) -> tuple[dict[str, Artifact], dict[str, Artifact]]:
-    """Prune the model, and evaluate it beside the dense one and beside Wanda at the same sparsity.
+    """Prune the model, and evaluate it beside the dense one, and beside Wanda and SparseGPT at the same sparsity.
 
     Returns:
-        The stages ``prune`` and, where weights are reconstructed and recovered, ``reconstruct`` and ``recover``; and
-        the evaluations of ``dense``, ``wanda`` and ``pruned``. By perplexity alone, there are those of the model before
-        each of the two: ``masked``, and ``reconstructed`` where both are done.
+        The stages ``prune`` and, where weights are reconstructed and recovered, ``reconstruct`` and ``recover``, and
+        where it is compared ``sparsegpt``; and the evaluations of ``dense``, ``wanda``, ``sparsegpt`` and ``pruned``.
+        By perplexity alone, there are those of the model before each of the two: ``masked``, and ``reconstructed``
+        where both are done.
     """
     dense = part(parameters, EvaluateStageParameters)
     evaluations = {"dense": evaluate_stage.labelled("evaluate dense")(dense)}
     wanda = published_beside("wanda", recipe)
     evaluations["wanda"] = evaluate_stage.labelled("evaluate wanda")(dense, wanda, statistics)
-    stages = {"prune": prune_stage(parameters, recipe, statistics)}
+    stages: dict[str, Artifact] = {}
+    if parameters.with_sparsegpt:
+        # SparseGPT takes from the recipe only what is pruned, and how much.
+        by_sparsegpt = reconstruct_stage.labelled("sparsegpt")
+        stages["sparsegpt"] = by_sparsegpt(sparsegpt_of(parameters), wanda, calibration, statistics)
+        model = str(stages["sparsegpt"].path(CHECKPOINT))
+        made = part(parameters, EvaluateStageParameters, model=model)
+        evaluations["sparsegpt"] = evaluate_stage.labelled("evaluate sparsegpt")(made)
+    stages["prune"] = prune_stage(parameters, recipe, statistics)
 
     def evaluate_so_far(label: str) -> None:
         before = part(
@@ -114,7 +124,7 @@ def publish_results(
         run: the MLflow run.
         recipe: the recipe that was applied.
         stages: the artifact of each stage before the evaluation, by the stage's name.
-        evaluations: the evaluations of ``dense``, ``wanda`` and ``pruned``.
+        evaluations: the evaluations of the compared models.
         command: the command line that repeats the run.
 
     Returns:
@@ -191,5 +201,5 @@ def _headline(metrics: RunMetrics) -> str:
 
 def _show_in_prefect(table: str, figures: list[Path], run: TrackedRun) -> None:
     """Put the table, the figures and a link on the run's page."""
-    show_results("comparison", table, "dense, Wanda and the searched recipe", figures)
+    show_results("comparison", table, "dense, published methods and the searched recipe", figures)
     show_mlflow_run(mlflow_page(run))

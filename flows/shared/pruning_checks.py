@@ -2,11 +2,14 @@
 
 from transformers.modeling_utils import PreTrainedModel
 
+from flows.parameters.prune_and_evaluate import PruneAndEvaluateParameters
 from flows.parameters.recipe import RecipeParameters
 from flows.parameters.statistics import StatisticsParameters
 from flows.parameters.transplant import TransplantParameters
 from flows.shared.recipes import recipe_of
+from flows.shared.sparsegpt import sparsegpt_of
 from optishear.errors import InputError
+from optishear.memory.solver_needs import RECONSTRUCTION_FIX
 from optishear.models.coverage import warn_of_coverage
 from optishear.models.layers import prunable_layers
 from optishear.models.select_layers import log_selection, select_layers
@@ -21,6 +24,7 @@ from optishear.recipes.recipe import find_recipe, with_selection
 from optishear.searching.dense_share import check_dense_layers
 from tasks.stages.gradients import check_gradients_memory
 from tasks.stages.parameters import SearchStageParameters
+from tasks.stages.reconstruct import check_memory_of_reconstruction
 
 
 def check_recipe(parameters: RecipeParameters, sparsity: SparsityParameters) -> None:
@@ -102,6 +106,17 @@ def check_memory_of_gradients(
     """
     if recipe_of(parameters).needs_gradients:
         check_gradients_memory(model, calibration, calibration.sequence_length)
+
+
+def check_memory_of_sparsegpt(model: PreTrainedModel, parameters: PruneAndEvaluateParameters) -> None:
+    """Refuse a comparison with SparseGPT that does not fit the device.
+
+    Raises:
+        InputError: names the memory.
+    """
+    if parameters.with_sparsegpt:
+        fix = f"set compare_sparsegpt to false, {RECONSTRUCTION_FIX}"
+        check_memory_of_reconstruction(model, parameters, sparsegpt_of(parameters), parameters, fix)
 
 
 def check_dense_layers_of_model(model: PreTrainedModel, parameters: SearchStageParameters) -> None:

@@ -8,6 +8,7 @@ from flows.parameters.recipe import RecipeParameters
 from flows.parameters.search import SearchFlowParameters
 from flows.parameters.statistics import StatisticsParameters
 from flows.shared.recipes import recipe_of
+from flows.shared.sparsegpt import sparsegpt_of
 from optishear.calibration.calibrate import SELF
 from optishear.file_names import CHECKPOINT
 from optishear.recipes.recipe import Recipe, published_beside
@@ -23,6 +24,7 @@ from optishear.timing.stage_times import (
     prune_seconds,
     reconstruct_seconds,
     recover_seconds,
+    sparsegpt_seconds,
     statistics_seconds,
 )
 from tasks.engine.parameter_groups import belongs, part
@@ -145,6 +147,21 @@ def _evaluation_plan(parameters: PruneAndEvaluateParameters) -> Iterator[Planned
             evaluation, published_beside("wanda", recipe(artifacts)), artifacts["statistics"]
         ),
     )
+    if parameters.with_sparsegpt:
+        by_sparsegpt = sparsegpt_of(parameters)
+        yield PlannedStage(
+            "sparsegpt",
+            lambda speed, _: sparsegpt_seconds(speed, by_sparsegpt, sequences, length),
+            lambda artifacts: reconstruct_stage.find(
+                by_sparsegpt,
+                published_beside("wanda", recipe(artifacts)),
+                artifacts["calibrate"],
+                artifacts["statistics"],
+            ),
+            frozenset({"sparsegpt"}),
+            expensive=True,
+        )
+        yield evaluated("sparsegpt", lambda artifacts: of_checkpoint(artifacts["sparsegpt"]))
     yield PlannedStage(
         "prune",
         lambda speed, _: prune_seconds(speed),

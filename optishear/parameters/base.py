@@ -6,7 +6,7 @@ Each field is at the same time a key of the YAML file, a flag of the command lin
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -55,7 +55,8 @@ class Parameters(BaseModel):
     @classmethod
     def _is_plain(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse true and false for a number, and text that no file, no server and no tokenizer takes."""
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
             raise ValueError("true and false are values of switches only")
         for text in value if isinstance(value, list | tuple) else [value]:
             if isinstance(text, str) and (wrong := re.search("[\0\ud800-\udfff]", text)):

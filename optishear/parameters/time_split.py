@@ -10,6 +10,7 @@ from pydantic import Field
 
 from optishear.errors import InputError
 from optishear.parameters.base import Parameters
+from optishear.parameters.comparison import ComparisonParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.parameters.recovery import RecoveryParameters
 from optishear.parameters.search import SearchParameters
@@ -21,6 +22,8 @@ SEARCH_SHARE = 0.2
 # as long in a long run as in a short one, so their share falls.
 OTHER_SHARE_OF_FIRST_HOUR = 0.35
 OTHER_SHARE_BEYOND = 0.1
+# Share that SparseGPT adds to it where it is compared: one reconstruction and one evaluation.
+SPARSEGPT_SHARE_OF_FIRST_HOUR = 0.05
 # The method of reconstruction with the lowest perplexities.
 RECONSTRUCTION = "admm"
 # Below, search and recovery have less than what they take to begin.
@@ -64,15 +67,17 @@ class TimeSplit:
     other: int
 
 
-def split(time: Duration, recovers: bool) -> TimeSplit:
+def split(time: Duration, recovers: bool, sparsegpt: bool) -> TimeSplit:
     """Split a time in whole seconds; without a recovery, the search has its share, too.
 
     Args:
         time: of the run.
         recovers: whether the run has a recovery.
+        sparsegpt: whether SparseGPT is compared.
     """
     whole = int(time.seconds)
-    other = round(OTHER_SHARE_OF_FIRST_HOUR * min(whole, 3600) + OTHER_SHARE_BEYOND * max(0, whole - 3600))
+    of_first_hour = OTHER_SHARE_OF_FIRST_HOUR + (SPARSEGPT_SHARE_OF_FIRST_HOUR if sparsegpt else 0.0)
+    other = round(of_first_hour * min(whole, 3600) + OTHER_SHARE_BEYOND * max(0, whole - 3600))
     search = round(SEARCH_SHARE * whole) if recovers else whole - other
     return TimeSplit(search, whole - other - search, other)
 
@@ -101,12 +106,13 @@ def check_time(
 
 
 def with_parts(parameters: Timed, default: Duration) -> Timed:
-    """The parameters with the time of each part, and the default reconstruction; given parts stay as they are.
+    """The parameters with the time of each part, and the default methods; given parts stay as they are.
 
     Applied twice, it changes nothing more.
 
     Args:
-        parameters: of a run, which has those of the time, the search, the reconstruction and the recovery.
+        parameters: of a run, which has those of the time, the search, the reconstruction, the recovery and the
+            comparison.
         default: the time where none is given.
 
     Raises:
@@ -121,10 +127,13 @@ def with_parts(parameters: Timed, default: Duration) -> Timed:
     elif reconstruction.reconstruction is None:
         changes["reconstruction"] = RECONSTRUCTION
     whole = time.time or (None if time.masks_only else default)
+    recovers = time.recovery and not time.masks_only
+    reconstructs = cast(ReconstructionParameters, parameters.model_copy(update=changes)).reconstructs
+    changes_weights = reconstructs or recovery.recovers or (recovers and whole is not None)
+    changes["compare_sparsegpt"] = cast(ComparisonParameters, parameters).compares_sparsegpt(changes_weights)
     if whole is not None:
         changes["time"] = whole
-        recovers = time.recovery and not time.masks_only
-        parts = split(whole, recovers)
+        parts = split(whole, recovers, bool(changes["compare_sparsegpt"]))
         if search.budget is None and search.trials is None:
             changes["budget"] = _seconds(parts.search)
         if recovers and not recovery.recovers:

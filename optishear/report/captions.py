@@ -17,13 +17,15 @@ from optishear.run_metrics.schema import RunMetrics
 def comparison(metrics: RunMetrics) -> str:
     """Under the comparison."""
     tasks = " and task scores" if task_measures(metrics) else ""
-    return f"Perplexity{tasks} of the dense model, of Wanda at the same sparsity, and of the searched recipe."
+    published = "of Wanda and of SparseGPT" if metrics.sparsegpt is not None else "of Wanda"
+    return f"Perplexity{tasks} of the dense model, {published} at the same sparsity, and of the searched recipe."
 
 
 def steps(values: Mapping[str, float | None]) -> str:
     """Under the steps."""
     parts = " and ".join(name.removeprefix("+ ") for name in values if name.startswith("+ "))
-    return f"Perplexity of the pruned model with its masks alone and after {parts}, beside the dense model and Wanda."
+    beside = "the dense model, Wanda and SparseGPT" if "SparseGPT" in values else "the dense model and Wanda"
+    return f"Perplexity of the pruned model with its masks alone and after {parts}, beside {beside}."
 
 
 def ratios(recipe: Recipe) -> str:

@@ -48,9 +48,8 @@ def run_figures(
         trials: the table of ``trials.parquet``, without rows where nothing was searched.
         diagnosis: the pruned model layer by layer.
     """
-    figures = [
-        ReportFigure("comparison", "Dense, Wanda and pruned", comparison(metrics), captions.comparison(metrics)),
-    ]
+    compared = "Dense, Wanda, SparseGPT and pruned" if metrics.sparsegpt is not None else "Dense, Wanda and pruned"
+    figures = [ReportFigure("comparison", compared, comparison(metrics), captions.comparison(metrics))]
     if values := perplexity_steps(metrics):
         figures.append(ReportFigure("steps", "What each part brought", steps(values), captions.steps(values)))
     figures += [

@@ -7,7 +7,7 @@ from optishear.run_metrics.schema import Model
 from optishear.units import format_bytes
 
 SPACE = "\N{NO-BREAK SPACE}"
-TITLES: dict[Model, str] = {"dense": "dense", "wanda": "Wanda", "pruned": "pruned"}
+TITLES: dict[Model, str] = {"dense": "dense", "wanda": "Wanda", "sparsegpt": "SparseGPT", "pruned": "pruned"}
 
 
 def percent(fraction: float, digits: int = 1) -> str:

@@ -11,16 +11,17 @@ from optishear.report.tables import relative_change
 
 # Dense models whose perplexities differ by more were not evaluated alike.
 _SAME_EVALUATION = 1e-3
-COLUMNS = ("run", "dense", "Wanda", "ours", "since last night", "champion", "time", "pages")
+COLUMNS = ("run", "dense", "Wanda", "SparseGPT", "ours", "since last night", "champion", "time", "pages")
 
 
 @dataclass(frozen=True)
 class NightScores:
-    """Perplexities of the dense model, of Wanda and of the result; ``None`` where none was measured."""
+    """Perplexities of the dense model, of Wanda, of SparseGPT and of the result; ``None`` where none was measured."""
 
     dense: float | None
     wanda: float | None
     pruned: float | None
+    sparsegpt: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,12 @@ def night_markdown(title: str, rows: Sequence[NightRow]) -> str:
         lines += ["## Failed", ""]
         lines += [f"- **{plain(row.name)}**: {plain(row.failure)} {_links(row)}".rstrip() for row in failed]
         lines.append("")
-    lines += ["## Runs", "", f"| {' | '.join(COLUMNS)} |", "| --- | ---: | ---: | ---: | ---: | --- | ---: | --- |"]
+    lines += [
+        "## Runs",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | --- |",
+    ]
     lines += [f"| {' | '.join([*map(plain, _cells(row)), _links(row)])} |" for row in rows]
     reasons = [f"- {plain(row.name)}: {plain(row.reason)}" for row in rows if row.reason]
     if reasons:
@@ -110,8 +116,9 @@ def night_page(title: str, rows: Sequence[NightRow]) -> str:
 def _cells(row: NightRow) -> list[str]:
     """The cells of all columns but the last."""
     scores = row.scores or NightScores(None, None, None)
+    models = (scores.dense, scores.wanda, scores.sparsegpt, scores.pruned)
     champion = "failed" if row.failure else "yes" if row.champion else "no"
-    perplexities = [number(value, "–") for value in (scores.dense, scores.wanda, scores.pruned)]
+    perplexities = [number(value, "–") for value in models]
     return [row.name, *perplexities, change_since(row), champion, "–" if row.seconds is None else duration(row.seconds)]
 
 

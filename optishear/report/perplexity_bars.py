@@ -21,6 +21,7 @@ class Bar:
         value: ``None`` where it was not measured.
         colour: of the bar.
         bold: whether its number is set in bold.
+        note: written after its number.
         label: of the drawn element.
     """
 
@@ -28,6 +29,7 @@ class Bar:
     value: float | None
     colour: str
     bold: bool = False
+    note: str = ""
     label: str = ""
 
 
@@ -55,7 +57,7 @@ def draw_perplexities(axes: Axes, bars: Sequence[Bar], theme: Theme) -> None:
         elif value is not None:
             axes.barh(row, value, height=0.62, color=bar.colour, label=bar.label)
         axes.annotate(
-            number(bar.value),
+            f"{number(bar.value)}   {bar.note}".rstrip(),
             (value, row) if value is not None else (0, row),
             xycoords="data" if value is not None else axes.get_yaxis_transform(),
             xytext=(8 if logarithmic else 5, 0),
@@ -71,9 +73,9 @@ def draw_perplexities(axes: Axes, bars: Sequence[Bar], theme: Theme) -> None:
     if logarithmic:
         make_log(axes, "x")
         axes.grid(True, axis="x", color=theme.faint, linewidth=0.6)
-        axes.margins(x=0.15)
+        axes.margins(x=0.3 if any(bar.note for bar in bars) else 0.15)
     else:
-        axes.set_xlim(0, max(finite.values(), default=1.0) * 1.14)
+        axes.set_xlim(0, max(finite.values(), default=1.0) * (1.3 if any(bar.note for bar in bars) else 1.14))
         axes.spines["bottom"].set_visible(False)
         axes.set_xticks([])
     axes.set_title("perplexity, lower is better", loc="left", fontsize=TEXT, color=theme.muted)

@@ -1,4 +1,4 @@
-"""Perplexity against sparsity: the dense model, Wanda, and the searched recipes."""
+"""Perplexity against sparsity: the dense model, Wanda, SparseGPT, and the searched recipes."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from optishear.report.sweep import SweepCell
 from optishear.run_metrics.measures import perplexities
 from optishear.run_metrics.schema import Model
 
-_TITLES: dict[Model, str] = {"wanda": "Wanda", "pruned": "searched"}
-_MARKERS: dict[Model, str] = {"wanda": "D", "pruned": "o"}
+_TITLES: dict[Model, str] = {"wanda": "Wanda", "sparsegpt": "SparseGPT", "pruned": "searched"}
+_MARKERS: dict[Model, str] = {"wanda": "D", "sparsegpt": "s", "pruned": "o"}
 
 
 def perplexity_by_sparsity(cells: Sequence[SweepCell], theme: Theme = LIGHT) -> Figure:
-    """One line for Wanda and one for the searched recipes over the fractions; N:M patterns are hollow points.
+    """One line for each of Wanda, SparseGPT and the searched recipes over the fractions; N:M patterns are hollow.
 
     A perplexity that is missing or not finite is left out.
 
@@ -37,12 +37,12 @@ def perplexity_by_sparsity(cells: Sequence[SweepCell], theme: Theme = LIGHT) -> 
     axes = dress(figure.add_subplot(), theme)
     labels: list[Label] = []
     crowd: list[tuple[float, float]] = []
-    models: tuple[Model, ...] = ("pruned", "wanda")
-    for model in models:
+    models: tuple[Model, ...] = ("pruned", "sparsegpt", "wanda")
+    for model in (model for model in models if any(model in values for _, values in measured_cells)):
         points = [
             (cell, value)
             for cell, values in measured_cells
-            if (value := values[model]) is not None and math.isfinite(value)
+            if (value := values.get(model)) is not None and math.isfinite(value)
         ]
         labels += _draw_model(axes, model, points, theme)
         crowd += [(cell.sparsity.fraction, value) for cell, value in points]
@@ -79,7 +79,7 @@ def _along(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _draw_model(axes: Axes, model: Model, points: Sequence[tuple[SweepCell, float]], theme: Theme) -> list[Label]:
     """Draw one model's points, joined over the fractions; returns the labels of the line's end and of each pattern."""
-    colour = theme.searched if model == "pruned" else theme.reference
+    colour = {"pruned": theme.searched, "sparsegpt": theme.green}.get(model, theme.reference)
     title, marker, bold = _TITLES[model], _MARKERS[model], model == "pruned"
     line = sorted((cell.sparsity.fraction, value) for cell, value in points if not cell.sparsity.is_structured)
     labels = [Label(*line[-1], title, colour, bold)] if line else []

@@ -16,6 +16,7 @@ def perplexity_steps(metrics: RunMetrics) -> dict[str, float | None]:
     models = {
         "dense": metrics.dense,
         "Wanda": metrics.wanda,
+        "SparseGPT": metrics.sparsegpt,
         "masks": metrics.masked,
         "+ reconstruction": metrics.reconstructed,
         last: metrics.pruned,
@@ -27,14 +28,14 @@ def perplexity_steps(metrics: RunMetrics) -> dict[str, float | None]:
 
 
 def steps(values: dict[str, float | None], theme: Theme = LIGHT) -> Figure:
-    """One bar for each of the dense model, Wanda, and the pruned model after each part.
+    """One bar for each of the dense model, Wanda, SparseGPT, and the pruned model after each part.
 
     Args:
         values: as ``perplexity_steps``, not empty.
         theme: the inks.
     """
     figure = new_figure(0.6 + 0.3 * len(values), theme)
-    colours = {"dense": theme.muted, "Wanda": theme.reference}
+    colours = {"dense": theme.muted, "Wanda": theme.reference, "SparseGPT": theme.green}
     last = list(values)[-1]
     bars = [Bar(name, value, colours.get(name, theme.searched), name == last, name) for name, value in values.items()]
     draw_perplexities(figure.add_subplot(), bars, theme)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optishear.pattern import Pattern
-from optishear.report.formatting import sparsity_words
-from optishear.report.tables import ScoreRow, score_rows
+from optishear.report.formatting import TITLES, sparsity_words
+from optishear.report.tables import ScoreRow, making_row, score_rows
 from optishear.report.verdict import Outcome, Verdict, verdict
-from optishear.run_metrics.schema import RunMetrics
+from optishear.run_metrics.schema import Model, RunMetrics
 
 _WORDS: dict[Outcome, str] = {
     "better": "better than Wanda",
@@ -52,21 +52,36 @@ def sweep_verdict(cells: Sequence[SweepCell]) -> Verdict:
     return Verdict(outcomes.pop() if len(outcomes) == 1 else "unknown", f"{sentence}.", tuple(remarks))
 
 
+def sweep_columns(cells: Sequence[SweepCell]) -> list[str]:
+    """The headings above the cells of ``sweep_rows`` and their change."""
+    return [*("searched" if model == "pruned" else TITLES[model] for model in _models(cells)), "searched against Wanda"]
+
+
+def _models(cells: Sequence[SweepCell]) -> list[Model]:
+    """The models of all sparsities, which are compared with the same ones; with Wanda where all failed."""
+    compared = next((cell.metrics.compared_models for cell in cells if cell.metrics is not None), None)
+    return ["dense", "wanda", "pruned"] if compared is None else list(compared)
+
+
 def sweep_rows(cells: Sequence[SweepCell]) -> list[ScoreRow]:
-    """The perplexity at each sparsity; failed ones are marked."""
+    """The perplexity at each sparsity, and what each model took to make; failed ones are marked."""
     rows = []
     for cell in cells:
+        name = str(cell.sparsity)
         if cell.metrics is None:
-            rows.append(ScoreRow(str(cell.sparsity), ("–", "–", "–"), "failed"))
-        else:
-            perplexity = score_rows(cell.metrics)[0]
-            rows.append(ScoreRow(str(cell.sparsity), perplexity.cells, perplexity.change))
+            rows.append(ScoreRow(name, ("–",) * len(_models(cells)), "failed"))
+            continue
+        perplexity = score_rows(cell.metrics)[0]
+        rows.append(ScoreRow(name, perplexity.cells, perplexity.change))
+        if cell.metrics.making_seconds:
+            rows.append(making_row(f"{name}, time to make it", cell.metrics))
     return rows
 
 
 def sweep_markdown(cells: Sequence[SweepCell]) -> str:
     """The rows as a Markdown table."""
-    lines = ["| sparsity | dense | Wanda | searched | searched against Wanda |", "| --- | ---: | ---: | ---: | ---: |"]
+    columns = sweep_columns(cells)
+    lines = [f"| sparsity | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
     lines += ["| " + " | ".join([row.name, *row.cells, row.change]) + " |" for row in sweep_rows(cells)]
     return "\n".join(lines) + "\n"
 

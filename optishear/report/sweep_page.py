@@ -7,12 +7,12 @@ from optishear.files import write_text
 from optishear.report.figures import ReportFigure
 from optishear.report.html import figures_as_svg, render
 from optishear.report.sparsity_curve import perplexity_by_sparsity
-from optishear.report.sweep import SweepCell, sweep_rows, sweep_verdict
+from optishear.report.sweep import SweepCell, sweep_columns, sweep_rows, sweep_verdict
 from optishear.report.tables import settings_words
 
 _CAPTION = (
-    "Perplexity of Wanda and of the searched recipes against the share of weights that are zero; hollow points are N:M "
-    "patterns, the dashed line is the dense model."
+    "Perplexity of {published} and of the searched recipes against the share of weights that are zero; hollow points "
+    "are N:M patterns, the dashed line is the dense model."
 )
 
 
@@ -34,12 +34,15 @@ def write_sweep(path: Path, model: str, cells: Sequence[SweepCell], command: str
 def sweep_page(model: str, cells: Sequence[SweepCell], command: str) -> str:
     """The page as text; the arguments are those of ``write_sweep``."""
     evaluated = next((cell.metrics for cell in cells if cell.metrics is not None), None)
-    figure = ReportFigure("sweep", "Perplexity against sparsity", perplexity_by_sparsity(cells), _CAPTION)
+    published = "Wanda, of SparseGPT" if evaluated is not None and evaluated.sparsegpt is not None else "Wanda"
+    caption = _CAPTION.format(published=published)
+    figure = ReportFigure("sweep", "Perplexity against sparsity", perplexity_by_sparsity(cells), caption)
     return render(
         "sweep.html",
         title=f"{model}, {', '.join(str(cell.sparsity) for cell in cells)}",
         model=model,
         verdict=sweep_verdict(cells),
+        columns=sweep_columns(cells),
         scores=sweep_rows(cells),
         settings=settings_words(evaluated) if evaluated else "",
         figures=figures_as_svg([figure]),

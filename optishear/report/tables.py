@@ -11,7 +11,7 @@ from optishear.parameters.bos import Bos
 from optishear.report.formatting import SPACE, TITLES, duration, memory, number, percent
 from optishear.report.objectives import objective_label
 from optishear.run_metrics.measures import ComparedMeasure, perplexities, task_measures
-from optishear.run_metrics.schema import MODELS, Model, RunMetrics
+from optishear.run_metrics.schema import Model, RunMetrics
 
 # Perplexities count with it: some models lose more than a nat a token without.
 _BOS: dict[Bos | None, str] = {
@@ -31,20 +31,21 @@ class ScoreRow:
 
 
 def score_rows(metrics: RunMetrics) -> list[ScoreRow]:
-    """Perplexity, tasks and sparsity of dense, Wanda and pruned."""
+    """Perplexity, tasks and sparsity of the compared models, and what each took to make."""
+    names = tuple(metrics.compared_models)
     perplexity = perplexities(metrics)
     noise = metrics.differences["wanda"].by_measure()
     rows = [
         ScoreRow(
             "perplexity (lower is better)",
-            tuple(number(perplexity[model]) for model in MODELS),
+            tuple(number(perplexity[model]) for model in names),
             relative_change(perplexity["pruned"], perplexity["wanda"]) + _noisy(noise.get("perplexity")),
         )
     ]
     rows += [
         ScoreRow(
             measure.name,
-            tuple(_with_error(measure, model) for model in MODELS),
+            tuple(_with_error(measure, model) for model in names),
             _change(measure) + _noisy(noise.get(f"{measure.task}/{measure.metric}")),
         )
         for measure in task_measures(metrics)
@@ -53,16 +54,29 @@ def score_rows(metrics: RunMetrics) -> list[ScoreRow]:
     rows.append(_sparsity_row("sparsity of the prunable layers", [model.sparsity for model in models]))
     of_all = [model.sparsity_of_all_matrices for model in models]
     rows.append(_sparsity_row("sparsity of all matrices in the decoder layers", of_all))
+    if metrics.making_seconds:
+        rows.append(making_row("time to make it", metrics))
     return rows
+
+
+def making_row(name: str, metrics: RunMetrics) -> ScoreRow:
+    """What each compared model took to make."""
+    seconds = metrics.making_seconds
+    return ScoreRow(name, tuple(duration(seconds[m]) if m in seconds else "–" for m in metrics.compared_models), "")
 
 
 def _sparsity_row(name: str, sparsities: Sequence[float | None]) -> ScoreRow:
     return ScoreRow(name, tuple("–" if sparsity is None else percent(sparsity, 2) for sparsity in sparsities), "")
 
 
+def score_columns(metrics: RunMetrics) -> list[str]:
+    """The headings above the cells of ``score_rows`` and their change."""
+    return [*(TITLES[model] for model in metrics.compared_models), "pruned against Wanda"]
+
+
 def score_markdown(metrics: RunMetrics) -> str:
     """The rows of ``score_rows`` as a Markdown table."""
-    heading = ["", *(TITLES[model] for model in MODELS), "pruned against Wanda"]
+    heading = ["", *score_columns(metrics)]
     lines = ["| " + " | ".join(heading) + " |", "| --- |" + " ---: |" * (len(heading) - 1)]
     lines += ["| " + " | ".join(map(plain, (row.name, *row.cells, row.change))) + " |" for row in score_rows(metrics)]
     return "\n".join(lines) + "\n"
@@ -86,6 +100,10 @@ def settings_words(metrics: RunMetrics) -> str:
     if metrics.differences["wanda"].by_measure():
         sentences.append(
             "Within noise: nearer than 1.96 standard errors of the difference, taken on the same examples."
+        )
+    if metrics.making_seconds:
+        sentences.append(
+            "The time to make a model is that of its stages, from the dense model and the calibration text."
         )
     sentences.append(f"Computed in {metrics.precision.dtype}: {metrics.precision.reason}.")
     return " ".join(sentences)

@@ -7,9 +7,9 @@ from typing import Literal
 
 from optishear.evaluation.differences import NOISE
 from optishear.pattern import Pattern
-from optishear.report.formatting import TITLES, number, percent, sparsity_words
+from optishear.report.formatting import TITLES, duration, number, percent, sparsity_words
 from optishear.run_metrics.measures import perplexities, task_measures
-from optishear.run_metrics.schema import MODELS, Model, RunMetrics
+from optishear.run_metrics.schema import Model, RunMetrics
 from optishear.statistics.statistics import describe_few_tokens
 
 # Two independent codes of one method differ by 0.3 to 1.2 % in perplexity: nearer values are called level.
@@ -55,6 +55,7 @@ def verdict(metrics: RunMetrics, pattern: Pattern) -> Verdict:
             filter(
                 None,
                 (
+                    _on_sparsegpt(metrics),
                     _on_sparsity(metrics, pattern),
                     _on_dense_layers(metrics),
                     _on_coverage(metrics),
@@ -115,6 +116,27 @@ def _conclusion(dense: float | None, wanda: float | None, pruned: float | None) 
 
 def _rounded(share: float) -> str:
     return percent(share, 0 if share >= 0.02 else 1)
+
+
+def _on_sparsegpt(metrics: RunMetrics) -> str:
+    """SparseGPT beside the pruned model: perplexity, and the time that each took to make."""
+    if metrics.sparsegpt is None:
+        return ""
+    theirs, mine = metrics.sparsegpt.perplexity, metrics.pruned.perplexity
+    seconds = metrics.making_seconds
+    times = ""
+    if {"sparsegpt", "pruned"} <= seconds.keys():
+        times = f" It took {duration(seconds['sparsegpt'])} to make, the pruned model {duration(seconds['pruned'])}."
+    if theirs is None or mine is None:
+        return f"SparseGPT, which changes the kept weights, has no perplexity to compare.{times}"
+    noise = metrics.differences["sparsegpt"].perplexity
+    if not (math.isfinite(theirs) and math.isfinite(mine)):
+        words = ""
+    elif abs(mine - theirs) <= LEVEL * theirs or (noise is not None and noise.within_noise):
+        words = "; the two are level"
+    else:
+        words = f"; the pruned model's is {_rounded(abs(mine / theirs - 1))} {'lower' if mine < theirs else 'higher'}"
+    return f"SparseGPT, which changes the kept weights, has a perplexity of {_in_sentence(theirs)}{words}.{times}"
 
 
 def _on_sparsity(metrics: RunMetrics, pattern: Pattern) -> str:
@@ -181,7 +203,7 @@ def _on_kept_weights(metrics: RunMetrics) -> str:
 
 
 def _on_tasks(metrics: RunMetrics) -> str:
-    """The mean accuracy over the tasks of all three models, and whether it differs from Wanda's."""
+    """The mean accuracy over the tasks of all compared models, and whether it differs from Wanda's."""
     # A group's own score would count its tasks a second time.
     leaves = metrics.pruned.settings.tasks
     complete = [
@@ -193,8 +215,9 @@ def _on_tasks(metrics: RunMetrics) -> str:
     ]
     if not complete:
         return ""
-    means = {model: sum(measure.values[model] or 0.0 for measure in complete) / len(complete) for model in MODELS}
-    words = ", ".join(f"{number(means[model])} {TITLES[model]}" for model in reversed(MODELS))
+    models = tuple(metrics.compared_models)
+    means = {model: sum(measure.values[model] or 0.0 for measure in complete) / len(complete) for model in models}
+    words = ", ".join(f"{number(means[model])} {TITLES[model]}" for model in reversed(models))
     noise = _noise_of_mean(metrics, [measure.task for measure in complete])
     comparison = ""
     if noise is not None:

@@ -1,4 +1,4 @@
-"""Table that compares the evaluations of the dense model, Wanda and the searched recipe."""
+"""Table that compares the evaluations of the dense model, Wanda, SparseGPT and the searched recipe."""
 
 from typing import Any
 
@@ -26,10 +26,10 @@ def comparison_table(metrics: RunMetrics) -> pa.Table:
     """One row per model and measure.
 
     Returns:
-        Columns ``model`` (dense, wanda, pruned), ``measure`` (``perplexity``, ``sparsity``, ``TASK/METRIC``),
-        ``value`` float64 and ``stderr`` float64 or null; for the pruned model ``difference`` (from Wanda's value; of
-        the logarithms for a perplexity), ``difference_stderr`` and ``within_noise``, null where the noise is not
-        known. A task that failed has no rows.
+        Columns ``model`` (dense, wanda, sparsegpt, pruned), ``measure`` (``perplexity``, ``sparsity``,
+        ``making_seconds``, ``TASK/METRIC``), ``value`` float64 and ``stderr`` float64 or null; for the pruned model
+        ``difference`` (from Wanda's value; of the logarithms for a perplexity), ``difference_stderr`` and
+        ``within_noise``, null where the noise is not known. A task that failed has no rows.
     """
     differences = metrics.differences["wanda"].by_measure()
     rows = [
@@ -41,7 +41,7 @@ def comparison_table(metrics: RunMetrics) -> pa.Table:
             **(_columns(differences.get(measure)) if name == "pruned" else {}),
         }
         for name, model in metrics.compared_models.items()
-        for measure, (value, stderr) in _measures(model).items()
+        for measure, (value, stderr) in _measures(model, metrics.making_seconds.get(name)).items()
     ]
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
@@ -56,9 +56,9 @@ def _columns(difference: Difference | None) -> dict[str, Any]:
     }
 
 
-def _measures(model: EvaluatedModel) -> dict[str, tuple[float, float | None]]:
+def _measures(model: EvaluatedModel, seconds: float | None) -> dict[str, tuple[float, float | None]]:
     """Value and standard error by measure."""
-    single = {"perplexity": model.perplexity, "sparsity": model.sparsity}
+    single = {"perplexity": model.perplexity, "sparsity": model.sparsity, "making_seconds": seconds}
     return {
         **{name: (value, None) for name, value in single.items() if value is not None},
         **{

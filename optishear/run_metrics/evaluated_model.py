@@ -15,11 +15,13 @@ class EvaluatedModel(Evaluation):
     Attributes:
         sparsity: fraction of zeros over the weights of the prunable layers; ``None`` where there are no such layers.
         sparsity_of_all_matrices: fraction of zeros over all matrices of the decoder blocks; ``None`` likewise.
+        masking_seconds: what masking the weights took; ``None`` for a model that was evaluated as it was loaded.
         footprint: by format, ``dense`` or ``bitmask``; empty where it was not measured.
     """
 
     sparsity: float | None = None
     sparsity_of_all_matrices: float | None = None
+    masking_seconds: float | None = None
     footprint: dict[str, Footprint] = Field(default_factory=dict)
 
     @property

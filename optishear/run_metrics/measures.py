@@ -1,11 +1,11 @@
-"""The measures of the three models of a run, side by side."""
+"""The measures of the compared models of a run, side by side."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from optishear.evaluation.harness import failure_of, measures_of
 from optishear.run_metrics.evaluated_model import EvaluatedModel
-from optishear.run_metrics.schema import MODELS, Model, RunMetrics
+from optishear.run_metrics.schema import Model, RunMetrics
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def task_measures(metrics: RunMetrics) -> list[ComparedMeasure]:
 
 
 def _compared(metrics: RunMetrics, task: str, metric: str, failed: frozenset[Model]) -> ComparedMeasure:
-    scores = {name: _score(metrics.compared_models[name], task, metric) for name in MODELS}
+    scores = {name: _score(model, task, metric) for name, model in metrics.compared_models.items()}
     return ComparedMeasure(
         task,
         metric,

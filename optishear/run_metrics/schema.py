@@ -16,9 +16,9 @@ from optishear.run_metrics.checkpoint import ReconstructionMetrics
 from optishear.run_metrics.evaluated_model import EvaluatedModel
 
 SCHEMA_VERSION: Literal[1] = 1
-Model = Literal["dense", "wanda", "pruned"]
-# In the order in which they are compared.
-MODELS: tuple[Model, ...] = ("dense", "wanda", "pruned")
+Model = Literal["dense", "wanda", "sparsegpt", "pruned"]
+# What the pruned model is compared with.
+OtherModel = Literal["dense", "wanda", "sparsegpt"]
 
 
 class _Section(BaseModel):
@@ -184,10 +184,14 @@ class RunMetrics(Metrics):
         precision: the dtype that was computed in, and why.
         dense: evaluation of the dense model.
         wanda: of the model pruned by Wanda at the same sparsity.
+        sparsegpt: of the model whose masks and weights SparseGPT made at the same sparsity, on the same calibration;
+            ``None`` where it was not compared.
         pruned: of the result.
         masked: of the pruned model before its weights were reconstructed or recovered, where they were.
         reconstructed: of the pruned model between the two, where both were done.
-        differences: of the pruned model from ``wanda`` and from ``dense``, with their noise.
+        differences: of the pruned model from each of the others, with their noise.
+        making_seconds: what it took to make each model but the dense one, once the calibration text is there: the
+            statistics and the masks of Wanda, SparseGPT's stage, and all stages behind the pruned one.
         achieved_sparsity: fraction of zeros over the prunable layers' weights.
         sparsity_of_all_matrices: fraction of zeros over all matrices of the decoder blocks.
         coverage: how much of these matrices is prunable.
@@ -209,10 +213,12 @@ class RunMetrics(Metrics):
     precision: Precision
     dense: EvaluatedModel
     wanda: EvaluatedModel
+    sparsegpt: EvaluatedModel | None = None
     pruned: EvaluatedModel
     masked: EvaluatedModel | None = None
     reconstructed: EvaluatedModel | None = None
-    differences: dict[Literal["wanda", "dense"], Differences]
+    differences: dict[OtherModel, Differences]
+    making_seconds: dict[Model, float] = {}
     achieved_sparsity: float
     sparsity_of_all_matrices: float
     coverage: Coverage
@@ -228,8 +234,14 @@ class RunMetrics(Metrics):
 
     @property
     def compared_models(self) -> dict[Model, EvaluatedModel]:
-        """The three models, in the order in which they are compared."""
-        return {"dense": self.dense, "wanda": self.wanda, "pruned": self.pruned}
+        """The models that were evaluated, in the order in which they are compared."""
+        models: dict[Model, EvaluatedModel | None] = {
+            "dense": self.dense,
+            "wanda": self.wanda,
+            "sparsegpt": self.sparsegpt,
+            "pruned": self.pruned,
+        }
+        return {name: model for name, model in models.items() if model is not None}
 
     @property
     def steps(self) -> dict[str, EvaluatedModel]:

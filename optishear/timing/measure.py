@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -38,7 +39,7 @@ from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
 from optishear.timing.speed import ATTENTION_TOKENS, Speed
 
-Step = Literal["statistics", "search", "window", "decode", "reconstruction"]
+Step = Literal["statistics", "search", "window", "decode", "reconstruction", "sparsegpt"]
 _SHORT_TOKENS = 32
 _FEWEST_TOKENS = 64
 # One forward pass takes at most about so long: with all steps the measurement is then over in half a minute.
@@ -114,8 +115,13 @@ def measure_speed(
         seconds_by_step["window"] = seconds * request.window_length / window
     if "decode" in request.steps:
         seconds_by_step["decode_step"] = _measure_decoding(model, tokenizer, request)
+    methods: dict[str, ReconstructionParameters] = {}
     if "reconstruction" in request.steps:
-        seconds_by_step |= _measure_reconstruction(model, layers, sequence.tokens, request)
+        methods["solve"] = request.reconstruction
+    if "sparsegpt" in request.steps:
+        methods["sparsegpt_solve"] = read_parameters(ReconstructionParameters, {"reconstruction": "sparsegpt"})
+    if methods:
+        seconds_by_step |= _measure_reconstruction(model, layers, sequence.tokens, request.pattern, methods)
     processor = processor_of(device)
     return Speed(
         processor=f"{processor.name} with {processor.instruction_set}",
@@ -211,9 +217,13 @@ def _measure_decoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 
 @torch.no_grad()
 def _measure_reconstruction(
-    model: PreTrainedModel, layers: list[PrunableLayer], tokens: Tensor, request: MeasuredPass
+    model: PreTrainedModel,
+    layers: list[PrunableLayer],
+    tokens: Tensor,
+    pattern: Pattern,
+    methods: Mapping[str, ReconstructionParameters],
 ) -> dict[str, float]:
-    """The middle decoder block: second moments, the layers' new weights, and a forward pass."""
+    """The middle decoder block: second moments, the layers' new weights by each method, and a forward pass."""
     device = model.device
     _, blocks = decoder_blocks(model)
     index = len(blocks) // 2
@@ -226,11 +236,11 @@ def _measure_reconstruction(
     with moments.watching():
         seconds, _ = timed(device, lambda: call.run(blocks[index], hidden))
     results["moments"] = max(0.0, seconds - results["block"])
-    pattern = request.pattern
     masks = {layer.name: keep_mask(layer.module.weight.float().abs(), pattern) for layer in members}
-    results["solve"] = 0.0
+    results |= dict.fromkeys(methods, 0.0)
     for moment, of_moment in moments.groups():
         tasks = [LayerTask(layer, masks[layer.name], pattern, pattern.fraction) for layer in of_moment]
-        seconds, _ = timed(device, partial(solve_layers, tasks, moment, request.reconstruction))
-        results["solve"] += seconds
+        for name, method in methods.items():
+            seconds, _ = timed(device, partial(solve_layers, tasks, moment, method))
+            results[name] += seconds
     return results

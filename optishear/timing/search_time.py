@@ -70,7 +70,7 @@ def _finalist_seconds(
     if not parameters.reconstructed_finalists:
         return 0.0
     fitting = fitting_sequences(parameters, sequences)
-    solved = layer_solve_seconds(speed, fitting.stop - fitting.start, sequence_length)
+    solved = layer_solve_seconds(speed, speed.solve, fitting.stop - fitting.start, sequence_length)
     return parameters.reconstructed_finalists * (solved + parameters.search_sequences * divergence)
 
 

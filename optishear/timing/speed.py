@@ -29,6 +29,7 @@ class Speed(BaseModel):
         window: loss of one evaluation window.
         decode_step: one token for each sequence of a self-generated calibration.
         solve: reconstruction of one decoder block's layers, without forward passes.
+        sparsegpt_solve: the same by SparseGPT.
         moments: second moments of one decoder block's inputs on the sequence.
         block: forward pass of one decoder block over the sequence.
         blocks: number of decoder blocks.
@@ -57,6 +58,7 @@ class Speed(BaseModel):
     window: float | None = None
     decode_step: float | None = None
     solve: float | None = None
+    sparsegpt_solve: float | None = None
     moments: float | None = None
     block: float | None = None
     blocks: int

@@ -41,15 +41,22 @@ def prune_seconds(speed: Speed) -> float:
     return speed.load + 2 * (speed.new_masks or 0.0) + speed.weights / _WEIGHTS_PER_SECOND
 
 
-def layer_solve_seconds(speed: Speed, fitted: int, sequence_length: int) -> float:
-    """Expected seconds of solving all layers on so many calibration sequences, block by block."""
+def layer_solve_seconds(speed: Speed, solve: float | None, fitted: int, sequence_length: int) -> float:
+    """Expected seconds of solving all layers on so many calibration sequences, block by block.
+
+    Args:
+        speed: measured.
+        solve: of the layers of one block: ``speed.solve`` or ``speed.sparsegpt_solve``.
+        fitted: number of sequences.
+        sequence_length: tokens of each.
+    """
     assert speed.block is not None
-    assert speed.solve is not None
+    assert solve is not None
     assert speed.moments is not None
     block = speed.per_sequence(speed.block, sequence_length)
     moments = speed.per_sequence(speed.moments, sequence_length)
     # One pass for the moments, and one for the next block's inputs.
-    return speed.blocks * (fitted * (2 * block + moments) + speed.solve)
+    return speed.blocks * (fitted * (2 * block + moments) + solve)
 
 
 def reconstruct_seconds(
@@ -58,13 +65,21 @@ def reconstruct_seconds(
     """Expected seconds of reconstructing the kept weights and writing the checkpoint."""
     assert speed.block is not None
     fitted = parameters.reconstruction_sequences or sequences
-    total = layer_solve_seconds(speed, fitted, sequence_length)
+    total = layer_solve_seconds(speed, speed.solve, fitted, sequence_length)
     if parameters.tuning_steps:
         block = speed.per_sequence(speed.block, sequence_length)
         in_step = max(1, TOKENS_PER_BATCH // sequence_length)
         # One more pass for the dense block's outputs.
         total += speed.blocks * block * (fitted + parameters.tuning_steps * in_step * _FORWARD_AND_BACKWARD)
     return prune_seconds(speed) + total
+
+
+def sparsegpt_seconds(
+    speed: Speed, parameters: ReconstructionParameters, sequences: int, sequence_length: int
+) -> float:
+    """Expected seconds of SparseGPT on all layers and of writing the checkpoint."""
+    fitted = parameters.reconstruction_sequences or sequences
+    return prune_seconds(speed) + layer_solve_seconds(speed, speed.sparsegpt_solve, fitted, sequence_length)
 
 
 def recover_seconds(speed: Speed, parameters: RecoveryParameters, sequence_length: int) -> float:

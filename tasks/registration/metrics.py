@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -16,11 +16,14 @@ from optishear.parameters.search import SearchParameters
 from optishear.recipes.recipe import Recipe
 from optishear.run_metrics.checkpoint import CheckpointMetrics
 from optishear.run_metrics.evaluated_model import EvaluatedModel, footprint_numbers
+from optishear.run_metrics.measures import perplexities
 from optishear.run_metrics.schema import (
     DenseLayers,
     DensePoint,
     EvaluationMetrics,
     ExpertTokens,
+    Model,
+    OtherModel,
     ReconstructionSection,
     RunMetrics,
     SearchMetrics,
@@ -50,8 +53,8 @@ def run_metrics(
         parameters: of the run.
         recipe: what the model was pruned by.
         stages: the artifact of each stage before the evaluation, by the stage's name.
-        evaluations: those of ``dense``, ``wanda`` and ``pruned``; and, where weights were reconstructed or recovered,
-            ``masked`` and ``reconstructed``, which are the pruned one before that.
+        evaluations: those of ``dense``, ``wanda`` and ``pruned``, of ``sparsegpt`` where it is compared; and, where
+            weights were reconstructed or recovered, ``masked`` and ``reconstructed``, which are the pruned one before.
         footprints: of ``dense`` and ``pruned``, where they were measured.
     """
     values = without_places(parameters)
@@ -67,10 +70,12 @@ def run_metrics(
         precision=precision_of(parameters),
         dense=models["dense"],
         wanda=models["wanda"],
+        sparsegpt=models.get("sparsegpt"),
         pruned=models["pruned"],
         masked=models.get("masked"),
         reconstructed=models.get("reconstructed"),
         differences=_differences(models, evaluations),
+        making_seconds=_making_seconds(models, stages, checkpoint),
         achieved_sparsity=checkpoint.achieved_sparsity,
         sparsity_of_all_matrices=checkpoint.sparsity_of_all_matrices,
         coverage=checkpoint.coverage,
@@ -132,6 +137,7 @@ def flat_metrics(metrics: RunMetrics | EvaluationMetrics | SweepMetrics) -> dict
     for name, model in metrics.compared_models.items():
         flat |= _flat_model(name, model)
     flat |= ratios_to_dense(metrics)
+    flat |= {f"{name}/making_seconds": seconds for name, seconds in metrics.making_seconds.items()}
     for step, before in metrics.steps.items():
         flat |= _flat_model(step, before)
     if metrics.recovery is not None:
@@ -144,15 +150,14 @@ def flat_metrics(metrics: RunMetrics | EvaluationMetrics | SweepMetrics) -> dict
 
 
 def ratios_to_dense(metrics: RunMetrics) -> dict[str, float]:
-    """``wanda/ratio_to_dense`` and ``pruned/ratio_to_dense``: perplexity over the dense model's, where it is finite."""
+    """``wanda/ratio_to_dense`` and so on: perplexity over the dense model's, where it is finite."""
     dense = metrics.dense.perplexity
     if dense is None or not math.isfinite(dense):
         return {}
-    models = {"wanda": metrics.wanda.perplexity, "pruned": metrics.pruned.perplexity}
     return {
         f"{name}/ratio_to_dense": perplexity / dense
-        for name, perplexity in models.items()
-        if perplexity is not None and math.isfinite(perplexity)
+        for name, perplexity in perplexities(metrics).items()
+        if name != "dense" and perplexity is not None and math.isfinite(perplexity)
     }
 
 
@@ -216,13 +221,37 @@ def _evaluated(evaluation: Artifact, footprint: Artifact | None) -> EvaluatedMod
 
 def _differences(
     models: Mapping[str, EvaluatedModel], evaluations: Mapping[str, Artifact]
-) -> dict[Literal["wanda", "dense"], Differences]:
+) -> dict[OtherModel, Differences]:
     """The pruned model less each of the others."""
-    others: tuple[Literal["wanda", "dense"], ...] = ("wanda", "dense")
+    candidates: tuple[OtherModel, ...] = ("wanda", "sparsegpt", "dense")
+    others = [other for other in candidates if other in models]
     examples = {name: _examples(artifact) for name, artifact in evaluations.items()}
     return {
         other: differences(models["pruned"], models[other], examples["pruned"], examples[other]) for other in others
     }
+
+
+def _making_seconds(
+    models: Mapping[str, EvaluatedModel], stages: Mapping[str, Artifact], checkpoint: CheckpointMetrics
+) -> dict[Model, float]:
+    """Seconds that each compared model but the dense one took from the calibration text on.
+
+    The statistics count for Wanda and for the pruned model, which both read them. SparseGPT makes its own. The search
+    of a recipe that was given is not known.
+    """
+    statistics = stages["statistics"].seconds
+    seconds: dict[Model, float] = {}
+    if models["wanda"].masking_seconds is not None:
+        seconds["wanda"] = statistics + models["wanda"].masking_seconds
+    if "sparsegpt" in stages:
+        seconds["sparsegpt"] = stages["sparsegpt"].seconds
+    # A reconstruction makes its masks itself; the masked checkpoint is there to be evaluated.
+    own = ["search", "reconstruct" if "reconstruct" in stages else "prune", "recover"]
+    seconds["pruned"] = statistics + sum(stages[name].seconds for name in own if name in stages)
+    if checkpoint.recovery is not None:
+        # A recovery that was stopped and went on has trained in more than one process.
+        seconds["pruned"] += max(0.0, checkpoint.recovery.seconds - stages["recover"].seconds)
+    return {name: round(value, 3) for name, value in seconds.items()}
 
 
 def _examples(evaluation: Artifact) -> dict[tuple[str, str], Examples]:

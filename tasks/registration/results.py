@@ -95,7 +95,7 @@ def register_model(
         parameters: of the flow.
         recipe: what the model was pruned by.
         checkpoint: the pruned one.
-        evaluations: the evaluations of ``dense``, ``wanda`` and ``pruned``.
+        evaluations: the evaluations of the compared models.
         metrics: of the run.
         description: Markdown for the version's page.
     """

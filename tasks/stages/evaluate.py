@@ -6,7 +6,7 @@ alone, a repeated run evaluates only the tasks that failed, and scores from befo
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,8 @@ from optishear.json_file import write_json
 from optishear.memory.model_shape import ModelShape
 from optishear.memory.need import Need
 from optishear.memory.needs import evaluate_need
-from optishear.models.load import resolve_device
+from optishear.models.load import LoadedModel, resolve_device
+from optishear.models.timed import timed
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.model import ModelParameters
 from optishear.pruning.apply import apply_recipe
@@ -48,11 +49,21 @@ from tasks.store.keys import content_key, digest, folder_digest, model_digest
 
 EVALUATION = "evaluation.json"
 EXAMPLES = "examples.parquet"
-VERSION = 4
+VERSION = 5
 _SCORE = "score.json"
 _SCORE_VERSION = 1
 _FIX = "lower window_length"
 logger = logging.getLogger("optishear.stages")
+
+
+class Masking(BaseModel):
+    """What pruning the model took.
+
+    Attributes:
+        seconds: of applying the recipe, on the loaded model.
+    """
+
+    seconds: float
 
 
 class Sparsity(BaseModel):
@@ -103,7 +114,7 @@ def _write(
 ) -> None:
     """With a recipe, the model is pruned by it in memory first."""
     keep = _Kept(_model_inputs(parameters, recipe, statistics), parameters.dtype)
-    with _model_of(parameters, recipe, statistics) as load:
+    with _model_of(parameters, recipe, statistics) as (load, masking):
         first = plan_batch(
             parameters,
             parameters.batch_size or default_batch_size(resolve_device(parameters.device)),
@@ -113,8 +124,12 @@ def _write(
         sized = parameters.model_copy(update={"batch_size": first})
         result = evaluate(load, sized, seed=parameters.seed, keep=keep)
         sparsity = keep(Part("sparsity", {"of": list(Sparsity.model_fields)}, Sparsity, lambda: _sparsity(load()[0])))
+        masked = None if recipe is None else keep(Part("masking", {"of": list(Masking.model_fields)}, Masking, masking))
     evaluated = EvaluatedModel(
-        **dict(result.evaluation), sparsity=sparsity.prunable, sparsity_of_all_matrices=sparsity.all_matrices
+        **dict(result.evaluation),
+        sparsity=sparsity.prunable,
+        sparsity_of_all_matrices=sparsity.all_matrices,
+        masking_seconds=None if masked is None else masked.seconds,
     )
     write_json(outputs / EVALUATION, evaluated)
     pq.write_table(examples_table(result.examples), outputs / EXAMPLES)
@@ -123,20 +138,24 @@ def _write(
 @contextmanager
 def _model_of(
     parameters: EvaluateStageParameters, recipe: Recipe | None, statistics: Artifact | None
-) -> Iterator[Load]:
-    """The model, loaded and pruned when it is first needed."""
+) -> Iterator[tuple[Load, Callable[[], Masking]]]:
+    """The model, loaded and pruned when it is first needed, and what the pruning took."""
     with ExitStack() as stack:
 
         @functools.cache
-        def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        def prune() -> tuple[LoadedModel, float]:
             if recipe is None or statistics is None:
-                loaded = stack.enter_context(shared_model(parameters))
-            else:
-                loaded = take_model(parameters)
-                apply_recipe(loaded.model, recipe, load_statistics(statistics), progress=True)
+                return stack.enter_context(shared_model(parameters)), 0.0
+            loaded = take_model(parameters)
+            of_model = load_statistics(statistics)
+            seconds, _ = timed(loaded.model.device, lambda: apply_recipe(loaded.model, recipe, of_model, progress=True))
+            return loaded, seconds
+
+        def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+            loaded, _ = prune()
             return loaded.model, loaded.tokenizer
 
-        yield load
+        yield load, lambda: Masking(seconds=prune()[1])
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def check_memory_of_reconstruction(
     parameters: ModelParameters,
     reconstruction: ReconstructionParameters,
     calibration: CalibrationParameters,
+    fix: str = RECONSTRUCTION_FIX,
 ) -> None:
     """Refuse a model that does not fit the device while its layers are solved or its blocks tuned.
 
@@ -47,7 +48,7 @@ def check_memory_of_reconstruction(
     """
     if reconstruction.reconstructs:
         memory = _memory(reconstruction, calibration.sequences, calibration.sequence_length)
-        check_stage_memory(model, parameters, memory, RECONSTRUCTION_FIX)
+        check_stage_memory(model, parameters, memory, fix)
 
 
 def _memory(parameters: ReconstructionParameters, sequences: int, length: int) -> Choice:

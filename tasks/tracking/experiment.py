@@ -28,7 +28,9 @@ _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
     MLFLOW_NOTE: """Pruning runs of OptiShear. Each flow is a run, and each of its stages a run nested under it.
 
-- `pruned/ratio_to_dense`, `wanda/ratio_to_dense`: perplexity over that of the dense model; 1 is no loss.
+- `pruned/ratio_to_dense`, `wanda/ratio_to_dense`, `sparsegpt/ratio_to_dense`: perplexity over that of the dense
+  model; 1 is no loss.
+- `pruned/making_seconds` and so on: what it took to make each model.
 - `achieved_sparsity`: fraction of zeros over the weights of the prunable layers.
 - tags `model`, `sparsity`, `promoted` and `promotion`: what was pruned, whether it is the champion, and why.
 - tag `prefect_run`: the run in Prefect; tag `optishear.failure`: why a run failed.

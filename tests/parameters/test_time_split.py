@@ -25,33 +25,35 @@ def planned(**given: Any) -> PipelineParameters:
 
 
 @pytest.mark.parametrize(
-    ("time", "recovers", "expected"),
+    ("time", "recovers", "sparsegpt", "expected"),
     [
-        # A fifth for the search; 35 % of the first hour and 10 % of the others for everything else.
-        ("60s", True, TimeSplit(search=12, recovery=27, other=21)),
-        ("30m", True, TimeSplit(search=360, recovery=810, other=630)),
-        ("8h", True, TimeSplit(search=5760, recovery=19260, other=3780)),
-        ("8h", False, TimeSplit(search=25020, recovery=0, other=3780)),
+        # A fifth for the search; for everything else 35 % of the first hour (40 % with SparseGPT), 10 % of the others.
+        ("60s", True, False, TimeSplit(search=12, recovery=27, other=21)),
+        ("30m", True, False, TimeSplit(search=360, recovery=810, other=630)),
+        ("30m", True, True, TimeSplit(search=360, recovery=720, other=720)),
+        ("8h", True, True, TimeSplit(search=5760, recovery=19080, other=3960)),
+        ("8h", False, False, TimeSplit(search=25020, recovery=0, other=3780)),
     ],
 )
-def test_the_split_is_exact(time: str, recovers: bool, expected: TimeSplit) -> None:
+def test_the_split_is_exact(time: str, recovers: bool, sparsegpt: bool, expected: TimeSplit) -> None:
     duration = parse_duration(time)
-    assert split(duration, recovers) == expected
+    assert split(duration, recovers, sparsegpt) == expected
     assert expected.search + expected.recovery + expected.other == duration.seconds
 
 
 @pytest.mark.parametrize(
     ("given", "budget", "recovery", "tokens", "reconstruction"),
     [
-        ({}, 360, 810, None, "admm"),
-        ({"time": "8h"}, 5760, 19260, None, "admm"),
-        ({"time": "8h", "budget": "3m"}, 180, 19260, None, "admm"),
-        ({"time": "8h", "trials": 9}, None, 19260, None, "admm"),
+        ({}, 360, 720, None, "admm"),
+        ({"compare_sparsegpt": False}, 360, 810, None, "admm"),
+        ({"time": "8h"}, 5760, 19080, None, "admm"),
+        ({"time": "8h", "budget": "3m"}, 180, 19080, None, "admm"),
+        ({"time": "8h", "trials": 9}, None, 19080, None, "admm"),
         ({"time": "8h", "recovery_budget": "1h"}, 5760, 3600, None, "admm"),
         ({"time": "8h", "recovery_tokens": 99}, 5760, None, 99, "admm"),
-        ({"time": "8h", "reconstruction": "sparsegpt"}, 5760, 19260, None, "sparsegpt"),
-        ({"time": "8h", "reconstruction": "none"}, 5760, 19260, None, "none"),
-        ({"time": "8h", "recovery": False}, 25020, None, None, "admm"),
+        ({"time": "8h", "reconstruction": "sparsegpt"}, 5760, 19080, None, "sparsegpt"),
+        ({"time": "8h", "reconstruction": "none"}, 5760, 19080, None, "none"),
+        ({"time": "8h", "recovery": False}, 24840, None, None, "admm"),
         ({"time": "8h", "masks_only": True}, 25020, None, None, "none"),
         ({"masks_only": True}, None, None, None, "none"),
     ],
@@ -68,16 +70,35 @@ def test_given_parts_replace_their_share(
 def test_the_paper_is_masks_by_trials() -> None:
     given = read_parameters(PipelineParameters, {}, PAPER)
     parameters = with_parts(given, DEFAULT)
-    assert parameters == given.model_copy(update={"reconstruction": "none"})
+    assert parameters == given.model_copy(update={"reconstruction": "none", "compare_sparsegpt": False})
     assert not parameters.reconstructs
     assert not parameters.recovers
     assert (parameters.trials, parameters.budget, parameters.time) == (300, None, None)
 
 
+@pytest.mark.parametrize(
+    ("given", "compared"),
+    [
+        ({}, True),
+        ({"compare_sparsegpt": False}, False),
+        ({"reconstruction": "none"}, True),
+        ({"reconstruction": "none", "recovery": False}, False),
+        ({"reconstruction": "none", "recovery": False, "tuning_steps": 2}, True),
+        ({"masks_only": True}, False),
+        ({"masks_only": True, "time": "8h"}, False),
+        ({"masks_only": True, "compare_sparsegpt": True}, True),
+    ],
+)
+def test_sparsegpt_is_compared_where_the_weights_change(given: dict[str, Any], compared: bool) -> None:
+    parameters = planned(**given)
+    assert parameters.compare_sparsegpt is compared
+    assert parameters.with_sparsegpt is compared
+
+
 def test_each_sparsity_of_a_sweep_has_the_time() -> None:
     swept = read_parameters(SweepParameters, {"sparsities": ["0.5", "2:4"], "time": "8h"})
     runs = [with_parts(run, DEFAULT) for run in pipelines_of(swept).values()]
-    assert [seconds(run.recovery_budget) for run in runs] == [19260, 19260]
+    assert [seconds(run.recovery_budget) for run in runs] == [19080, 19080]
     assert [run.reconstruction for run in runs] == ["admm", "admm"]
 
 

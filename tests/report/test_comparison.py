@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from optishear.report.comparison import comparison
 from optishear.report.style import DARK, LIGHT, Theme
-from run_metrics.samples import changed, make_metrics
+from run_metrics.samples import beside_sparsegpt, changed, make_metrics
 
 
 def words(figure: Figure, panel: int = 0) -> list[str]:
@@ -55,6 +55,19 @@ def test_task_scores_carry_their_standard_errors() -> None:
     assert list(points.get_xdata()) == pytest.approx([0.577, 0.467, 0.447])
     widths = [segment[1][0] - segment[0][0] for segment in errors.get_segments()]
     assert widths == pytest.approx([0.022, 0.0204, 0.0])
+
+
+def test_sparsegpt_and_the_time_of_each_are_drawn() -> None:
+    figure = comparison(beside_sparsegpt(), DARK)
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [22.88, 47.81, 40.4, 44.1]
+    noted = [text.replace("\N{NO-BREAK SPACE}", " ") for text in words(figure)]
+    assert noted == ["22.9", "47.8   made in 10.2 s", "40.4   made in 47.5 s", "44.1   made in 2 h 37 min"]
+    assert [container.get_label() for container in figure.axes[1].containers] == [
+        "dense",
+        "wanda",
+        "sparsegpt",
+        "pruned",
+    ]
 
 
 def test_tasks_without_a_perplexity_stand_alone() -> None:

@@ -32,7 +32,7 @@ def test_failures_come_before_the_runs_in_markdown_and_html() -> None:
 def test_the_row_of_a_run_holds_its_scores_change_and_links() -> None:
     (line,) = [line for line in night_markdown("nightly", [BETTER]).splitlines() if line.startswith("| Smol")]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[:6] == ["SmolLM2-135M · 50 %", "22.9", "47.8", "44.1", "−10.0 %", "yes"]
+    assert cells[:7] == ["SmolLM2-135M · 50 %", "22.9", "47.8", "–", "44.1", "−10.0 %", "yes"]
     assert cells[-1] == "[Prefect](http://127.0.0.1:4200/runs/flow-run/1) `/night/report.html`"
     page = night_page("nightly", [BETTER])
     assert '<a href="http://127.0.0.1:4200/runs/flow-run/1">Prefect</a>' in page

@@ -7,6 +7,7 @@ from optishear.recipes.recipe import Recipe
 from optishear.report.figures import run_figures
 from optishear.report.steps import perplexity_steps
 from optishear.run_metrics.schema import RunMetrics
+from run_metrics.samples import beside_sparsegpt
 
 
 def measured(metrics: RunMetrics, masked: float | None, reconstructed: float | None) -> RunMetrics:
@@ -37,6 +38,15 @@ def test_each_part_has_a_bar(metrics: RunMetrics, recipe: Recipe) -> None:
     drawn = [patch.get_width() for patch in axes.patches] or [line.get_xdata()[0] for line in axes.lines]
     assert drawn == pytest.approx(list(values.values()))
     assert [label.get_text() for label in axes.get_yticklabels()] == list(values)
+
+
+def test_sparsegpt_is_beside_wanda() -> None:
+    assert list(perplexity_steps(measured(beside_sparsegpt(), 31.5, None)))[:4] == [
+        "dense",
+        "Wanda",
+        "SparseGPT",
+        "masks",
+    ]
 
 
 def test_recovery_comes_last(metrics: RunMetrics) -> None:

@@ -7,7 +7,7 @@ from optishear.report.sparsity_curve import perplexity_by_sparsity
 from optishear.report.style import DARK, LIGHT, Theme
 from optishear.report.sweep import SweepCell, sweep_markdown, sweep_rows, sweep_verdict
 from optishear.report.sweep_page import sweep_page
-from run_metrics.samples import make_metrics
+from run_metrics.samples import beside_sparsegpt, make_metrics
 
 from .test_html import HOSTILE, Page
 
@@ -86,6 +86,27 @@ def test_the_table_has_a_row_for_each_sparsity() -> None:
         "| 0.7 | 22.9 | 974 | 275 | −71.8 % |",
         "| 2:4 | – | – | – | failed |",
     ]
+
+
+def test_wording_of_the_column_of_sparsegpt_and_of_the_times() -> None:
+    cells = [SweepCell(parse_pattern(sparsity), beside_sparsegpt(tasks=False)) for sparsity in ("0.5", "0.6")]
+    assert sweep_markdown([*cells, FAILED]).replace("\N{NO-BREAK SPACE}", " ").splitlines() == [
+        "| sparsity | dense | Wanda | SparseGPT | searched | searched against Wanda |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| 0.5 | 22.9 | 47.8 | 40.4 | 44.1 | −7.8 % |",
+        "| 0.5, time to make it | – | 10.2 s | 47.5 s | 2 h 37 min |  |",
+        "| 0.6 | 22.9 | 47.8 | 40.4 | 44.1 | −7.8 % |",
+        "| 0.6, time to make it | – | 10.2 s | 47.5 s | 2 h 37 min |  |",
+        "| 2:4 | – | – | – | – | failed |",
+    ]
+
+
+def test_sparsegpt_has_a_line() -> None:
+    cells = [SweepCell(parse_pattern(sparsity), beside_sparsegpt(tasks=False)) for sparsity in ("0.5", "0.6")]
+    (axes,) = perplexity_by_sparsity(cells).axes
+    lines = {str(line.get_label()): line for line in axes.lines}
+    assert list(lines["SparseGPT"].get_ydata()) == [40.4, 40.4]
+    assert lines["SparseGPT"].get_color() == LIGHT.green
 
 
 def test_the_page_is_one_file_with_the_verdict_first() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from optishear.report.tables import prior_rows, score_markdown, settings_words
-from run_metrics.samples import changed, make_metrics
+from run_metrics.samples import beside_sparsegpt, changed, make_metrics
 
 ACC = {"acc": {"value": 0.6, "stderr": 0.0126}}
 FAILED = {"error": "KeyError"}
@@ -32,6 +32,17 @@ def test_wording_of_the_table_of_scores_in_which_failed_tasks_say_so() -> None:
         "| a\\|b f1 | – | – | 0.500 |  |",
         "| sparsity of the prunable layers | 0 % | 50 % | 50 % |  |",
         "| sparsity of all matrices in the decoder layers | 0 % | 43.21 % | – |  |",
+    ]
+
+
+def test_wording_of_the_table_beside_sparsegpt_with_the_time_of_each() -> None:
+    assert score_markdown(beside_sparsegpt(tasks=False)).replace("\N{NO-BREAK SPACE}", " ").splitlines() == [
+        "|  | dense | Wanda | SparseGPT | pruned | pruned against Wanda |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| perplexity (lower is better) | 22.9 | 47.8 | 40.4 | 44.1 | −7.8 % |",
+        "| sparsity of the prunable layers | 0 % | 50 % | 50 % | 50.01 % |  |",
+        "| sparsity of all matrices in the decoder layers | 0 % | 50 % | 50 % | 50.01 % |  |",
+        "| time to make it | – | 10.2 s | 47.5 s | 2 h 37 min |  |",
     ]
 
 

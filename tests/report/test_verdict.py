@@ -5,7 +5,7 @@ import pytest
 
 from optishear.pattern import parse_pattern
 from optishear.report.verdict import verdict
-from run_metrics.samples import changed, make_metrics
+from run_metrics.samples import beside_sparsegpt, changed, make_metrics
 from wording import numbers_in
 
 HALF = parse_pattern("0.5")
@@ -54,6 +54,28 @@ def test_the_wording_fits_what_was_measured(
     assert words in text
     assert "nan" not in text
     assert "inf " not in text
+
+
+@pytest.mark.parametrize(
+    ("theirs", "words"),
+    [
+        (40.4, "has a perplexity of 40.4; the pruned model's is 9 % higher."),
+        (63.0, "has a perplexity of 63.0; the pruned model's is 30 % lower."),
+        (44.2, "has a perplexity of 44.2; the two are level."),
+        (math.inf, "has a perplexity of “infinite”."),
+        (None, "has no perplexity to compare."),
+    ],
+)
+def test_wording_of_the_remark_on_sparsegpt(theirs: float | None, words: str) -> None:
+    remark = verdict(beside_sparsegpt(theirs), HALF).remarks[0].replace("\N{NO-BREAK SPACE}", " ")
+    assert remark.endswith(f" {words} It took 47.5 s to make, the pruned model 2 h 37 min.")
+
+
+def test_sparsegpt_within_the_noise_is_level() -> None:
+    noise = {"value": 0.09, "stderr": 0.1, "paired": True, "within_noise": True}
+    metrics = changed(beside_sparsegpt(), {"differences.sparsegpt.perplexity": noise})
+    assert "level" in verdict(metrics, HALF).remarks[0]
+    assert "SparseGPT" not in " ".join(verdict(make_metrics(), HALF).remarks)
 
 
 def test_a_run_without_perplexity_is_no_verdict() -> None:

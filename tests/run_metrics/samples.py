@@ -103,3 +103,17 @@ def changed(metrics: RunMetrics, changes: dict[str, Any]) -> RunMetrics:
             section = section[key]
         section[name] = value
     return RunMetrics.model_validate(values)
+
+
+def beside_sparsegpt(perplexity: float | None = 40.4, **changes: Any) -> RunMetrics:
+    """The metrics of a run that is compared with SparseGPT, with times; ``changes`` are those of ``make_metrics``."""
+    metrics = make_metrics(**changes)
+    accuracy = 0.57 if changes.get("tasks", True) else None
+    return changed(
+        metrics,
+        {
+            "sparsegpt": evaluation_values(perplexity, accuracy, 0.5),
+            "differences.sparsegpt": {"perplexity": None, "tasks": {}},
+            "making_seconds": {"wanda": 10.2, "sparsegpt": 47.5, "pruned": 9433.1},
+        },
+    )

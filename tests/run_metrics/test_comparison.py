@@ -2,7 +2,7 @@ import pyarrow as pa
 
 from optishear.run_metrics.comparison import comparison_table
 
-from .samples import changed, make_metrics
+from .samples import beside_sparsegpt, changed, make_metrics
 
 FAILED = {"boolq": {"error": "KeyError"}, "rte": {"error": "KeyError"}}
 
@@ -33,6 +33,19 @@ def test_the_table_has_a_row_for_each_model_and_measure() -> None:
         ("wanda", "sparsity", 0.5, None),
         ("pruned", "perplexity", float("inf"), None),
         ("pruned", "sparsity", 0.5001, None),
+    ]
+
+
+def test_what_each_model_took_to_make_is_a_measure() -> None:
+    rows = [tuple(row.values())[:3] for row in comparison_table(beside_sparsegpt(tasks=False)).to_pylist()]
+    assert [row for row in rows if row[1] != "sparsity"] == [
+        ("dense", "perplexity", 22.88),
+        ("wanda", "perplexity", 47.81),
+        ("wanda", "making_seconds", 10.2),
+        ("sparsegpt", "perplexity", 40.4),
+        ("sparsegpt", "making_seconds", 47.5),
+        ("pruned", "perplexity", 44.1),
+        ("pruned", "making_seconds", 9433.1),
     ]
 
 

@@ -14,6 +14,7 @@ TIMES: dict[Step, set[str]] = {
     "window": {"window"},
     "decode": {"decode_step"},
     "reconstruction": {"block", "moments", "solve"},
+    "sparsegpt": {"block", "moments", "sparsegpt_solve"},
 }
 ALL = frozenset().union(*TIMES.values())
 

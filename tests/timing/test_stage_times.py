@@ -13,6 +13,7 @@ from optishear.timing.stage_times import (
     prune_seconds,
     reconstruct_seconds,
     recover_seconds,
+    sparsegpt_seconds,
     statistics_seconds,
 )
 from speeds import speed
@@ -50,6 +51,13 @@ def test_reconstruction(values: dict[str, object], seconds: float) -> None:
     parameters = ReconstructionParameters.model_validate(values)
     took = reconstruct_seconds(speed(), parameters, sequences=8, sequence_length=100)
     assert took == pytest.approx(prune_seconds(speed()) + seconds)
+
+
+@pytest.mark.parametrize(("sequences", "fitted"), [(None, 8), (4, 4)])
+def test_sparsegpt_has_a_solver_of_its_own(sequences: int | None, fitted: int) -> None:
+    parameters = ReconstructionParameters.model_validate({"reconstruction_sequences": sequences})
+    took = sparsegpt_seconds(speed(), parameters, sequences=8, sequence_length=100)
+    assert took == pytest.approx(prune_seconds(speed()) + 2 * (fitted * 0.625 + 3))
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,13 @@ from transformers.modeling_utils import PreTrainedModel
 
 from flows.command_line.main import main
 from flows.shared.output_record import RECORD
+from optishear.calibration.calibration_set import CalibrationSet
 from optishear.inference.footprint import memory_bytes
 from optishear.inference.kernel import best_kernel
-from optishear.recipes.recipe import Recipe
+from optishear.parameters.read import read_parameters
+from optishear.parameters.reconstruction import ReconstructionParameters
+from optishear.recipes.recipe import Recipe, named_recipe
+from optishear.reconstruction.reconstruct import reconstruct
 from tiny import tiny_model
 
 pytestmark = [pytest.mark.usefixtures("prefect_server")]
@@ -308,6 +312,71 @@ def test_reconstruction_is_a_stage_after_the_masks(
     command("run", *flags, "--tuning-steps", "0", trials=4, masks_only=False, recovery=False)
     assert not cached(output)["reconstruct"]
     assert cached(output)["prune"]
+
+
+def test_sparsegpt_is_made_by_its_own_procedure_on_the_same_calibration(
+    command: Callable[..., None],
+    settings: dict[str, Any],
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "output"
+    flags = ["--sparsity", "0.5", "--reconstruction", "admm", "--reconstruction-damping", "0.2"]
+    command("run", *flags, trials=4, masks_only=False, recovery=False, footprint=False)
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["parameters"]["compare_sparsegpt"] is True
+    models = ["dense", "wanda", "sparsegpt", "pruned"]
+    for name in models[1:]:
+        assert metrics[name]["sparsity"] == pytest.approx(0.5, abs=0.001)
+    assert list(dict.fromkeys(pq.read_table(output / "comparison.parquet").column("model").to_pylist())) == models
+
+    # The same weights as the library's, from the same token blocks.
+    dense = AutoModelForCausalLM.from_pretrained(settings["model"])
+    calibration = CalibrationSet.load(output / "calibration.parquet")
+    by_sparsegpt = read_parameters(ReconstructionParameters, {"reconstruction": "sparsegpt"})
+    reconstruct(dense, named_recipe("wanda", "0.5"), None, calibration, by_sparsegpt)
+    checkpoints = [
+        AutoModelForCausalLM.from_pretrained(folder / "model").state_dict()
+        for folder in (home / "artifacts" / "reconstruct").glob("[!.]*")
+    ]
+    assert len(checkpoints) == 2
+    assert (
+        sum(all(torch.equal(made[name], weight) for name, weight in dense.state_dict().items()) for made in checkpoints)
+        == 1
+    )
+
+    # What each took, from the stages behind it.
+    stages = {name: cost["seconds"] for name, cost in metrics["stages"].items()}
+    seconds = metrics["making_seconds"]
+    assert seconds["sparsegpt"] == stages["sparsegpt"]
+    assert seconds["wanda"] == pytest.approx(stages["statistics"] + metrics["wanda"]["masking_seconds"], abs=0.002)
+    ours = stages["statistics"] + stages["search"] + stages["reconstruct"]
+    assert seconds["pruned"] == pytest.approx(ours, abs=0.002)
+    shown = capsys.readouterr().out
+    assert "| SparseGPT |" in shown
+    assert "time to make it" in shown
+    assert "SparseGPT" in (output / "report.html").read_text()
+
+    # Its artifact does not depend on the run's own reconstruction.
+    command(
+        "run", *flags, "--reconstruction-damping", "0.3", trials=4, masks_only=False, recovery=False, footprint=False
+    )
+    assert cached(output)["sparsegpt"]
+    assert not cached(output)["reconstruct"]
+
+
+def test_masks_alone_are_compared_with_sparsegpt_only_when_asked(command: Callable[..., None], tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    command("run", "--sparsity", "2:4", trials=4, footprint=False)
+    assert "sparsegpt" not in json.loads((output / "metrics.json").read_text())
+    command("run", "--sparsity", "2:4", "--compare-sparsegpt", trials=4, footprint=False)
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["sparsegpt"]["sparsity"] == metrics["pruned"]["sparsity"] == 0.5
+    assert {name for name, found in cached(output).items() if not found} == {"sparsegpt", "evaluate"}
+    stages = {name: cost["seconds"] for name, cost in metrics["stages"].items()}
+    ours = stages["statistics"] + stages["search"] + stages["prune"]
+    assert metrics["making_seconds"]["pruned"] == pytest.approx(ours, abs=0.002)
 
 
 def test_recovery_is_a_stage_after_the_reconstruction(

@@ -44,11 +44,18 @@ def test_every_field_is_a_flag_with_its_description_and_default() -> None:
     assert "[default: 512]" in (options["sequence_length"].help or "")
     assert "[default: off]" in (options["trust_remote_code"].help or "")
     assert "[default" not in (options["limit"].help or "")
+    assert "[default" not in (options["compare_sparsegpt"].help or "")
 
 
 def test_no_flag_leaves_every_default() -> None:
     assert parse([]) == PipelineParameters()
     assert parse([]).model_fields_set == set()
+
+
+def test_a_switch_without_a_default_can_be_on_and_off() -> None:
+    assert parse([]).compare_sparsegpt is None
+    assert parse(["--compare-sparsegpt"]).compare_sparsegpt is True
+    assert parse(["--no-compare-sparsegpt"]).compare_sparsegpt is False
 
 
 def test_values_get_their_types() -> None:

@@ -16,7 +16,7 @@ from flows.parameters.transfer import TransferParameters
 from flows.parameters.transplant import TransplantParameters
 from flows.registry import FLOWS
 from flows.shared import checks
-from flows.shared.pruning_checks import check_recipe_of_model
+from flows.shared.pruning_checks import check_memory_of_sparsegpt, check_recipe_of_model
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.read import read_parameters
@@ -88,6 +88,16 @@ def test_the_models_of_a_matrix_are_each_checked(monkeypatch: pytest.MonkeyPatch
     values = {"model": str(model_folder), "other_models": [f"other={model_folder}"]}
     checks.check_model(read_parameters(CrossModelParameters, values))
     assert sources == [str(model_folder)] * 2
+
+
+def test_sparsegpt_that_does_not_fit_is_refused_where_it_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.engine.memory.room", lambda *_: 1)
+    values = {"model": "a-model", "dtype": "float32", "device": "cpu", "masks_only": True}
+    check_memory_of_sparsegpt(tiny_model(), read_parameters(PipelineParameters, values))
+    with refused("a-model", "compare_sparsegpt"):
+        check_memory_of_sparsegpt(
+            tiny_model(), read_parameters(PipelineParameters, {**values, "compare_sparsegpt": True})
+        )
 
 
 @pytest.mark.parametrize("group", [PruneParameters, TransferParameters, TransplantParameters])

@@ -28,9 +28,15 @@ def test_a_run_has_the_stages_in_the_order_in_which_they_run() -> None:
 
 
 def test_reconstruction_and_footprint_add_their_stages() -> None:
-    parameters = PipelineParameters(trials=40, reconstruction="admm", footprint=True)
+    parameters = PipelineParameters(trials=40, reconstruction="admm", compare_sparsegpt=False, footprint=True)
     added = expected_times(parameters, speed(), WORK).keys() - {"calibrate", "statistics", "search", *EVALUATED}
     assert added == {"evaluate masked", "reconstruct", "footprint dense", "footprint pruned", "report"}
+
+
+def test_sparsegpt_comes_after_wanda_where_the_weights_are_reconstructed() -> None:
+    labels = list(expected_times(PipelineParameters(trials=40, reconstruction="admm"), speed(), WORK))
+    begin = labels.index("evaluate wanda")
+    assert labels[begin : begin + 4] == ["evaluate wanda", "sparsegpt", "evaluate sparsegpt", "prune"]
 
 
 def test_a_transfer_searches_nothing() -> None:

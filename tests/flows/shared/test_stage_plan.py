@@ -23,7 +23,7 @@ from tasks.store.artifacts import Artifact, Request
         (PipelineParameters(calibration="text.txt"), {"statistics", "search", "window"}),
         (
             PipelineParameters(calibration="text.txt", reconstruction="admm"),
-            {"statistics", "search", "window", "reconstruction"},
+            {"statistics", "search", "window", "reconstruction", "sparsegpt"},
         ),
     ],
     ids=["statistics", "search", "own text", "transfer", "run", "reconstruction"],

@@ -3,7 +3,7 @@
 import math
 
 from optishear.run_metrics.schema import EvaluationMetrics, SweepMetrics
-from run_metrics.samples import changed, make_metrics
+from run_metrics.samples import beside_sparsegpt, changed, make_metrics
 from tasks.registration.metrics import flat_metrics, measured_of, readable
 
 
@@ -51,6 +51,14 @@ def test_metrics_have_flat_names() -> None:
         "diagnosis/alignment_distance/pruned": 1.0,
         "diagnosis/alignment_shrank_by/pruned": 0.5,
     }
+
+
+def test_sparsegpt_and_the_times_have_flat_names() -> None:
+    flat = flat_metrics(beside_sparsegpt(tasks=False))
+    assert flat["sparsegpt/perplexity"] == 40.4
+    assert flat["sparsegpt/ratio_to_dense"] == 40.4 / 22.88
+    times = {name: value for name, value in flat.items() if name.endswith("/making_seconds")}
+    assert times == {"wanda/making_seconds": 10.2, "sparsegpt/making_seconds": 47.5, "pruned/making_seconds": 9433.1}
 
 
 def test_wanda_has_no_reconstructed_value_where_it_is_no_finalist() -> None:

@@ -139,6 +139,8 @@ def test_wanda_is_evaluated_in_memory_as_its_checkpoint_would_be(
     assert on_disk["sparsity"] == in_memory["sparsity"] == checkpoint.read_json(SUMMARY)["achieved_sparsity"] == 0.5
     assert dense["perplexity"] != pytest.approx(in_memory["perplexity"])
     assert dense["sparsity"] == 0
+    assert in_memory["masking_seconds"] > 0
+    assert dense["masking_seconds"] is on_disk["masking_seconds"] is None
     assert Recipe.load(checkpoint.path(CHECKPOINT) / "recipe.yaml") == wanda
     AutoModelForCausalLM.from_pretrained(checkpoint.path(CHECKPOINT))
 
