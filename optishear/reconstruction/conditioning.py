@@ -38,10 +38,16 @@ class Conditioned:
         return torch.where(dead, dense, weight) if bool(dead.any()) else weight
 
     def shifted_inverse(self, shift: float) -> Tensor:
-        """(H' + shift I)^-1, [in, in]."""
-        shifted = self.moment.clone()
+        """(H' + shift I)^-1, [in, in] of the moment's dtype.
+
+        It is computed in float64: in float32 its last digits depend on the number of threads, and two weights with
+        nearly equal values then change places in the support.
+        """
+        shifted = self.moment.clone().double()
         shifted.diagonal().add_(shift)
-        inverse: Tensor = torch.cholesky_inverse(torch.linalg.cholesky(shifted))
+        lower = torch.linalg.cholesky(shifted)
+        del shifted  # each is twice as large as the moment
+        inverse: Tensor = torch.cholesky_inverse(lower).to(self.moment.dtype)
         return inverse
 
 

@@ -23,20 +23,22 @@ def inverse_factor(moment: Tensor, damping: float = DAMPING) -> Tensor:
 
     Returns:
         [in, in] of the moment's dtype. An input that was always zero counts as independent of the others, with
-        a moment of one. Where rounding leaves a matrix without a factor, the damping is ten times as much, and so on.
+        a moment of one. It is computed in float64, whose rounding does not depend on the number of threads where it
+        matters. Where rounding leaves a matrix without a factor, the damping is ten times as much, and so on.
     """
-    damped = moment.clone()
+    damped = moment.clone().double()
     diagonal = damped.diagonal()
     diagonal[diagonal == 0] = 1
     diagonal += damping * diagonal.mean()
     # With as much damping as one every finite second moment has a factor.
     is_last_try = damping >= 1
     lower, failed = torch.linalg.cholesky_ex(damped, check_errors=is_last_try)
+    del damped  # twice as large as the moment
     if not failed:
         factor: Tensor
         factor, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True, check_errors=is_last_try)
         if not failed:
-            return factor
+            return factor.to(moment.dtype)
     return inverse_factor(moment, 10 * damping)
 
 

@@ -109,7 +109,7 @@ def _scores(checkpoint: Artifact) -> dict[str, float | None]:
 
 reconstruct_stage = Stage(
     name="reconstruct",
-    version=7,
+    version=8,
     parameters=("dtype", *ReconstructionParameters.model_fields),
     inputs=_inputs,
     write=_write,

@@ -34,8 +34,8 @@ from tasks.store.provenance import provenance, public_source
 from tasks.tracking.search_metrics import search_metrics
 
 # Versions of the recipe for the same inputs, and of the measurements in the journal.
-VERSION = 9
-_JOURNAL_VERSION = 8
+VERSION = 10
+_JOURNAL_VERSION = 9
 
 
 def load_recipe(artifact: Artifact) -> Recipe:
