@@ -1,6 +1,5 @@
 """Files that are either whole or not there: write aside, then rename."""
 
-import errno
 import hashlib
 import os
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from optishear.disk import disk_full, is_disk_full, write_error
 from optishear.errors import InputError
 from optishear.exchange import exchange
 from optishear.leftovers import aside_path, remove, remove_leftovers
@@ -42,21 +42,25 @@ def write_aside(final: Path, alone: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def removed_after_failure(aside: Path) -> Iterator[None]:
+def removed_after_failure(aside: Path, needed: int | None = None) -> Iterator[None]:
     """Remove what the body writes to ``aside`` where it raises.
 
+    Args:
+        aside: the file or folder.
+        needed: bytes of it, where that is known.
+
     Raises:
-        InputError: if the disk is full.
+        InputError: if the disk is full, or the folder of ``aside`` has gone.
     """
     try:
         yield
     except BaseException as error:
         with suppress(OSError):
             remove(aside)
-        if _is_disk_full(error):
-            raise InputError(
-                f"The disk of {str(aside.parent)!r} is full; free some space, or name a folder on another disk."
-            ) from error
+        if is_disk_full(error):
+            raise disk_full(aside.parent, error, needed) from error
+        if isinstance(error, OSError) and not aside.parent.exists():
+            raise write_error(aside.parent, error) from error
         raise
 
 
@@ -84,25 +88,19 @@ def move(source: Path, final: Path) -> None:
     remove(old)
 
 
-def _is_disk_full(error: BaseException) -> bool:
-    """Whether the disk is full. Safetensors reports it only in the message."""
-    full = (errno.ENOSPC, errno.EDQUOT)
-    if isinstance(error, OSError) and error.errno in full:
-        return True
-    return not isinstance(error, InputError) and any(os.strerror(number) in str(error) for number in full)
-
-
 def ensure_writable(folder: Path) -> Path:
     """Make ``folder`` and check that a file can be written in it.
 
     Raises:
-        InputError: if it cannot, naming the folder.
+        InputError: if it cannot, or the disk is full, naming the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # It has no name where the system can do that, so that nothing is left of it.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
+        if is_disk_full(error):
+            raise disk_full(folder, error) from None
         raise InputError(
             f"The folder {str(folder)!r} cannot be written ({error.strerror or error}); name one that you may write to."
         ) from None
@@ -130,6 +128,12 @@ def copy_files(source: Path, target: Path) -> None:
         shutil.copytree(source, target, copy_function=copy_file)
     else:
         copy_file(source, target)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -68,6 +68,7 @@ def _run_flow(entry: FlowEntry, parameters: Parameters) -> None:
             from flows.shared.output_folder import output_folder
             from flows.shared.own_runs import own_runs
             from flows.shared.prefect_server import check_server
+            from flows.shared.titled_flow import disks_in_sentences
     except ModuleNotFoundError as error:
         if error.name not in ("prefect", "mlflow"):
             raise
@@ -78,7 +79,7 @@ def _run_flow(entry: FlowEntry, parameters: Parameters) -> None:
     check_server()
     folder = output_folder(entry.command, parameters) if isinstance(parameters, OutputParameters) else nullcontext()
     # The checks come before the flow, so that bad input is reported at once, without starting a server.
-    with folder, checked(parameters), own_runs(entry.command, parameters):
+    with folder, disks_in_sentences(parameters), checked(parameters), own_runs(entry.command, parameters):
         flow: Callable[[Parameters], Any] = getattr(import_module(f"flows.{entry.module}"), entry.module)
         summary = flow(parameters)
     click.echo(summary)

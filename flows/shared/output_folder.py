@@ -24,7 +24,7 @@ from flows.shared.output_record import (
     written_files,
 )
 from optishear.file_names import CHECKPOINT
-from optishear.files import copy_files, ensure_writable
+from optishear.files import copy_files, ensure_writable, size_of
 from optishear.formats.stored import open_checkpoint, stored_format
 from optishear.json_file import write_json
 from optishear.parameters.sparsity import SparsityParameters
@@ -125,7 +125,7 @@ def place_files(output: Path, files: Mapping[str, Path], documents: Mapping[str,
     folder = _find(output)
     if folder is None:
         raise RuntimeError(f"The folder {str(output)!r} is not held by this run.")
-    with staged(folder.path) as stage:
+    with staged(folder.path, sum(map(size_of, files.values()))) as stage:
         for name, source in files.items():
             copy_files(source, stage / name)
         for name, value in (documents or {}).items():

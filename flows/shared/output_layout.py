@@ -21,18 +21,19 @@ _RESULTS = "results"
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
+def staged(folder: Path, needed: int | None = None) -> Iterator[Path]:
     """An empty folder on the file system of ``folder``, to write results to; it is gone at the end.
 
     Args:
         folder: the output folder, with symbolic links followed.
+        needed: bytes of the results, to be named where the disk is full.
 
     Raises:
         InputError: if the disk is full.
     """
     beside = is_exchangeable(folder) and not any(is_alive(path) for path in leftovers(folder))
     aside = aside_path(folder if beside else folder / _RESULTS, "partial")
-    with removed_after_failure(aside):
+    with removed_after_failure(aside, needed):
         aside.mkdir()
         yield aside
         if aside.exists():

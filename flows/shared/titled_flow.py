@@ -1,8 +1,8 @@
 """Flows with names and tags that tell what runs, and with one sentence where a run cannot succeed."""
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -10,8 +10,11 @@ from prefect import Flow, flow
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
+from flows.parameters.output import OutputParameters
 from flows.shared.embedded_server import use_own_server
+from optishear.disk import disk_error
 from optishear.errors import IncompleteError, InputError
+from optishear.home import home_folder
 from optishear.parameters.base import Parameters
 from tasks.engine.model_cache import release_model
 from tasks.engine.retries import unanswered
@@ -78,22 +81,46 @@ def _in_sentences(
 
 
 def _naming_servers(function: Callable[Inputs, Result]) -> Callable[Inputs, Result]:
-    """Let a server that does not answer be one sentence.
+    """Let a disk that is full or has gone, and a server that does not answer, be one sentence.
 
     Not for the flow of one stage: the flow that starts it takes a state that is only a sentence for bad input.
     """
 
     @wraps(function)
     def run(*args: Inputs.args, **kwargs: Inputs.kwargs) -> Result:
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:
-            sentence = unanswered(error)
-            if sentence is None:
-                raise
-            raise IncompleteError(sentence) from error
+        with disks_in_sentences(args[0] if args else kwargs.get("parameters")):
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                sentence = unanswered(error)
+                if sentence is None:
+                    raise
+                raise IncompleteError(sentence) from error
 
     return run
+
+
+@contextmanager
+def disks_in_sentences(parameters: object) -> Iterator[None]:
+    """Let a failure of the body behind which is a disk be one sentence.
+
+    Args:
+        parameters: of the flow; its output folder is looked at beside the home folder, if it is there already.
+
+    Raises:
+        InputError: names the folder, what is free and the fix.
+    """
+    outputs = [parameters.output] if isinstance(parameters, OutputParameters) else []
+    folders = [folder for folder in (home_folder(), *outputs) if folder.exists()]
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        sentence = disk_error(error, *folders)
+        if sentence is None:
+            raise
+        raise sentence from error
 
 
 class _WithoutTracebacks(logging.Filter):

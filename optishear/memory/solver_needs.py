@@ -116,6 +116,11 @@ def recover_need(
     )
 
 
+def recovery_state_bytes(shape: ModelShape, itemsize: int) -> int:
+    """Bytes of the file of a recovery's state: the weights, the best ones, and the optimizer's state."""
+    return shape.prunable * (2 * itemsize + 4)
+
+
 def plan_recovery(
     shape: ModelShape, itemsize: int, free: int | None, *, length: int, tokens_per_step: int | None
 ) -> Need:

@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from optishear.disk import write_error
 from optishear.file_lock import wait_for_lock
+from optishear.files import ensure_writable
 from optishear.json_file import parse_json
 
 # Values by name, one for each sequence or layer; ``seconds`` is one of the names.
@@ -26,11 +28,15 @@ class Journal:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Open a journal with the measurements of an earlier search."""
+        """Open a journal with the measurements of an earlier search.
+
+        Raises:
+            InputError: if its folder cannot be written.
+        """
         self._path = path
         self._measurements: dict[str, Measurement] = {}
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            ensure_writable(path.parent)
             if path.exists():
                 self._read(path)
 
@@ -42,9 +48,16 @@ class Journal:
         return self._measurements.get(key)
 
     def put(self, key: str, measurement: Measurement) -> None:
-        """Store a measurement; it replaces an earlier one with the same key."""
+        """Store a measurement; it replaces an earlier one with the same key.
+
+        Raises:
+            InputError: if the disk is full, or the journal's folder has gone or cannot be written any more.
+        """
         if self._path is not None:
-            _append(self._path, journal_line(key, measurement))
+            try:
+                _append(self._path, journal_line(key, measurement))
+            except OSError as error:
+                raise write_error(self._path.parent, error) from error
         self._measurements[key] = measurement
 
     def _read(self, path: Path) -> None:

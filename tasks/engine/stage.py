@@ -12,6 +12,7 @@ from prefect import Task
 
 from optishear.parameters.base import Parameters
 from tasks.engine.deployments import deployment_arguments, finish_deployment
+from tasks.engine.disk import check_stage_disk
 from tasks.engine.model_cache import release_failed, release_model
 from tasks.engine.placement import uses_deployments
 from tasks.engine.precision import with_dtype
@@ -45,6 +46,7 @@ class Stage(Generic[Group, Inputs]):
         label: name of a run of it, where one flow has several.
         after: called once the artifact of a request is stored, to remove what a killed stage would go on from.
         scores: numbers of an artifact that its MLflow run shows.
+        disk: bytes that it writes to the home folder, where these are many.
         on_gpu: for a stage that uses a model, and so needs a GPU, the parameters that its deployment takes; it is named
             after the stage.
         needs_gpu: whether a run of such a stage needs one.
@@ -58,6 +60,7 @@ class Stage(Generic[Group, Inputs]):
     label: str = ""
     after: Callable[[Request], None] = lambda _: None
     scores: Callable[[Artifact], Mapping[str, float | None]] = lambda _: {}
+    disk: Callable[[Group], int] = lambda _: 0
     on_gpu: type[Parameters] | None = None
     needs_gpu: Callable[[Group], bool] = lambda _: True
 
@@ -83,6 +86,7 @@ class Stage(Generic[Group, Inputs]):
         parameters = self._settled(parameters)
 
         def write(outputs: Path) -> None:
+            check_stage_disk(self.name, self.disk(parameters))
             try:
                 with _one_at_a_time, system_metrics():
                     if not self._on_gpu(parameters):

@@ -10,6 +10,7 @@ from optishear.memory.needs import LENGTH_FIX, gradients_need
 from optishear.parameters.model import ModelParameters
 from optishear.recipes.recipe import Recipe
 from optishear.statistics.gradients import collect_gradients
+from tasks.engine.disk import shape_of_model
 from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import shared_model
 from tasks.engine.stage import Stage
@@ -55,6 +56,11 @@ def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact, st
     (outputs / STATISTICS).write_bytes(statistics.path(STATISTICS).read_bytes())
 
 
+def _disk(parameters: ModelParameters) -> int:
+    shape = shape_of_model(parameters)
+    return 2 * shape.prunable if shape is not None else 0
+
+
 gradients_stage = Stage(
-    name="gradients", version=3, parameters=("dtype",), inputs=_inputs, write=_write, on_gpu=ModelParameters
+    name="gradients", version=3, parameters=("dtype",), inputs=_inputs, write=_write, disk=_disk, on_gpu=ModelParameters
 )

@@ -14,6 +14,7 @@ from optishear.pruning.checkpoint import measured_sparsity, save_checkpoint
 from optishear.recipes.recipe import Recipe
 from optishear.recovery.summary import RecoverySummary
 from optishear.run_metrics.checkpoint import CheckpointMetrics, ReconstructionMetrics
+from tasks.engine.disk import checkpoint_bytes
 from tasks.engine.memory import plan_stage
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
@@ -116,5 +117,6 @@ prune_stage = Stage(
     inputs=_inputs,
     write=_write,
     scores=sparsities,
+    disk=checkpoint_bytes,
     on_gpu=ModelParameters,
 )

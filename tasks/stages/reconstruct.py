@@ -14,6 +14,7 @@ from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.description import in_words, mask_rule
 from optishear.reconstruction.reconstruct import ReconstructionSummary, check_sequences, reconstruct
 from optishear.run_metrics.checkpoint import ReconstructionMetrics
+from tasks.engine.disk import checkpoint_bytes
 from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import take_model
 from tasks.engine.stage import Stage
@@ -113,6 +114,7 @@ reconstruct_stage = Stage(
     parameters=("dtype", *ReconstructionParameters.model_fields),
     inputs=_inputs,
     write=_write,
+    disk=checkpoint_bytes,
     on_gpu=ReconstructStageParameters,
     scores=_scores,
 )

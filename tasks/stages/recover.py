@@ -11,9 +11,10 @@ from optishear.calibration.text import text_digest
 from optishear.errors import InputError
 from optishear.file_names import CHECKPOINT
 from optishear.home import recoveries_folder
-from optishear.memory.solver_needs import RECOVERY_FIX, plan_recovery
+from optishear.memory.solver_needs import RECOVERY_FIX, plan_recovery, recovery_state_bytes
 from optishear.models.layers import PrunableLayer
 from optishear.models.load import load_model
+from optishear.models.precision import DTYPES
 from optishear.models.select_layers import select_layers
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.model import ModelParameters
@@ -26,6 +27,7 @@ from optishear.recovery.recover import recover
 from optishear.recovery.recovery_text import HELD_OUT, RecoveryText
 from optishear.recovery.rule import RULE_VERSION, rule_for
 from optishear.recovery.summary import RecoverySummary
+from tasks.engine.disk import checkpoint_bytes, shape_of_model
 from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import take_model
 from tasks.engine.progress import progress_bar
@@ -151,6 +153,15 @@ def _memory(parameters: RecoveryParameters, length: int) -> Choice:
     return lambda shape, itemsize, free: plan_recovery(shape, itemsize, free, length=length, tokens_per_step=in_step)
 
 
+def _disk(parameters: RecoverStageParameters) -> int:
+    """The state and the one before, which stays until the new one is whole; at the end the state and the checkpoint."""
+    shape, checkpoint = shape_of_model(parameters), checkpoint_bytes(parameters)
+    if shape is None or parameters.dtype not in DTYPES:
+        return checkpoint
+    state = recovery_state_bytes(shape, DTYPES[parameters.dtype].itemsize)
+    return state + max(state, checkpoint)
+
+
 def _state_file(request: Request) -> Path:
     """Where a recovery saves its state, from which a killed one or a Retry goes on."""
     return recoveries_folder() / f"{request.key}.safetensors"
@@ -182,6 +193,7 @@ recover_stage = Stage(
     ),
     inputs=_inputs,
     write=_write,
+    disk=_disk,
     after=lambda request: _state_file(request).unlink(missing_ok=True),
     on_gpu=RecoverStageParameters,
     scores=_scores,

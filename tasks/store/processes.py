@@ -16,8 +16,10 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ValidationError
 
+from optishear.disk import write_error
 from optishear.errors import IncompleteError, InputError
 from optishear.file_lock import try_lock
+from optishear.files import ensure_writable
 from optishear.home import home_folder
 
 # A clock that is set moves the time at which a process seems to have started.
@@ -73,16 +75,25 @@ class OwnProcess:
     """The record of this process, and the lock on it."""
 
     def __init__(self, record: ProcessRecord) -> None:
-        """Write the record."""
+        """Write the record.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
         self.record = record
-        folder = processes_folder()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = ensure_writable(processes_folder())
         self._path = folder / f"{record.token}.json"
         hidden = folder / f".{record.token}.partial"
         self._file: int | None = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        try_lock(self._file)
-        self._write()
-        hidden.rename(self._path)  # locked and complete when others find it
+        try:
+            try_lock(self._file)
+            self._write()
+            hidden.rename(self._path)  # locked and complete when others find it
+        except OSError as error:
+            os.close(self._file)
+            with suppress(OSError):
+                hidden.unlink(missing_ok=True)
+            raise write_error(folder, error) from error
 
     def add_experiment(self, uri: str, experiment_id: str) -> None:
         """Note that this process has runs in an experiment; the address is one without a password."""
@@ -97,17 +108,19 @@ class OwnProcess:
             return
         if left:
             self.record.left = True
-            self._write()
+            with suppress(OSError):  # a disk that is full or has gone; the end of the process says as much
+                self._write()
         else:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
         os.close(self._file)
         self._file = None
 
     def _write(self) -> None:
         assert self._file is not None
+        # In place and never shorter, so that it is whole on a full disk and after a kill; JSON may end in spaces.
         content = self.record.model_dump_json().encode()
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, content, 0)
+        os.pwrite(self._file, content.ljust(os.fstat(self._file).st_size), 0)
 
 
 _own: ContextVar[OwnProcess | None] = ContextVar("own", default=None)

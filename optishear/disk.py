@@ -1,0 +1,154 @@
+"""Disks that are full, cannot be written or have gone: what is free, and one sentence for each."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from optishear.errors import InputError, first_line
+from optishear.units import format_bytes
+
+# A file that is larger than the process may write is no other case: both end with more room.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Of disks and folders that cannot be written, have gone, or are broken.
+_UNUSABLE = (
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ESTALE,
+    errno.EIO,
+    errno.ENOTCONN,
+)
+# Of libraries that tell it by the message alone: safetensors in the system's words, SQLite in its own.
+_FULL_WORDS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
+# What a folder has to take to count as one that can be written: some pages of a database.
+_PROBE = 2**20
+_GOES_ON = "The same command then goes on where it was."
+
+
+def free_disk(folder: Path) -> int | None:
+    """Bytes that this user may still write to the disk of a folder, which need not exist yet.
+
+    ``None`` where the file system does not say; quotas are not in it.
+    """
+    existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
+    if existing is None:
+        return None
+    try:
+        usage = shutil.disk_usage(existing)
+    except OSError:
+        return None
+    return usage.free if usage.total else None
+
+
+def check_disk(folder: Path, needed: int, what: str) -> None:
+    """Refuse work whose files do not fit on the disk of a folder.
+
+    Args:
+        folder: where they are written.
+        needed: bytes.
+        what: writes them, for the message.
+
+    Raises:
+        InputError: with the folder, what is needed and what is free.
+    """
+    free = free_disk(folder)
+    if free is not None and needed > free:
+        raise InputError(
+            f"{what} needs {format_bytes(needed)} in {str(folder)!r}, and {format_bytes(free)} of its disk are free; "
+            f"free some space, or name a folder on another disk. {_GOES_ON}"
+        )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that a disk is full, a quota used up or a file too large."""
+    if isinstance(error, InputError):
+        return False
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(words in str(error) for words in _FULL_WORDS)
+
+
+def disk_full(folder: Path, error: BaseException, needed: int | None = None) -> InputError:
+    """The error for a disk that is full.
+
+    Args:
+        folder: what could not be written, or where.
+        error: what said so.
+        needed: bytes that were to be written there, where that is known.
+    """
+    free = free_disk(folder)
+    sizes = [f"{format_bytes(needed)} are needed"] if needed is not None else []
+    sizes += [f"{format_bytes(free)} are free"] if free is not None else []
+    said = _reason(error)
+    return InputError(
+        f"The disk of {str(folder)!r} is full ({', '.join([said, *sizes])}); free some space, or name a folder on "
+        f"another disk. {_GOES_ON}"
+    )
+
+
+def write_error(folder: Path, error: BaseException) -> InputError:
+    """The error for a file that could not be written in a folder: it is full, has gone, or refuses.
+
+    Args:
+        folder: where it was to be.
+        error: what said so.
+    """
+    if is_disk_full(error):
+        return disk_full(folder, error)
+    if not folder.exists():
+        return InputError(
+            f"The folder {str(folder)!r} has gone while it was in use; bring it back, or make an empty one. {_GOES_ON}"
+        )
+    return InputError(
+        f"The folder {str(folder)!r} cannot be written ({_reason(error)}); name one that you may write to."
+    )
+
+
+def disk_error(error: BaseException, *folders: Path) -> InputError | None:
+    """One sentence for a failure behind which is a disk; else ``None``.
+
+    It is known by the error, by what caused it, or by the folders: a server that fails, and a database, say little of
+    their disks.
+
+    Args:
+        error: the failure.
+        folders: what the failed work writes to.
+    """
+    full = next((cause for cause in _causes(error) if is_disk_full(cause)), None)
+    for folder in folders:
+        problem = _problem(folder)
+        if problem is not None:
+            return write_error(folder, problem)
+    if full is None:
+        return None
+    named = getattr(full, "filename", None)
+    if isinstance(named, str | os.PathLike):
+        return disk_full(Path(named).parent, full)
+    return disk_full(folders[0] if folders else Path(tempfile.gettempdir()), full)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, and so on to the first one."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _problem(folder: Path) -> OSError | None:
+    """Why a folder cannot take a file of some size now; ``None`` if it can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROBE))
+            file.flush()
+    except OSError as error:
+        return error if error.errno in (*_FULL, *_UNUSABLE) else None
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    return first_line(error)[:200]

@@ -1,0 +1,209 @@
+"""A disk that is full, cannot be written or has gone is one sentence, and what was on it stays whole."""
+
+import errno
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from optishear import disk
+from optishear.disk import check_disk, disk_error, free_disk, write_error
+from optishear.errors import InputError
+from optishear.files import ensure_writable, removed_after_failure, write_aside
+from optishear.searching.journal import Journal
+from tasks.store.processes import OwnProcess, ProcessRecord, processes_folder
+from wording import refused
+
+MEASURED = {"kl": [0.5] * 100, "seconds": [1.0] * 100}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB of its own."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take all that is free on the disk of a folder."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+    return ballast
+
+
+def test_the_wording_of_too_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=2**40, used=0, free=3 * 2**20))
+    check_disk(tmp_path / "home" / "new", 3 * 2**20, "The stage prune")
+    with pytest.raises(InputError) as caught:
+        check_disk(tmp_path / "home" / "new", 2**30, "The stage prune")
+    assert str(caught.value) == (
+        f"The stage prune needs 1.00 GiB in '{tmp_path}/home/new', and 3.00 MiB of its disk are free; free some space, "
+        "or name a folder on another disk. The same command then goes on where it was."
+    )
+
+
+def test_the_wording_of_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=2**40, used=0, free=3 * 2**20))
+    with pytest.raises(InputError) as caught, removed_after_failure(tmp_path / "results", 2**30):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(caught.value) == (
+        f"The disk of '{tmp_path}' is full (No space left on device, 1.00 GiB are needed, 3.00 MiB are free); free "
+        "some space, or name a folder on another disk. The same command then goes on where it was."
+    )
+
+
+def test_a_file_system_that_does_not_say_what_is_free_is_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=0, used=0, free=0))
+    assert free_disk(tmp_path) is None
+    check_disk(tmp_path, 2**60, "The stage prune")
+
+
+def test_what_is_free_is_what_the_disk_takes(small: Path) -> None:
+    free = free_disk(small / "not" / "there")
+    assert free == free_disk(small) is not None
+    assert fill(small).stat().st_size == free
+
+
+def test_a_full_disk_leaves_the_journal_whole_and_a_search_goes_on(small: Path) -> None:
+    path = small / "journals" / "journal.jsonl"
+    journal = Journal(path)
+    journal.put("first", MEASURED)
+    ballast = fill(small)
+    whole = path.read_bytes()
+    with refused(path.parent, "0 B"):  # the block that is begun may take some lines
+        for number in range(100):
+            whole = path.read_bytes()
+            journal.put(str(number), MEASURED)
+    assert path.read_bytes() == whole
+    assert path.read_bytes().endswith(b"}\n")
+    ballast.unlink()
+    journal.put("last", MEASURED)
+    assert Journal(path).get("last") == MEASURED
+
+
+def test_a_full_disk_leaves_what_was_to_be_replaced(small: Path) -> None:
+    final = small / "result.bin"
+    final.write_bytes(b"earlier")
+    with refused(small, "free"), write_aside(final) as aside:
+        aside.write_bytes(bytes(2**23))
+    assert final.read_bytes() == b"earlier"
+    assert sorted(path.name for path in small.iterdir()) == ["result.bin"]
+    with write_aside(final) as aside:
+        aside.write_bytes(b"later")
+    assert final.read_bytes() == b"later"
+
+
+def test_a_full_disk_leaves_the_record_of_a_process_whole(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTISHEAR_HOME", str(small / "home"))
+    record = ProcessRecord(token="t", pid=1, host="h", started=1.0, command="run", server="s")
+    own = OwnProcess(record)
+    own.add_experiment("sqlite:///mlflow.db", "1")
+    fill(small)
+    own.end(left=True)
+    (kept,) = processes_folder().glob("*.json")
+    assert ProcessRecord.model_validate_json(kept.read_bytes()) == record
+    assert record.left
+
+
+def test_a_full_disk_takes_no_record_of_a_process(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTISHEAR_HOME", str(small / "home"))
+    processes_folder().mkdir(parents=True)
+    fill(small)
+    with refused(processes_folder()):
+        OwnProcess(ProcessRecord(token="t", pid=1, host="h", started=1.0, command="run", server="s"))
+    assert list(processes_folder().iterdir()) == []
+
+
+def test_a_full_disk_is_known_by_a_database_that_says_so(small: Path) -> None:
+    database = sqlite3.connect(small / "mlflow.db")
+    database.execute("create table runs (name text)")
+    fill(small)
+    with refused(small, "free"):
+        try:
+            database.execute("insert into runs values (?)", ["x" * 100_000])
+        except sqlite3.OperationalError as error:
+            (small / "ballast").unlink()  # the error alone says it
+            assert disk_error(RuntimeError("failed"), small) is None
+            raise disk_error(error, small) or error from None
+
+
+def test_a_full_disk_is_known_by_the_folder_where_a_server_says_nothing(small: Path) -> None:
+    error = RuntimeError("500 Internal Server Error")
+    assert disk_error(error) is None
+    fill(small)
+    with refused(small):
+        raise disk_error(error, small) or error
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_the_cause_of_an_error_says_that_its_folder_is_full(number: int, tmp_path: Path) -> None:
+    wrapped = RuntimeError("failed")
+    wrapped.__cause__ = OSError(number, os.strerror(number), str(tmp_path / "runs" / "log"))
+    with refused(tmp_path / "runs", os.strerror(number)):
+        raise disk_error(wrapped, tmp_path) or wrapped
+
+
+def test_a_folder_that_cannot_be_written_is_named(small: Path) -> None:
+    path = small / "journal.jsonl"
+    journal = Journal(path)
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    for attempt in (
+        lambda: journal.put("first", MEASURED),
+        lambda: ensure_writable(small / "new"),
+        lambda: Journal(small / "new" / "journal.jsonl"),
+    ):
+        with refused(small, "Read-only file system"):
+            attempt()
+    with refused(small, "Read-only file system"):
+        raise disk_error(RuntimeError("attempt to write a readonly database"), small) or RuntimeError
+
+
+def test_a_folder_that_has_gone_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    journal = Journal(folder / "journals" / "journal.jsonl")
+    journal.put("first", MEASURED)
+    with refused(folder / "journals"):
+        shutil.rmtree(folder)
+        journal.put("second", MEASURED)
+    with refused(folder), write_aside(folder / "result") as aside:
+        shutil.rmtree(folder)
+        aside.write_text("result")
+    with refused(folder):
+        raise disk_error(RuntimeError("unable to open database file"), folder) or RuntimeError
+    assert not folder.exists()
+
+
+def test_the_wording_of_a_folder_that_has_gone(tmp_path: Path) -> None:
+    assert str(write_error(tmp_path / "home", FileNotFoundError(errno.ENOENT, "No such file or directory"))) == (
+        f"The folder '{tmp_path}/home' has gone while it was in use; bring it back, or make an empty one. "
+        "The same command then goes on where it was."
+    )
+
+
+def test_other_failures_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert disk_error(KeyError("model"), tmp_path) is None
+    assert disk_error(InputError("The disk of 'x' is full (No space left on device)."), tmp_path) is None
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(disk.tempfile, "TemporaryFile", refuse)
+    assert disk_error(KeyError("model"), tmp_path) is None
