@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema
 from optishear.text_value import text_schema
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST = 10 * 365.25 * 86400
 _TIME_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BYTES |= {f"{unit}I": 2 ** (10 * power) for power, unit in enumerate("KMGT", 1)}
@@ -45,11 +46,13 @@ def parse_duration(text: Any) -> Duration:
     """Read a duration such as ``90s``, ``10m``, ``2h``, ``30d`` or ``8w``.
 
     Raises:
-        ValueError: if it is none, or is zero.
+        ValueError: if it is none, is zero, or is longer than ten years.
     """
     seconds = _quantity(text, _SECONDS) if isinstance(text, str) else None
     if not seconds:
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 2h")
+    if seconds > _LONGEST:
+        raise ValueError(f"{text!r} is longer than ten years")
     return Duration(text.strip(), seconds)
 
 

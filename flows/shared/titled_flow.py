@@ -12,6 +12,7 @@ from prefect.states import Failed
 
 from flows.parameters.output import OutputParameters
 from flows.shared.embedded_server import use_own_server
+from flows.shared.environment import make_home
 from optishear.disk import disk_error
 from optishear.errors import IncompleteError, InputError
 from optishear.home import home_folder
@@ -68,6 +69,7 @@ def _in_sentences(
         parameters = args[0] if args else kwargs["parameters"]
         assert isinstance(parameters, Parameters)
         try:
+            make_home()  # a worker has no command line that would
             with context(parameters):
                 return function(*args, **kwargs)
         except _SENTENCES as error:

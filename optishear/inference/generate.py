@@ -7,6 +7,7 @@ from optishear.inference.decode import decode
 from optishear.inference.fast_layers import use_sparse_layers
 from optishear.inference.footprint import memory_bytes
 from optishear.models.load import load_model
+from optishear.models.token_ids import check_token_ids
 from optishear.parameters.generation import GenerateParameters
 
 
@@ -33,7 +34,7 @@ def generate(parameters: GenerateParameters) -> Generated:
     """Load a model and let it continue a text.
 
     Raises:
-        InputError: if the model cannot be loaded, or the prompt has no tokens.
+        InputError: if the model cannot be loaded, or the prompt has no tokens or some that the model does not know.
     """
     loaded = load_model(
         parameters.model,
@@ -45,6 +46,7 @@ def generate(parameters: GenerateParameters) -> Generated:
     prompt = tokenizer(parameters.prompt, return_tensors="pt")["input_ids"].to(model.device)
     if not prompt.numel():
         raise InputError(f"The prompt {parameters.prompt!r} has no tokens; give some words.")
+    check_token_ids(model, prompt, tokenizer)
     sparse = use_sparse_layers(model) if parameters.sparse_layers else 0
     end = model.generation_config.eos_token_id
     ends = frozenset(end if isinstance(end, list) else [] if end is None else [end])

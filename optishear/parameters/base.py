@@ -6,7 +6,7 @@ Each field is at the same time a key of the YAML file, a flag of the command lin
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self, get_args
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -15,14 +15,19 @@ from optishear.parameters.former_names import current_names
 
 # Beyond any count, and small enough for the 64-bit integers of all libraries.
 _LARGEST_COUNT = 10**15
+# Of shares and of rates: beyond it nothing of the weights is left.
+LARGEST_RATE = 1000.0
 # What the random generators of Python, NumPy and PyTorch all take.
 _LARGEST_SEED = 2**32 - 1
 
 
-def _at_most(largest: int) -> AfterValidator:
+Number = TypeVar("Number", int, float)
+
+
+def at_most(largest: float) -> AfterValidator:
     """A limit that only a mistake exceeds; those of ``Field`` are shown beside every parameter."""
 
-    def check(value: int) -> int:
+    def check(value: Number) -> Number:
         if value > largest:
             raise ValueError(f"it is larger than {largest}")
         return value
@@ -30,9 +35,9 @@ def _at_most(largest: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-Positive = Annotated[int, Field(ge=1), _at_most(_LARGEST_COUNT)]
-Natural = Annotated[int, Field(ge=0), _at_most(_LARGEST_COUNT)]
-Seed = Annotated[int, Field(ge=0), _at_most(_LARGEST_SEED)]
+Positive = Annotated[int, Field(ge=1), at_most(_LARGEST_COUNT)]
+Natural = Annotated[int, Field(ge=0), at_most(_LARGEST_COUNT)]
+Seed = Annotated[int, Field(ge=0), at_most(_LARGEST_SEED)]
 
 
 class Parameters(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from optishear.parameters.base import Natural, Parameters, Positive
+from optishear.parameters.base import LARGEST_RATE, Natural, Parameters, Positive, at_most
 
 
 class ReconstructionParameters(Parameters):
@@ -32,13 +32,13 @@ class ReconstructionParameters(Parameters):
         0.01,
         description="Remaining gradient of a row, relative to that of zero weights, at which conjugate gradients stop.",
     )
-    reconstruction_damping: Annotated[float, Field(gt=0)] = Field(
+    reconstruction_damping: Annotated[float, Field(gt=0), at_most(LARGEST_RATE)] = Field(
         0.1, description="Share of each input's second moment that is added to it, for ADMM."
     )
     tuning_steps: Natural = Field(
         0, description="Optimizer steps on the output of each block after its layers, masks fixed."
     )
-    tuning_rate: Annotated[float, Field(gt=0)] = Field(
+    tuning_rate: Annotated[float, Field(gt=0), at_most(LARGEST_RATE)] = Field(
         0.01, description="Largest step of the block tuning, relative to the size of a layer's weights."
     )
 

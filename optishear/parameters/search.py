@@ -5,12 +5,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from optishear.named_source import NamedSource
-from optishear.parameters.base import Natural, Parameters, Positive
+from optishear.parameters.base import Natural, Parameters, Positive, at_most
 from optishear.parameters.roles import Role
 from optishear.pattern import Pattern
 from optishear.units import Duration
 
 Algorithm = Literal["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"]
+# In GiB; no machine has as much.
+_LARGEST_MEMORY = 10**9
 RatioPrior = Literal["uniform", "linear", "owl", "dlp", "alphapruning"]
 
 
@@ -99,7 +101,7 @@ class SearchParameters(Parameters):
         "and evaluated again, to choose among them; 0 chooses by the masks. Each takes a layer-by-layer solve, not "
         "counted in the budget. Default: 3 in a run that reconstructs, otherwise 0.",
     )
-    memory_budget: Annotated[Annotated[float, Field(gt=0)] | None, Role.PLACE] = Field(
+    memory_budget: Annotated[Annotated[float, Field(gt=0), at_most(_LARGEST_MEMORY)] | None, Role.PLACE] = Field(
         None, description="Limit of the rank caches in GiB; default: what the other parts of the search leave."
     )
 

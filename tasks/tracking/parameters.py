@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
@@ -20,6 +20,13 @@ class TrackingParameters(Parameters):
         None,
         description="MLflow server or database; default: MLFLOW_TRACKING_URI, else SQLite in OPTISHEAR_HOME.",
     )
+
+    @field_validator("experiment")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("an experiment has a name; leave the parameter out for optishear")
+        return value
 
 
 class TrackedParameters(TrackingParameters, ModelParameters):

@@ -75,3 +75,28 @@ def test_a_name_beyond_what_file_systems_take_is_refused(output: str) -> None:
 def test_a_percentage_is_answered_with_its_fraction(written: object, meant: str) -> None:
     with refused(meant):
         read_parameters(PipelineParameters, {"sparsity": written})
+
+
+@pytest.mark.parametrize("group", _GROUPS)
+def test_numbers_have_a_limit(group: type[Parameters], tmp_path: Path) -> None:
+    # A limit of a champion may be meant never to be reached.
+    free = {"champion_max_perplexity_increase", "champion_max_task_drop"}
+    for name, field in group.model_fields.items():
+        if "float" in str(field.annotation) and name not in free:
+            with refused(name):
+                _given(group, name, 1e300, tmp_path)
+
+
+@pytest.mark.parametrize("group", _GROUPS)
+def test_durations_have_a_limit(group: type[Parameters], tmp_path: Path) -> None:
+    for name, field in group.model_fields.items():
+        if "Duration" in str(field.annotation):
+            with refused(name):
+                _given(group, name, "999999999999w", tmp_path)
+            assert getattr(_given(group, name, "520w", tmp_path), name).seconds == 520 * 604800
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t\n"])
+def test_an_experiment_has_a_name(name: str) -> None:
+    with refused("experiment", repr(name)):
+        read_parameters(PipelineParameters, {"sparsity": "0.5", "experiment": name})

@@ -1,6 +1,9 @@
 """How a run appears in Prefect: its name, its tags, and why it failed."""
 
+import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -13,6 +16,7 @@ from flows.parameters.pipeline import PipelineParameters
 from flows.shared.titled_flow import stage_flow, titled_flow
 from optishear.errors import InputError
 from tasks.engine.deployments import failure
+from wording import refused
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 PARAMETERS = PipelineParameters(model="org/SmolLM2-135M", sparsity="2:4", trials=1)
@@ -34,6 +38,12 @@ def unanswered(parameters: PipelineParameters) -> str:
     raise RuntimeError("HTTPConnectionPool(host='mlflow.example', port=5000)") from ConnectionRefusedError(
         111, "Refused"
     )
+
+
+@titled_flow("pipeline")
+def losing_its_home(parameters: PipelineParameters) -> str:
+    shutil.rmtree(os.environ["OPTISHEAR_HOME"])
+    raise RuntimeError("500 Internal Server Error")
 
 
 @stage_flow("evaluate")
@@ -115,3 +125,17 @@ def test_the_names_and_tags_of_a_flow_and_of_the_stage_it_starts(client: SyncPre
     assert set(run.tags) == {"SmolLM2-135M", "2:4"}
     (child,) = [each for each in client.read_flow_runs() if each.name == "evaluate · dense"]
     assert set(child.tags) == {"SmolLM2-135M", "2:4"}
+
+
+def test_a_stage_on_a_worker_refuses_a_home_that_everyone_can_write_to(client: SyncPrefectClient, home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    home.chmod(0o777)
+    run = run_of(client, stage(PARAMETERS, return_state=True))
+    kind, sentence = failure(run.state)
+    assert kind == "InputError"
+    assert str(home) in sentence
+
+
+def test_a_server_that_fails_with_the_disk_below_it_is_told_by_the_disk(home: Path) -> None:
+    with refused(home):
+        losing_its_home(PARAMETERS)
