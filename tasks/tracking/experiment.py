@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE as MLFLOW_NOTE
 
@@ -128,6 +129,11 @@ def connect(parameters: TrackingParameters) -> Tracking:
     except InputError:
         raise
     except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors share no base class
+        if isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403):
+            raise InputError(
+                f"The MLflow server {public_uri(uri)!r} refuses the credentials; set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD."
+            ) from error
         raise InputError(
             f"The MLflow experiment {parameters.experiment!r} at {public_uri(uri)!r} cannot be used "
             f"({first_line(error)}); "
