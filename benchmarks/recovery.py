@@ -79,7 +79,8 @@ def main() -> None:
             pruned = copy.deepcopy(start)
             text = RecoveryText(sources, dense, tokenizer, LENGTH, HELD_OUT, seed=0, bos="each-window")
             cores = time.process_time()
-            name = f"{sparsity.replace(':', 'of')}-{row['texts']}-{tokens}-{arguments.sequences}-{arguments.step_length}-{arguments.rate}"
+            steps = f"{arguments.sequences}-{arguments.step_length}-{arguments.rate}"
+            name = f"{sparsity.replace(':', 'of')}-{row['texts']}-{tokens}-{steps}"
             summary = recover(
                 pruned,
                 dense,

@@ -64,7 +64,7 @@ def test_sparsegpt_has_a_solver_of_its_own(sequences: int | None, fitted: int) -
     ("values", "seconds"),
     [
         ({"recovery_budget": "10m"}, 600),
-        # Each token forward in both models and back in one; 100 updates, each like 500 tokens; 7 checks of 16 sequences.
+        # Each token forward in both models and back in one, 100 updates like 500 tokens each, 7 checks of 16 sequences.
         ({"recovery_tokens": 10_000}, 4 * 100 + 100 * 5 + 7 * 16),
         ({"recovery_tokens": 10_000, "recovery_budget": "10s"}, 10),
     ],
