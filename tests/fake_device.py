@@ -34,6 +34,7 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -85,6 +86,45 @@ _INDEXED = {
 _SCALAR_TOO = {"where", "fill_", "fill", "masked_fill", "masked_fill_", "addcmul", "addcmul_", "lerp", "clamp"}
 
 _active: FakeGpus | None = None
+
+
+@dataclass(frozen=True)
+class _Signature:
+    """What is asked of an operation's schema. The schema makes new objects each time, which takes longer than the rest.
+
+    Attributes:
+        arguments: name, whether it is written, and whether it is only given by its name.
+        views: of each result, whether it shares the storage of an argument.
+        written: the same, of an argument that is written.
+        scalars: whether the operation takes a 0-d CPU tensor among CUDA ones.
+        allocates: whether it makes tensors without writing into them.
+    """
+
+    arguments: tuple[tuple[str, bool, bool], ...]
+    views: tuple[bool, ...]
+    written: tuple[bool, ...]
+    scalars: bool
+    allocates: bool
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes an argument."""
+        return any(written for _, written, _ in self.arguments)
+
+
+@cache
+def _signature(func: Any) -> _Signature:
+    def written(each: Any) -> bool:
+        return each.alias_info is not None and each.alias_info.is_write
+
+    name, schema = func.__name__.split(".")[0], func._schema
+    return _Signature(
+        tuple((each.name, written(each), each.kwarg_only) for each in schema.arguments),
+        tuple(each.alias_info is not None for each in schema.returns),
+        tuple(written(each) for each in schema.returns),
+        torch.Tag.pointwise in func.tags or name in _SCALAR_TOO or "foreach" in name,
+        name in ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"),
+    )
 
 
 def _state() -> FakeGpus:
@@ -246,8 +286,7 @@ def _devices(func: Any, flat: list[Any]) -> torch.device | None:
         return tensors[0].device
     if func in _INDEXED:
         device = tensors[0].device
-    name = func.__name__.split(".")[0]
-    scalars = torch.Tag.pointwise in func.tags or name in _SCALAR_TOO or "foreach" in name
+    scalars = _signature(func).scalars
     for each in tensors:
         on_host = each.device.type == "cpu"
         if each.device == device or (on_host and each.ndim == 0 and scalars):
@@ -313,26 +352,23 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if target is None or target.type != "cuda":
         return args[0] if func is aten.copy_.default else result
     rewrapped = _rewrapped(func, result, args, kwargs, target)
-    _count_traffic(func, args, kwargs, rewrapped)
+    if state.values:
+        _count_traffic(func, args, kwargs, rewrapped)
     return rewrapped
 
 
 def _count_traffic(func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
     """Count what an operation reads and writes of tensors that are larger than the cache."""
-    schema, state = func._schema, _state()
-    writes = any(argument.alias_info is not None and argument.alias_info.is_write for argument in schema.arguments)
-    if func.__name__.split(".")[0] in ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"):
+    signature, state = _signature(func), _state()
+    if signature.allocates or (not signature.writes and any(signature.views)):
         return
-    if not writes and any(each.alias_info is not None for each in schema.returns):
-        return  # a view
-    for index, argument in enumerate(schema.arguments):
-        given = args[index] if index < len(args) else kwargs.get(argument.name)
-        written = argument.alias_info is not None and argument.alias_info.is_write
-        only_written = written and (argument.kwarg_only or func is aten.copy_.default)
+    for index, (name, written, by_name) in enumerate(signature.arguments):
+        given = args[index] if index < len(args) else kwargs.get(name)
+        only_written = written and (by_name or func is aten.copy_.default)
         for each in tree_flatten(given)[0]:
             state.touched("read", each, not only_written)
             state.touched("written", each, written)
-    if not writes:
+    if not signature.writes:
         for each in tree_flatten(result)[0]:
             state.touched("written", each, True)
 
@@ -349,19 +385,20 @@ def _wrapped(inner: torch.Tensor, device: torch.device) -> DeviceTensor:
 
 def _rewrapped(func: Any, result: Any, args: Any, kwargs: dict[str, Any], device: torch.device) -> Any:
     """The result on its device; what was changed in place is the argument itself."""
-    schema = func._schema
+    signature = _signature(func)
     written = [
-        args[index] if index < len(args) else kwargs.get(argument.name)
-        for index, argument in enumerate(schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
+        args[index] if index < len(args) else kwargs.get(name)
+        for index, (name, changed, _) in enumerate(signature.arguments)
+        if changed
     ]
-    if written and not schema.returns:
+    if written and not signature.written:
         return None
-    if written and any(each.alias_info is not None and each.alias_info.is_write for each in schema.returns):
+    if written and any(signature.written):
         for given in written:
             if isinstance(given, DeviceTensor) and given.shape != given.inner.shape:
                 raise NotImplementedError(f"{func} resizes in place")
-        return written[0] if len(schema.returns) == 1 else tuple(written[: len(schema.returns)])
+        results = len(signature.written)
+        return written[0] if results == 1 else tuple(written[:results])
     return tree_map(
         lambda each: (
             _wrapped(each, device) if isinstance(each, torch.Tensor) and not isinstance(each, DeviceTensor) else each
@@ -429,7 +466,7 @@ class FakeGpus:
         live: bytes of the tensors that are alive, by device; ``peak``: the most there were.
         transfers: count and bytes, by direction (h2d, d2h, d2d).
         cache: bytes of a tensor that stays in the cache; its storage counts.
-        traffic: bytes of larger tensors that operations read and wrote.
+        traffic: bytes of larger tensors that operations read and wrote, where there are values.
         syncs: how often the host asked for a value, by the line that asked.
         sync_seconds: how long it waits for one, which other threads use.
     """
