@@ -4,12 +4,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
-
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE as MLFLOW_NOTE
 
 from optishear.calibration.text import text_digest
 from optishear.errors import InputError, first_line
@@ -23,11 +19,16 @@ from tasks.store.keys import chosen, digest, folder_digest
 from tasks.store.model_sources import find_model
 from tasks.tracking.parameters import TrackingParameters
 
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
 # Without a kind MLflow guesses one, and opens the experiment in its view for generative AI, which has no runs. MLflow
-# has no constant for the tag: its web interface reads and writes it.
+# has no constant for the tag: its web interface reads and writes it. The note's name is MLflow's MLFLOW_RUN_NOTE, not
+# imported, since the process of a stage that is not tracked does without MLflow, which takes seconds to import.
+_NOTE = "mlflow.note.content"
 _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
-    MLFLOW_NOTE: """Pruning runs of OptiShear. Each flow is a run, and each of its stages a run nested under it.
+    _NOTE: """Pruning runs of OptiShear. Each flow is a run, and each of its stages a run nested under it.
 
 - `pruned/ratio_to_dense`, `wanda/ratio_to_dense`, `sparsegpt/ratio_to_dense`: perplexity over that of the dense
   model; 1 is no loss.
@@ -56,8 +57,10 @@ class Tracking:
     given_uri: str | None = None
 
     @cached_property
-    def client(self) -> MlflowClient:
+    def client(self) -> "MlflowClient":
         """A client of it."""
+        from mlflow.tracking import MlflowClient
+
         return MlflowClient(tracking_uri=self.uri)
 
 
@@ -121,6 +124,8 @@ def connect(parameters: TrackingParameters) -> Tracking:
     Raises:
         InputError: if the tracking server or database cannot be used.
     """
+    from mlflow.exceptions import MlflowException
+
     uri = tracking_uri(parameters.tracking_uri)
     ensure_writable(home_folder())
     try:
@@ -142,6 +147,8 @@ def connect(parameters: TrackingParameters) -> Tracking:
 
 
 def _experiment(parameters: TrackingParameters, uri: str) -> Tracking:
+    from mlflow.tracking import MlflowClient
+
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(parameters.experiment)
     if experiment is not None:
@@ -160,7 +167,7 @@ def _experiment(parameters: TrackingParameters, uri: str) -> Tracking:
     return Tracking(uri, experiment_id, parameters.tracking_uri)
 
 
-def _describe(client: MlflowClient, experiment_id: str, present: Mapping[str, str]) -> None:
+def _describe(client: "MlflowClient", experiment_id: str, present: Mapping[str, str]) -> None:
     """Set the experiment's kind and description, unless someone has set others."""
     for tag, value in _EXPERIMENT_TAGS.items():
         if tag not in present:

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-
 from optishear.errors import first_line
 from optishear.models.precision import Precision
 from tasks.store.home_lock import home_lock
@@ -63,6 +61,8 @@ def find_or_begin(tracking: Tracking, name: str, key: str, parent: str = "") -> 
         key: the key of the run.
         parent: the run that it belongs to; empty for a run of its own.
     """
+    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
     tags = {KEY_TAG: key, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})}
     same = " AND ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
     own = own_process()
@@ -87,6 +87,8 @@ def find_or_begin(tracking: Tracking, name: str, key: str, parent: str = "") -> 
 
 def find_by_prefect_run(tracking: Tracking, flow_run: str) -> TrackedRun | None:
     """The run of a flow that a flow run of Prefect was the last one to compute; ``None`` if there is none."""
+    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
     same = f"tags.{PREFECT_TAG} LIKE '%{flow_run}'"
     runs = tracking.client.search_runs([tracking.experiment_id], filter_string=same, order_by=["start_time ASC"])
     flows = [run.info.run_id for run in runs if MLFLOW_PARENT_RUN_ID not in run.data.tags]

@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from mlflow.entities import DatasetInput, Metric, Param, Run
-from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
-from mlflow.utils.time import get_current_time_millis
 
 from optishear.json_file import finite
 from tasks.store.home_lock import home_lock
 from tasks.tracking.experiment import Tracking
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput, Run
+    from mlflow.tracking import MlflowClient
 
 # MLflow's limit in characters.
 _LONGEST_METRIC_NAME = 250
@@ -38,6 +38,8 @@ class TrackedRun:
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log parameters that are new: MLflow refuses a changed value, and a repeated run may be on another device."""
+        from mlflow.entities import Param
+
         with home_lock("mlflow"):  # another process may log the same
             present = self.read().data.params
             missing = {name: value for name, value in parameters.items() if name not in present and value is not None}
@@ -45,6 +47,9 @@ class TrackedRun:
 
     def log_metrics(self, metrics: Mapping[str, float | None]) -> None:
         """Log the metrics that are finite and whose value is new, each at the step after its last."""
+        from mlflow.entities import Metric
+        from mlflow.utils.time import get_current_time_millis
+
         with home_lock("mlflow"):  # another process may log the same
             present = self.read().data.metrics
             cleaned = {
@@ -67,6 +72,9 @@ class TrackedRun:
 
         The history of a metric is read once, and again after a failure, of which one cannot know what was stored.
         """
+        from mlflow.entities import Metric
+        from mlflow.utils.time import get_current_time_millis
+
         new = []
         now = get_current_time_millis()
         known = self.logged_steps
@@ -102,20 +110,22 @@ class TrackedRun:
 
         ``MlflowClient.log_table`` would append to it.
         """
+        from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+
         rows = [list(row.values()) for row in table.to_pylist()]
         self.client.log_dict(self.run_id, finite({"columns": table.column_names, "data": rows}), name)
         self.client.set_tag(self.run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": name, "type": "table"}]))
 
-    def log_inputs(self, datasets: Sequence[DatasetInput]) -> None:
+    def log_inputs(self, datasets: "Sequence[DatasetInput]") -> None:
         """Log the data sets of the run; MLflow identifies a data set by its name and digest."""
         self.client.log_inputs(self.run_id, datasets=list(datasets))
 
     @property
-    def client(self) -> MlflowClient:
+    def client(self) -> "MlflowClient":
         """A client of where the run is."""
         return self.tracking.client
 
-    def read(self) -> Run:
+    def read(self) -> "Run":
         """The run as it is now."""
         return self.client.get_run(self.run_id)
 

@@ -6,7 +6,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from pydantic import BaseModel, ConfigDict
 
 from tasks.store.artifacts import Artifact, Request
@@ -123,6 +122,8 @@ def system_metrics() -> Iterator[None]:
     monitor = None
     if stage is not None:
         with unless_unreachable("system metrics"):
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
             uri = stage.parent.tracking.uri
             monitor = SystemMetricsMonitor(stage.run.run_id, resume_logging=True, tracking_uri=uri)
             monitor.start()

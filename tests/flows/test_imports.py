@@ -1,5 +1,6 @@
 """The library works without Prefect and MLflow, and help is quick."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,15 @@ def test_the_command_line_says_how_to_install_what_it_needs(tmp_path: Path) -> N
     assert result.returncode == 2
     assert "'prefect'" in result.stderr
     assert result.stderr.strip().endswith("pip install 'optishear[pipeline]'")
+
+
+def test_the_process_of_a_stage_imports_no_server_and_mlflow_only_to_track() -> None:
+    code = "import sys, flows.gpu_stages\nprint(sorted({'mlflow', 'prefect.server'} & set(sys.modules)))"
+    environment = {**os.environ, "PREFECT__FLOW_RUN_ID": "00000000-0000-0000-0000-000000000000"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert result.stdout == "[]\n", result.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:
