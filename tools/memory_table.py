@@ -104,7 +104,7 @@ MEASURED: dict[str, dict[str, float]] = {
         "prune": 15.0,
         "evaluate": 16.0,
         "diagnose": 15.6,
-        "reconstruct (admm)": 22.7,
+        "reconstruct (admm)": 23.5,
         "reconstruct (tuning)": 20.3,
         "search": 53.2,
         "search, activations computed again": 42.8,
