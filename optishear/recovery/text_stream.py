@@ -1,6 +1,7 @@
 """One text source as an endless stream of token sequences, after a part that is held out."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from itertools import chain, islice
 
@@ -22,6 +23,7 @@ from optishear.parameters.bos import Bos
 CHARACTERS_PER_TOKEN = 4
 # Seeds of the batches of a model's own text, far from those of its calibration.
 _SEEDS_APART = 1_000_003
+logger = logging.getLogger(__name__)
 
 
 class Position(BaseModel):
@@ -126,6 +128,11 @@ class TextStream:
                 raise InputError(
                     f"The recovery text {self._source!r} is too short: {2 * needed} tokens are the least, half of them "
                     "to be held out; give more text, or several."
+                )
+            if self._epoch == 0:
+                logger.warning(
+                    "The recovery text %r is used up; it is read again in another order. More text would help more.",
+                    self._source,
                 )
             self._epoch, self._used = self._epoch + 1, 0
             self._passages = self._open()

@@ -58,11 +58,14 @@ def test_what_is_held_out_is_never_given(tmp_path: Path) -> None:
     assert not [word for word in given if word in numbers and given.count(word) > 20]
 
 
-def test_the_end_of_the_text_is_its_beginning_in_another_order(tmp_path: Path) -> None:
+def test_the_end_of_the_text_is_its_beginning_in_another_order(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     text = stream(documents_file(tmp_path))
     seen: list[Tensor] = []
     while text.position.epoch < 2:
         seen.append(text.take(1, LENGTH))
+    assert caplog.text.count("is used up") == 1
     first, second = torch.cat(seen[: len(seen) // 2]), torch.cat(seen[len(seen) // 2 :])
     assert not torch.equal(first[: len(second)], second[: len(first)])
     assert sorted(set(first.flatten().tolist())) == sorted(set(second.flatten().tolist()))
