@@ -23,7 +23,7 @@ _UNUSABLE = (
     errno.EIO,
     errno.ENOTCONN,
 )
-# Of libraries that tell it by the message alone: safetensors in the system's words, SQLite in its own.
+# Of libraries that say it by the message alone: safetensors in the system's words, SQLite in its own.
 _FULL_WORDS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
 # What a folder has to take to count as one that can be written: some pages of a database.
 _PROBE = 2**20

@@ -45,7 +45,7 @@ def check_server(seconds: float = 0.0) -> str | None:
 
 
 def _refusal(client: SyncPrefectClient) -> Exception | None:
-    """Why the server does not answer a question for which it wants credentials; its health is told to everybody."""
+    """Why the server does not answer a question for which it wants credentials; its health needs none."""
     try:
         client.hello()
     except Exception as error:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from optishear.errors import InputError
 from optishear.search_space.space import Space
 from optishear.searching.held_out import Confirmation
 from optishear.searching.trials import Trial, pareto_front
@@ -38,8 +39,17 @@ def choose(trials: list[Trial], target: Target) -> Choice:
     Args:
         trials: trials of the last round, including Wanda.
         target: the sparsity that the chosen trial must have.
+
+    Raises:
+        InputError: if the rows of the layers have too few weights for the target sparsity.
     """
     feasible = meeting_target(trials, target)
+    wanda = _wanda(trials)
+    if wanda not in feasible:
+        raise InputError(
+            f"No recipe has a sparsity of {target.sparsity:.4g}, since some rows of the model have too few weights: "
+            f"Wanda's comes to {wanda.candidate.achieved_sparsity:.4g}; give a sparsity that each row can have."
+        )
     ratios = _worst_ratios(feasible)
     best = _best(feasible, ratios)
     divergences = divergence_names(best)
@@ -80,13 +90,17 @@ def confirm(choice: Choice, confirmation: Confirmation, trials: list[Trial], tar
 
 def _worst_ratios(trials: list[Trial]) -> dict[int, float]:
     """The largest ratio of a trial's divergences to Wanda's, by trial number."""
-    wanda = next(trial for trial in trials if trial.name == "wanda")
+    wanda = _wanda(trials)
     return {
         trial.number: max(
             trial.objectives[name] / max(wanda.objectives[name], 1e-12) for name in divergence_names(wanda)
         )
         for trial in trials
     }
+
+
+def _wanda(trials: list[Trial]) -> Trial:
+    return next(trial for trial in trials if trial.name == "wanda")
 
 
 def _best(trials: list[Trial], ratios: dict[int, float]) -> Trial:

@@ -12,6 +12,7 @@ from optishear.searching.choice import SPARSITY_TOLERANCE, Choice, Target, choos
 from optishear.searching.held_out import Confirmation
 from optishear.searching.trials import Trial
 from tiny import tiny_model
+from wording import refused
 
 LAYERS = prunable_layers(tiny_model())
 PATTERN = parse_pattern("0.5")
@@ -35,6 +36,11 @@ def confirmed(kl: float, reference: float, error: float = 0.01) -> Choice:
 def test_the_smallest_error_is_chosen() -> None:
     choice = choose([*NAMED, FOUND], TARGET)
     assert choice.trial is FOUND
+
+
+def test_a_target_that_no_row_can_have_is_refused() -> None:
+    with refused(0.7, "0.5;"):
+        choose(NAMED, Target(0.7, SPARSITY_TOLERANCE))
 
 
 def test_wording_of_the_reason() -> None:
