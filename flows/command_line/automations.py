@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -38,11 +39,28 @@ def watch_runs() -> None:
     """
     with get_client(sync_client=True) as client:
         for watch in map(_automation, _WATCHES):
-            existing = client.read_automations_by_name(watch.name)
-            if existing:
-                client.update_automation(existing[0].id, watch)
-            else:
-                client.create_automation(watch)
+            put_automation(client, watch)
+
+
+def put_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:
+    """Create an automation, or replace the one of its name where that is another.
+
+    One that is the same is left alone, since an update forgets the runs that it is waiting for.
+    """
+    existing = client.read_automations_by_name(automation.name)
+    if not existing:
+        client.create_automation(automation)
+    elif _content(existing[0]) != _content(automation):
+        client.update_automation(existing[0].id, automation)
+
+
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    """What an automation does, without what the server adds to it."""
+    content = automation.model_dump(mode="json", include=set(AutomationCore.model_fields))
+    trigger = {
+        name: sorted(value, key=str) if isinstance(value, list) else value for name, value in content["trigger"].items()
+    }
+    return {**content, "trigger": {name: value for name, value in trigger.items() if name != "id"}}
 
 
 def _automation(watch: _Watch) -> AutomationCore:

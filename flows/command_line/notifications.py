@@ -15,6 +15,7 @@ from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from pydantic import SecretStr
 
+from flows.command_line.automations import put_automation
 from flows.registry import FLOWS
 from flows.shared.promotion_event import PROMOTED
 from optishear.errors import InputError, first_line
@@ -55,11 +56,7 @@ def notify(target: str, delay: timedelta | None = None) -> None:
                 trigger=call.trigger,
                 actions=[SendNotification(block_document_id=block, subject=call.subject, body=call.body)],
             )
-            existing = client.read_automations_by_name(automation.name)
-            if existing:
-                client.update_automation(existing[0].id, automation)
-            else:
-                client.create_automation(automation)
+            put_automation(client, automation)
 
 
 def delay_until(hour: str, prefect_file: Path) -> timedelta:
