@@ -124,7 +124,12 @@ def _make_deployments() -> None:
     """
     from optishear.home import home_folder
 
-    environment = {**os.environ, "OPTISHEAR_HOME": str(home_folder().absolute()), "PWD": str(Path.cwd())}
+    environment = {
+        "OPTISHEAR_PYTHON": sys.executable,
+        **os.environ,
+        "OPTISHEAR_HOME": str(home_folder().absolute()),
+        "PWD": str(Path.cwd()),
+    }
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(_PREFECT_FILE)]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if process.returncode:

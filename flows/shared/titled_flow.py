@@ -17,7 +17,7 @@ from optishear.disk import disk_error
 from optishear.errors import IncompleteError, InputError
 from optishear.home import home_folder
 from optishear.parameters.base import Parameters
-from tasks.engine.model_cache import release_model
+from tasks.engine.model_cache import release_after_flow
 from tasks.engine.retries import unanswered
 from tasks.engine.titles import about, flow_title, of_stage
 
@@ -76,8 +76,8 @@ def _in_sentences(
             # Prefect takes a returned state as the run's, and raises the error that it holds.
             return cast(Result, Failed(data=error, message=str(error)))
         finally:
-            # A worker may run several flows, and holds no memory between them.
-            release_model()
+            # A process may run several flows, and holds no memory between them.
+            release_after_flow()
 
     return run
 

@@ -17,6 +17,7 @@ from tasks.store.model_sources import find_model
 
 _Key = tuple[str, str, str, bool]
 _last: tuple[_Key, LoadedModel] | None = None
+_kept_between_flows = False
 
 
 @contextmanager
@@ -42,6 +43,18 @@ def take_model(parameters: ModelParameters) -> LoadedModel:
         device=parameters.device,
         trust_remote_code=parameters.trust_remote_code,
     )
+
+
+def keep_between_flows() -> None:
+    """Let ``release_after_flow`` keep the model, in a process that computes stage after stage of one run."""
+    global _kept_between_flows
+    _kept_between_flows = True
+
+
+def release_after_flow() -> None:
+    """Forget the model at the end of a flow, unless this process goes on with the next stage."""
+    if not _kept_between_flows:
+        release_model()
 
 
 def release_model() -> None:

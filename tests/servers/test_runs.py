@@ -26,7 +26,7 @@ def test_deploying_again_changes_nothing(servers: Servers) -> None:
         automations = servers.api("POST", "automations/filter", {})
         return [
             sorted((each["id"], each["name"], each["work_pool_name"], len(each["schedules"])) for each in deployments),
-            [each["id"] for each in automations],
+            [(each["id"], each["updated"]) for each in automations],
             {name: servers.api("GET", f"work_pools/{name}")["concurrency_limit"] for name in ("cpu", "gpu")},
         ]
 
@@ -118,6 +118,26 @@ def test_a_lost_worker_costs_what_it_was_doing_and_nothing_else(servers: Servers
     assert len(lines) == len(set(lines)) > lost.measured
     trials = pq.read_table(servers.folder / "lost" / "trials.parquet").to_pylist()
     assert sum(trial["chosen"] for trial in trials) == 1
+
+
+def test_stages_share_a_process_and_each_can_be_cancelled(servers: Servers, settings: dict[str, Any]) -> None:
+    output = servers.folder / "cancelled"
+    run = servers.start(
+        "pipeline/pipeline", {"parameters": {**settings, "trials": 4000, "seed": 3, "output": str(output)}}
+    )
+
+    def searching() -> dict[str, Any] | None:
+        runs = [each for each in servers.children(run) if label_of(each) == "search"]
+        return runs[0] if runs and runs[0]["state_type"] == "RUNNING" else None
+
+    wait_until(searching, "the search", 300)
+    statistics, search = servers.children(run)[-2:]
+    assert names([statistics, search]) == ["statistics", "search"]
+    assert search["infrastructure_pid"] == statistics["infrastructure_pid"]
+    asked = servers.api("POST", f"flow_runs/{search['id']}/set_state", {"state": {"type": "CANCELLING"}})
+    assert asked["status"] == "ACCEPT"
+    assert servers.ended(search["id"], 120)["state_type"] == "CANCELLED"
+    assert servers.ended(run, 120)["state_type"] in ("FAILED", "CANCELLED")
 
 
 def test_two_runs_of_one_key_compute_once(servers: Servers, lost: Lost, mended: Mended) -> None:

@@ -1,0 +1,150 @@
+"""The process of a stage on a worker: it computes the stage that it was started for, and then others of the same run.
+
+A worker starts a process for each flow run. Its imports take half a minute of one core, and the model is loaded again.
+So after a stage that completed, this process asks the pool for a scheduled stage of the same parent run, claims it as a
+worker does, and computes it with the model that it has. It ends after a stage that did not complete, so that what is
+started again begins in a fresh process; when the parent has ended; or when nothing has come for a while.
+
+It is the command of the pool's jobs in place of ``prefect.engine``, whose steps it repeats.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import Logger
+from typing import cast
+from uuid import UUID
+
+from prefect._internal import control_listener
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.engine import handle_engine_signals
+from prefect.exceptions import Abort
+from prefect.flow_engine import load_flow, load_flow_run, run_flow
+from prefect.logging.loggers import flow_run_logger
+from prefect.states import Cancelled, Pending
+from prefect.utilities.engine import propose_state_sync
+
+from optishear.errors import InputError
+from tasks.engine.model_cache import keep_between_flows
+
+WAIT = "OPTISHEAR_STAGE_WAIT"
+_DEFAULT_WAIT = 20.0
+_RUN = "PREFECT__FLOW_RUN_ID"
+_SECONDS_BETWEEN_POLLS = 0.5
+_SECONDS_BETWEEN_LOOKS = 5.0
+
+
+def main() -> None:
+    """Compute the stage of ``PREFECT__FLOW_RUN_ID``, and further ones of the same parent run."""
+    wait = _seconds_to_wait()
+    keep_between_flows()
+    control_listener.configure_from_env()
+    run = compute(UUID(os.environ[_RUN]))
+    while (following := next_stage(run, wait)) is not None:
+        os.environ[_RUN] = str(following)
+        with _cancelled_with_its_state(following):
+            run = compute(following)
+
+
+def compute(flow_run_id: UUID) -> FlowRun:
+    """Compute one flow run to its end; a run that does not complete ends this process, as Prefect's engine does."""
+    with handle_engine_signals(flow_run_id):
+        run = load_flow_run(flow_run_id)
+        logger = flow_run_logger(flow_run=run)
+        try:
+            flow = load_flow(run)
+        except Exception:
+            logger.error("The flow cannot be loaded.", exc_info=True)
+            raise
+        run_flow(flow, flow_run=run, error_logger=cast(Logger, logger))  # an adapter, as Prefect's engine gives it
+    return run
+
+
+def next_stage(done: FlowRun, wait: float) -> UUID | None:
+    """The next flow run for this process, claimed; ``None`` where the parent has ended or nothing came in time.
+
+    Args:
+        done: the flow run that this process computed last.
+        wait: seconds to wait for another one.
+    """
+    pool = done.work_pool_name
+    deadline = time.monotonic() + wait
+    with get_client(sync_client=True) as client:
+        parent = _parent_of(client, done)
+        if pool is None or parent is None:
+            return None
+        while time.monotonic() < deadline:
+            state = client.read_flow_run(parent).state
+            if state is None or state.is_final():
+                return None
+            for response in client.get_scheduled_flow_runs_for_work_pool(pool):
+                candidate = response.flow_run
+                if _parent_of(client, candidate) == parent and _claim(client, candidate.id):
+                    place = client.read_flow_run(done.id).infrastructure_pid
+                    client.update_flow_run(candidate.id, infrastructure_pid=place)
+                    return candidate.id
+            time.sleep(_SECONDS_BETWEEN_POLLS)
+    return None
+
+
+def _parent_of(client: SyncPrefectClient, run: FlowRun) -> UUID | None:
+    """The flow run that started a run of a deployment."""
+    if run.parent_task_run_id is None:
+        return None
+    return client.read_task_run(run.parent_task_run_id).flow_run_id
+
+
+def _claim(client: SyncPrefectClient, run: UUID) -> bool:
+    """Whether the server lets this process have the run, and no worker."""
+    try:
+        return propose_state_sync(client, Pending(), flow_run_id=run).is_pending()
+    except Abort:
+        return False
+
+
+@contextmanager
+def _cancelled_with_its_state(run: UUID) -> Iterator[None]:
+    """End a run that is cancelled, and report it, as a worker does for the runs that it has started."""
+    ended, cancelled = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        with get_client(sync_client=True) as client:
+            while not ended.wait(_SECONDS_BETWEEN_LOOKS):
+                try:
+                    state = client.read_flow_run(run).state
+                except Exception:  # a server that is away for a moment is asked again
+                    continue
+                if state is not None and state.is_cancelling():
+                    cancelled.set()
+                    control_listener._set_intent("cancel")
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
+
+    watcher = threading.Thread(target=watch, name="cancellation", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except SystemExit:
+        if cancelled.is_set():
+            with get_client(sync_client=True) as client:
+                client.set_flow_run_state(run, Cancelled(), force=True)
+        raise
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _seconds_to_wait() -> float:
+    given = os.environ.get(WAIT, "")
+    try:
+        return float(given) if given else _DEFAULT_WAIT
+    except ValueError:
+        raise InputError(f"{WAIT} is {given!r}; give seconds, such as 20, or 0 to wait for no other stage.") from None
+
+
+if __name__ == "__main__":
+    main()
