@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from optishear.files import size_of
 from optishear.home import home_folder, journals_folder
 from optishear.leftovers import aside_path
 from tasks.store.artifacts import artifacts_folder
@@ -83,5 +84,4 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _describe(kind: str, path: Path) -> StoredEntry:
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    return StoredEntry(kind, path, sum(file.stat().st_size for file in files), path.stat().st_mtime)
+    return StoredEntry(kind, path, size_of(path), path.stat().st_mtime)
