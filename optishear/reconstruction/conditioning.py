@@ -43,7 +43,7 @@ class Conditioned:
         It is computed in float64: in float32 its last digits depend on the number of threads, and two weights with
         nearly equal values then change places in the support.
         """
-        shifted = self.moment.clone().double()
+        shifted = self.moment.to(torch.float64, copy=True)
         shifted.diagonal().add_(shift)
         lower = torch.linalg.cholesky(shifted)
         del shifted  # each is twice as large as the moment

@@ -26,7 +26,7 @@ def inverse_factor(moment: Tensor, damping: float = DAMPING) -> Tensor:
         a moment of one. It is computed in float64, whose rounding does not depend on the number of threads where it
         matters. Where rounding leaves a matrix without a factor, the damping is ten times as much, and so on.
     """
-    damped = moment.clone().double()
+    damped = moment.to(torch.float64, copy=True)
     diagonal = damped.diagonal()
     diagonal[diagonal == 0] = 1
     diagonal += damping * diagonal.mean()
