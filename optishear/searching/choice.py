@@ -44,11 +44,12 @@ def choose(trials: list[Trial], target: Target) -> Choice:
         InputError: if the rows of the layers have too few weights for the target sparsity.
     """
     feasible = meeting_target(trials, target)
-    wanda = _wanda(trials)
-    if wanda not in feasible:
+    # A search for dense layers measures Wanda twice: without dense layers in its first phase, and at the target.
+    if not any(trial.name == "wanda" for trial in feasible):
+        achieved = _wanda(trials).candidate.achieved_sparsity
         raise InputError(
             f"No recipe has a sparsity of {target.sparsity:.4g}, since some rows of the model have too few weights: "
-            f"Wanda's comes to {wanda.candidate.achieved_sparsity:.4g}; give a sparsity that each row can have."
+            f"Wanda's comes to {achieved:.4g}; give a sparsity that each row can have."
         )
     ratios = _worst_ratios(feasible)
     best = _best(feasible, ratios)
