@@ -58,7 +58,7 @@ class ModelDivergence:
         Args:
             model: the model with dense weights, or its parts; later calls measure its current weights.
             tokens: [sequences, length] token ids.
-            divergences: distances to measure; ``frobenius`` is added if it costs next to nothing.
+            divergences: distances to measure; ``frobenius`` is added if it costs next to nothing for each sequence.
             batch_size: sequences per forward pass to begin with.
             measured: number of sequences for ``measure``, by default all; for the others, only ``backward`` is
                 available and no hidden states are stored.
@@ -71,7 +71,8 @@ class ModelDivergence:
         self._batch_size = BatchSize(batch_size)
         self.sequences_per_backward = BatchSize(max(1, TOKENS_PER_BACKWARD // tokens.shape[1]), of="backward pass")
         head = self._model.head
-        if head is not None and "frobenius" not in divergences:
+        # The matrix that makes it cheap takes as long as a pass over hundreds of tokens: none if nothing is measured.
+        if head is not None and "frobenius" not in divergences and measured != 0:
             divergences = (*divergences, "frobenius")
         self.divergences = divergences
         self._gram = head.float().T @ head.float() if head is not None and "frobenius" in divergences else None

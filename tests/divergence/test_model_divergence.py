@@ -177,6 +177,7 @@ def test_logits_that_are_not_linear_in_the_features_are_compared_whole() -> None
 
 def test_frobenius_comes_for_free_with_a_linear_head_only() -> None:
     assert ModelDivergence(tiny_model(), TOKENS, ("kl",)).divergences == ("kl", "frobenius")
+    assert ModelDivergence(tiny_model(), TOKENS, ("kl",), measured=0).divergences == ("kl",)
     assert ModelDivergence(soft_capped(), TOKENS, ("kl",)).divergences == ("kl",)
 
 
