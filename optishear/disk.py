@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from optishear.errors import InputError, first_line
+from optishear.leftovers import is_leftover_name
 from optishear.units import format_bytes
 
 # A file that is larger than the process may write is no other case: both end with more room.
@@ -25,6 +26,14 @@ _UNUSABLE = (
 )
 # Of libraries that say it by the message alone: safetensors in the system's words, SQLite in its own.
 _FULL_WORDS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "database or disk is full")
+# What only disks and their folders say.
+_BROKEN = (errno.EROFS, errno.ESTALE, errno.EIO)
+_BROKEN_WORDS = (
+    os.strerror(errno.EROFS),
+    "attempt to write a readonly database",
+    "unable to open database file",
+    "disk I/O error",
+)
 # What a folder has to take to count as one that can be written: some pages of a database.
 _PROBE = 2**20
 _GOES_ON = "The same command then goes on where it was."
@@ -73,6 +82,17 @@ def is_disk_full(error: BaseException) -> bool:
     return any(words in str(error) for words in _FULL_WORDS)
 
 
+def disk_reason(error: BaseException | None) -> str | None:
+    """What an error, or what caused it, says of a disk that is full, cannot be written or is broken; else ``None``."""
+    said = [cause for cause in _causes(error) if is_disk_full(cause) or _is_broken(cause)]
+    return _reason(said[-1]) if said else None
+
+
+def says_disk(message: str) -> bool:
+    """Whether a message has the words of a disk that is full, cannot be written or is broken."""
+    return any(words in message for words in (*_FULL_WORDS, *_BROKEN_WORDS))
+
+
 def disk_full(folder: Path, error: BaseException, needed: int | None = None) -> InputError:
     """The error for a disk that is full.
 
@@ -81,7 +101,7 @@ def disk_full(folder: Path, error: BaseException, needed: int | None = None) -> 
         error: what said so.
         needed: bytes that were to be written there, where that is known.
     """
-    free = free_disk(folder)
+    free, folder = free_disk(folder), _lasting(folder)
     sizes = [f"{format_bytes(needed)} are needed"] if needed is not None else []
     sizes += [f"{format_bytes(free)} are free"] if free is not None else []
     said = _reason(error)
@@ -100,6 +120,7 @@ def write_error(folder: Path, error: BaseException) -> InputError:
     """
     if is_disk_full(error):
         return disk_full(folder, error)
+    folder = _lasting(folder)
     if not folder.exists():
         return InputError(
             f"The folder {str(folder)!r} has gone while it was in use; bring it back, or make an empty one. {_GOES_ON}"
@@ -137,6 +158,20 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _lasting(folder: Path) -> Path:
+    """The folder, or the one around it where it is removed after a failure."""
+    removed = [path for path in (folder, *folder.parents) if is_leftover_name(path.name)]
+    return removed[-1].parent if removed else folder
+
+
+def _is_broken(error: BaseException) -> bool:
+    if isinstance(error, InputError):
+        return False
+    return (isinstance(error, OSError) and error.errno in _BROKEN) or any(
+        words in str(error) for words in _BROKEN_WORDS
+    )
 
 
 def _problem(folder: Path) -> OSError | None:

@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from optishear import disk
-from optishear.disk import check_disk, disk_error, free_disk, write_error
+from optishear.disk import check_disk, disk_error, disk_full, disk_reason, free_disk, says_disk, write_error
 from optishear.errors import InputError
 from optishear.files import ensure_writable, removed_after_failure, write_aside
 from optishear.searching.journal import Journal
+from own_disk import fill, make_read_only, own_disk
 from tasks.store.processes import OwnProcess, ProcessRecord, processes_folder
 from wording import refused
 
@@ -25,26 +25,8 @@ MEASURED = {"kl": [0.5] * 100, "seconds": [1.0] * 100}
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB of its own."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
+    with own_disk(tmp_path / "small", 4) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Take all that is free on the disk of a folder."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(bytes(4096))
-    return ballast
 
 
 def test_the_wording_of_too_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,10 +143,50 @@ def test_the_cause_of_an_error_says_that_its_folder_is_full(number: int, tmp_pat
         raise disk_error(wrapped, tmp_path) or wrapped
 
 
+@pytest.mark.parametrize("refused_write", ["full", "read-only", "gone"])
+def test_what_a_database_says_of_its_disk_is_the_reason(refused_write: str, small: Path) -> None:
+    path = small / "mlflow.db"
+    database = sqlite3.connect(path)
+    database.execute("create table runs (name text)")
+    if refused_write == "full":
+        fill(small)
+    elif refused_write == "read-only":
+        database.close()
+        make_read_only(small)
+        database = sqlite3.connect(path)
+    else:
+        path.unlink()
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        database.execute("insert into runs values (?)", ["x" * 100_000])
+    wrapped = RuntimeError("(raised as a result of another error)")
+    wrapped.__cause__ = caught.value
+    assert disk_reason(wrapped) == str(caught.value)
+    assert says_disk(f"the run was not stored: {caught.value}")
+
+
+def test_other_failures_say_nothing_of_a_disk() -> None:
+    for error in (
+        KeyError("model"),
+        InputError(os.strerror(errno.ENOSPC)),
+        OSError(errno.ENOENT, "No such file"),
+        None,
+    ):
+        assert disk_reason(error) is None
+    assert not says_disk("the server did not answer")
+
+
+def test_a_folder_that_is_removed_after_the_failure_is_not_named(tmp_path: Path) -> None:
+    with write_aside(tmp_path / "result") as aside:
+        aside.mkdir()
+        error = OSError(errno.ENOSPC, "No space left on device")
+        for folder in (aside, aside / "model"):
+            assert f"The disk of '{tmp_path}' is full" in str(disk_full(folder, error))
+
+
 def test_a_folder_that_cannot_be_written_is_named(small: Path) -> None:
     path = small / "journal.jsonl"
     journal = Journal(path)
-    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    make_read_only(small)
     for attempt in (
         lambda: journal.put("first", MEASURED),
         lambda: ensure_writable(small / "new"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from optishear.disk import disk_error, disk_reason, says_disk
 from optishear.errors import InputError
 from optishear.files import ensure_writable
 from optishear.home import home_folder
@@ -93,6 +94,20 @@ class _Without(logging.Filter):
         return self._word not in record.getMessage()
 
 
+class _WithoutDisks(logging.Filter):
+    """Drops what libraries log of a disk that is full, cannot be written or is broken, with a traceback for each try.
+
+    They raise the same error, and who asked for the write says it in one sentence.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to keep the record."""
+        if says_disk(record.getMessage()):
+            return False
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        return error is None or (disk_reason(error) is None and disk_error(error, home_folder()) is None)
+
+
 class _Console(logging.StreamHandler):  # type: ignore[type-arg]
     """Log lines on standard error, each on its own line beside the progress bars."""
 
@@ -108,10 +123,13 @@ class _Console(logging.StreamHandler):  # type: ignore[type-arg]
 _WITHOUT_INPUT_ERRORS = _Without("InputError")
 # Errors of Prefect's events, of which each has a traceback, while its server is away.
 _WITHOUT_LOST_EVENTS = _Without("EventsWorker")
+_WITHOUT_DISKS = _WithoutDisks()
+# They write to MLflow's database and are imported later; a filter of the logger above them would not see their records.
+_WRITERS_OF_MLFLOW = ("mlflow.store.db.utils", "mlflow.system_metrics.system_metrics_monitor")
 
 
 def quiet_console() -> None:
-    """Show the log lines of the stages on standard error, without tracebacks of bad input."""
+    """Show the log lines of the stages on standard error, without tracebacks of bad input and of broken disks."""
     from prefect.logging.configuration import setup_logging
 
     setup_logging()
@@ -124,5 +142,7 @@ def quiet_console() -> None:
     stages.addHandler(_Console())
     # Prefect's console handler on the root logger would print every line twice.
     stages.propagate = False
+    for filtered in (*logging.getLogger().handlers, *map(logging.getLogger, _WRITERS_OF_MLFLOW)):
+        filtered.addFilter(_WITHOUT_DISKS)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_WITHOUT_INPUT_ERRORS)

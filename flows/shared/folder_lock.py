@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ValidationError
 
+from optishear.disk import write_error
 from optishear.errors import InputError
 from optishear.file_lock import try_lock
 
@@ -48,7 +49,7 @@ def locked(folder: Path, command: str) -> Iterator[None]:
         command: the command line of this run, for others that want the folder.
 
     Raises:
-        InputError: if another run holds the folder, naming that run.
+        InputError: if another run holds the folder, naming that run, or its disk is full.
     """
     path = folder / LOCK
     since = datetime.now(UTC).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00") + " UTC"
@@ -70,13 +71,22 @@ def _acquire(path: Path, folder: Path, holder: Holder) -> int:
             if not _is_free(file):
                 raise InputError(_refusal(path, folder, file))
             if _is_file_of(file, path):
-                os.ftruncate(file, 0)
-                os.pwrite(file, json.dumps(holder.model_dump(), ensure_ascii=False).encode(), 0)
+                _write(file, path, holder)
                 return file
         except BaseException:
             os.close(file)
             raise
         os.close(file)
+
+
+def _write(file: int, path: Path, holder: Holder) -> None:
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps(holder.model_dump(), ensure_ascii=False).encode(), 0)
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()
+        raise write_error(path.parent, error) from error
 
 
 def _is_free(file: int) -> bool:

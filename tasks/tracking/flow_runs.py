@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from optishear.disk import disk_reason
 from optishear.errors import first_line
 from optishear.models.precision import Precision
 from tasks.store.home_lock import home_lock
@@ -114,7 +115,7 @@ def unless_unreachable(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # SQLAlchemy's, requests' and MLflow's own errors share no base class
-        logger.warning("MLflow was not told %s: %s", what, first_line(error))
+        logger.warning("MLflow was not told %s: %s", what, disk_reason(error) or first_line(error))
 
 
 @contextmanager

@@ -1,15 +1,18 @@
 """Embedded by default, the user's own settings first."""
 
+import errno
+import io
 import logging
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 from tqdm import tqdm
 
-from flows.shared.environment import _Console, make_home, set_defaults, uses_embedded_prefect
+from flows.shared.environment import _Console, _WithoutDisks, make_home, set_defaults, uses_embedded_prefect
 from wording import refused
 
 
@@ -83,3 +86,25 @@ def test_a_line_of_the_log_is_not_written_into_a_progress_bar(capsys: pytest.Cap
     lines = re.split(r"[\r\n]", capsys.readouterr().err)
     assert "search: 1 min so far" in lines
     assert any("1/2" in line for line in lines)
+
+
+def test_the_tracebacks_of_a_broken_disk_are_not_shown_and_those_of_a_fault_are(home: Path) -> None:
+    output = io.StringIO()
+    handler = logging.StreamHandler(output)
+    handler.addFilter(_WithoutDisks())
+
+    def shown(message: str, error: BaseException | None = None) -> bool:
+        output.seek(0)
+        output.truncate()
+        exception = (type(error), error, None) if error else None
+        handler.handle(logging.LogRecord("mlflow", logging.ERROR, "", 0, message, (), exception))
+        return bool(output.getvalue())
+
+    make_home()
+    assert not shown("a row was not stored", OSError(errno.ENOSPC, "No space left on device"))
+    assert not shown(f"result: {os.strerror(errno.ENOSPC)}")
+    assert shown("a row was not stored")
+    assert shown("a row was not stored", KeyError("model"))
+    # A server whose disk it is says nothing of it.
+    shutil.rmtree(home)
+    assert not shown("a row was not stored", RuntimeError("500 Internal Server Error"))

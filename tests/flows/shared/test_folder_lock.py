@@ -13,6 +13,7 @@ from flows.shared import folder_lock
 from flows.shared.folder_lock import LOCK, locked
 from optishear import file_lock
 from other_process import other_process
+from own_disk import fill, own_disk
 from wording import refused
 
 HOLD = """
@@ -47,6 +48,14 @@ def test_a_killed_run_holds_nothing(tmp_path: Path, other: "subprocess.Popen[str
     with locked(tmp_path, "mine"):
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
     assert not (tmp_path / LOCK).exists()
+
+
+def test_a_full_disk_is_refused_and_nobody_holds_the_folder(tmp_path: Path) -> None:
+    with own_disk(tmp_path / "full", 1) as folder:
+        fill(folder)
+        with refused(folder), locked(folder, "mine"):
+            pytest.fail("entered")
+        assert not (folder / LOCK).exists()
 
 
 def test_without_locks_a_run_on_another_machine_is_taken_to_be_alive(
