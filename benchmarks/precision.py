@@ -16,7 +16,8 @@ import torch
 from common import MODEL
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.models.load import load_model, resolve_device
+from optishear.models.devices import resolve_device
+from optishear.models.load import load_model
 from optishear.models.precision import processor_of
 
 TARGET = 0.95

@@ -323,6 +323,11 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         state.synchronised()
         if not state.values:
             return _wrapped(torch.empty(0, flat[0].ndim, dtype=torch.int64, device="meta"), device)
+    if func is aten.histc.default and on_gpu and not flat[0].is_floating_point():
+        # CUDA counts integers, the CPU does not.
+        return _run(
+            aten._to_copy.default, (_run(func, (args[0].float(), *args[1:]), kwargs),), {"dtype": args[0].dtype}
+        )
     if func is aten.bincount.default and on_gpu:
         state.synchronised()
         if not state.values:

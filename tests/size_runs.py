@@ -14,7 +14,8 @@ from typing import Any
 from unittest import mock
 
 import torch
-from memory_table import MODELS, configuration
+from accelerate import dispatch_model
+from memory_table import MODELS, configuration, model_and_gpus
 from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM
@@ -29,8 +30,10 @@ from optishear.divergence.model_divergence import TOKENS_PER_BACKWARD, ModelDive
 from optishear.evaluation.perplexity import window_losses
 from optishear.masks.select import group_mask
 from optishear.metrics.metric import RIA
+from optishear.models.devices import SHARD, resolve_devices
 from optishear.models.layers import prunable_layers
 from optishear.models.recomputation import recomputed_activations
+from optishear.models.shards import device_map
 from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.pattern import Pattern, parse_pattern
@@ -48,7 +51,6 @@ from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
 
 SEQUENCES, LENGTH, WINDOW = 32, 512, 1024
-_GPU = "cuda:0"
 RECONSTRUCTIONS: dict[str, dict[str, Any]] = {
     # Peaks do not depend on the number of iterations.
     "reconstruct (admm)": {"reconstruction": "admm", "reconstruction_iterations": 2},
@@ -91,7 +93,7 @@ class Text:
 
 
 class Moments:
-    """Peaks of the moments of each stage, in bytes."""
+    """Peaks of the moments of each stage, in bytes, of the GPU with the largest."""
 
     def __init__(self, gpus: FakeGpus) -> None:
         self.found: dict[tuple[str, str], int] = {}
@@ -99,16 +101,22 @@ class Moments:
 
     def end(self, stage: str, moment: str) -> None:
         """Record the peak since the last end."""
-        self.found[stage, moment] = max(self.found.get((stage, moment), 0), self._gpus.peak[_GPU])
+        self.found[stage, moment] = max(self.found.get((stage, moment), 0), *self._gpus.peak.values())
         gc.collect()
         self._gpus.reset()
 
 
 @cache
 def peaks(name: str) -> dict[str, int]:
-    """Peak bytes of each stage of a model of ``memory_table.MODELS``, its weights included, in bfloat16."""
-    two, three = of_blocks(name, 2), of_blocks(name, 3)
-    depth = MODELS[name]["num_hidden_layers"]
+    """Peak bytes of each stage of a model of ``memory_table.MEASURED``, its weights included, in bfloat16.
+
+    Of a model over several GPUs, those of the GPU with the largest, which is the first or the last one: the others hold
+    as many blocks and nothing else. So it is run on two.
+    """
+    of, gpus = model_and_gpus(name)
+    on = min(gpus, 2)
+    two, three = of_blocks(of, 2 * on, on), of_blocks(of, 3 * on, on)
+    depth = MODELS[of]["num_hidden_layers"] // gpus
     found: dict[str, int] = {}
     for stage, moment in two:
         peak = two[stage, moment] + (depth - 2) * (three[stage, moment] - two[stage, moment])
@@ -116,16 +124,22 @@ def peaks(name: str) -> dict[str, int]:
     return found
 
 
-def of_blocks(name: str, blocks: int) -> dict[tuple[str, str], int]:
-    """The same of each moment of the stages, of a model with so many blocks."""
+def of_blocks(name: str, blocks: int, count: int = 1) -> dict[tuple[str, str], int]:
+    """The same of each moment of the stages, of a model with so many blocks over so many GPUs."""
     config = configuration(name, blocks)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa")
     model.requires_grad_(False).eval()
     model.config.use_cache = False
     tokens = torch.randint(0, config.vocab_size, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(0))
-    with FakeGpus(1, values=False, memory=10**13) as gpus, no_threads(), _values_that_are_there():
-        model.to("cuda")
+    with FakeGpus(count, values=False, memory=10**13) as gpus, no_threads(), _values_that_are_there():
+        if count == 1:
+            model.to("cuda")
+        else:
+            placed = device_map(name, model, resolve_devices(SHARD))
+            for path, device in placed.items():
+                model.get_submodule(path).to(device)
+            dispatch_model(model, placed, skip_keys=model._skip_keys_device_placement)
         moments = Moments(gpus)
         # What was there before is not looked through at the end of each moment, nor in later tests (conftest.py).
         gc.freeze()

@@ -10,20 +10,27 @@ from unittest import mock
 
 import pytest
 import torch
-from accelerate import dispatch_model
 
 from fake_device import DeviceMismatch, FakeGpus, enter_thread, no_threads
 from families.families import family_model
 from optishear.calibration.self_generated import generate
+from optishear.diagnosis.layer_errors import layer_errors
+from optishear.diagnosis.pruned_weights import masked_by
 from optishear.divergence.model_divergence import ModelDivergence
-from optishear.memory.model_shape import shape_of
+from optishear.evaluation.perplexity import window_losses
+from optishear.memory.model_shape import shape_of, shape_of_shard
 from optishear.metrics.metric import RIA, WANDA
+from optishear.models.devices import devices_of
 from optishear.models.layers import prunable_layers
+from optishear.models.load import load_model
+from optishear.models.shards import placement_of
+from optishear.models.write import write_checkpoint
 from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
+from optishear.recipes.recipe import named_recipe
 from optishear.reconstruction.reconstruct import reconstruct
 from optishear.recovery.budget import Budget
 from optishear.recovery.recover import recover
@@ -52,17 +59,12 @@ def model_on(device: str, dtype: torch.dtype = torch.float32) -> Any:
     return model.to(device)
 
 
-def sharded() -> Any:
-    """The second block, the norm and the head on the second GPU, as ``device_map='auto'`` would."""
-    parts = {
-        "model.embed_tokens": 0,
-        "model.rotary_emb": 0,
-        "model.layers.0": 0,
-        "model.layers.1": 1,
-        "model.norm": 1,
-        "lm_head": 1,
-    }
-    return dispatch_model(model_on("cpu"), parts)
+@pytest.fixture
+def on_all_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Loads the same model in shards, as ``device: shard`` does."""
+    monkeypatch.setenv("HF_DEACTIVATE_ASYNC_LOAD", "1")  # the fake GPUs are seen by one thread
+    write_checkpoint(tmp_path, model_on("cpu"), make_tokenizer())
+    return lambda: load_model(str(tmp_path), dtype="float32", device="shard").model
 
 
 def stages(model: Callable[[], Any], sparsity: str) -> dict[str, Any]:
@@ -96,6 +98,10 @@ def stages(model: Callable[[], Any], sparsity: str) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         text = words_text(Path(folder), dense, length=16)
         recovery = recover(pruned, dense, prunable_layers(pruned), text, Budget(None, 128), rate=0.01)
+    windows = CALIBRATION.tokens.reshape(4, 32)
+    results["losses"] = window_losses(pruned, windows, 2, progress=False)
+    methods = {"wanda": masked_by(named_recipe("wanda", sparsity), prunable_layers(dense), statistics)}
+    results["diagnosis"] = [table.to_pylist() for table in layer_errors(dense, CALIBRATION.tokens, methods)]
     results["recovery"] = [point.kl for point in recovery.curve]
     results["recovered"] = [layer.module.weight.cpu() for layer in prunable_layers(pruned)]
     return results
@@ -135,11 +141,44 @@ def test_half_precision_stays_on_the_gpu() -> None:
         stages(lambda: model_on("cuda", torch.bfloat16), "0.5")
 
 
-def test_a_model_on_two_gpus_gives_what_the_cpu_gives() -> None:
-    expected = stages(lambda: model_on("cpu"), "0.5")
+@pytest.mark.parametrize("sparsity", ["0.5", "2:4"])
+def test_a_model_on_two_gpus_gives_what_the_cpu_gives(sparsity: str, on_all_gpus: Callable[[], Any]) -> None:
+    expected = stages(lambda: model_on("cpu"), sparsity)
     with FakeGpus(2), no_threads():
-        on_gpu = stages(sharded, "0.5")
+        assert devices_of(on_all_gpus()) == (torch.device("cuda:0"), torch.device("cuda:1"))
+        on_gpu = stages(on_all_gpus, sparsity)
     assert_equal(expected, on_gpu)
+
+
+def test_a_model_on_two_gpus_is_searched_in_little_memory(on_all_gpus: Callable[[], Any]) -> None:
+    model = model_on("cpu")
+    statistics = collect_statistics(model, CALIBRATION, progress=False)
+    parameters, pattern = read_parameters(SearchParameters, SMALL), parse_pattern("0.5")
+    expected = run_search(model, {"": CALIBRATION}, statistics, parameters, pattern, progress=False)
+    work = search_work(parameters, len(CALIBRATION.tokens), CALIBRATION.tokens.shape[1], pattern)
+    with FakeGpus(2) as gpus, no_threads():
+        model = on_all_gpus()
+        shard = shape_of_shard(model, placement_of(model))
+        assert shard.prunable == shape_of(model).prunable // 2
+        smallest = search_memory(shard, model.dtype.itemsize, parameters, work, 0, on_gpu=True)
+        gpus.memory = smallest.need.total + sum(buffer.nbytes for buffer in model.buffers())
+        gpus.reset()
+        result = run_search(model, {"": CALIBRATION}, statistics, parameters, pattern, progress=False)
+        assert gpus.transfers["h2d"]["bytes"] > 3 * shard.prunable * model.dtype.itemsize
+    assert result.recipe == expected.recipe
+
+
+def test_the_ranks_on_each_gpu_are_within_the_budget(on_all_gpus: Callable[[], Any]) -> None:
+    model = model_on("cpu")
+    statistics = collect_statistics(model, CALIBRATION, progress=False)
+    with FakeGpus(2), no_threads():
+        layers = prunable_layers(on_all_gpus())
+        sizes = [layer.module.weight.numel() for layer in layers if layer.decoder_layer == 0]
+        budget = 2 * sum(sizes) - 1  # two bytes a rank: the last layer of each GPU has no room
+        with MaskedWeights(layers, statistics, parse_pattern("0.5"), budget) as weights:
+            for share in (2, 3):
+                weights.apply([RIA] * len(layers), [layer.module.in_features // share for layer in layers])
+            assert weights.rank_cache_bytes == 2 * 2 * sum(sizes[:-1])
 
 
 def test_a_trial_moves_no_weights_between_host_and_gpu() -> None:

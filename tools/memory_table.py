@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from optishear.divergence.model_divergence import TOKENS_PER_BACKWARD
-from optishear.memory.model_shape import ModelShape, shape_of
+from optishear.memory.model_shape import ModelShape, shape_of_shard
 from optishear.memory.need import Need
 from optishear.memory.needs import (
     calibrate_need,
@@ -26,6 +26,7 @@ from optishear.memory.needs import (
 )
 from optishear.memory.search_plan import rank_bytes, search_need
 from optishear.memory.solver_needs import reconstruct_need, recover_need
+from optishear.models.shards import placement_on
 from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
 from optishear.parameters.search import SearchParameters
@@ -79,6 +80,8 @@ MODELS: dict[str, dict[str, Any]] = {
         "vocab_size": 128256,
     },
 }
+# Of these, what each GPU takes.
+SHARDED = ("LLaMA-3-70B over 8 GPUs",)
 
 # Peaks in GiB, by tests/memory/test_size_runs.py.
 MEASURED: dict[str, dict[str, float]] = {
@@ -125,10 +128,18 @@ def configuration(name: str, blocks: int | None = None) -> LlamaConfig:
     return LlamaConfig(**sizes)
 
 
+def model_and_gpus(name: str) -> tuple[str, int]:
+    """A model of ``MODELS``, and over how many GPUs it is, from a name such as ``LLaMA-3-70B over 8 GPUs``."""
+    model, _, gpus = name.partition(" over ")
+    return model, int(gpus.partition(" ")[0] or 1)
+
+
 def shape(name: str) -> ModelShape:
-    """The shape of a model, from its configuration alone."""
+    """The shape of a model, or of its part on one of several GPUs, from its configuration alone."""
+    of, gpus = model_and_gpus(name)
     with torch.device("meta"):
-        return shape_of(AutoModelForCausalLM.from_config(configuration(name)))
+        model = AutoModelForCausalLM.from_config(configuration(of))
+    return shape_of_shard(model, placement_on(of, model, tuple(torch.device("cuda", gpu) for gpu in range(gpus))))
 
 
 def needs(of_model: ModelShape) -> dict[str, Need]:
@@ -173,9 +184,9 @@ def needs(of_model: ModelShape) -> dict[str, Need]:
 
 def tables() -> dict[str, str]:
     """The tables of the page, by the name of their place."""
-    planned = {name: needs(shape(name)) for name in MODELS}
+    planned = {name: needs(shape(name)) for name in (*MODELS, *SHARDED)}
     return {
-        "planned": _table(["stage", *MODELS], _planned_rows(planned)),
+        "planned": _table(["stage", *planned], _planned_rows(planned)),
         "parts": _table(["stage", "parts at the peak"], _part_rows(planned["LLaMA-2-7B"])),
         "measured": _table(
             ["stage", *(f"{name}, {kind}" for name in MEASURED for kind in ("planned", "measured"))],

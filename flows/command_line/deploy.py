@@ -14,6 +14,8 @@ _PREFECT_FILE = Path("prefect.yaml")
 _PLAN = Path("configurations/nightly.yaml")
 # A new server creates its database first.
 _SECONDS_TO_START = 60.0
+# In one answer of the server.
+_MOST_DEPLOYMENTS = 200
 
 
 @click.command()
@@ -32,10 +34,10 @@ _SECONDS_TO_START = 60.0
 def deploy(gpus: int | None, notify: str | None, night_by: str | None) -> None:
     """Create the deployments on the Prefect server of PREFECT_API_URL, and print the commands of the workers.
 
-    Creates the work pools cpu and gpu, limits gpu to one run per GPU, and creates or updates the deployments of
-    prefect.yaml with the nightly schedule. Adds automations that mark runs of lost workers as crashed, so that they are
-    started again, and with --notify automations that call someone. It may be repeated; calls of an earlier --notify
-    stay until they are replaced. Run it in the repository's folder.
+    Creates the work pools cpu, gpu and shard, limits gpu to one run per GPU, and creates or updates the deployments of
+    prefect.yaml with the nightly schedule; shard gets a copy of those of gpu. Adds automations that mark runs of lost
+    workers as crashed, so that they are started again, and with --notify automations that call someone. It may be
+    repeated; calls of an earlier --notify stay until they are replaced. Run it in the repository's folder.
 
     \b
     Example:
@@ -57,11 +59,13 @@ def deploy(gpus: int | None, notify: str | None, night_by: str | None) -> None:
     url = _server()
     _make_pools(count)
     _make_deployments()
+    copy_to_shard_pool()
     remove_former_deployments()
     watch_runs()
     if notify is not None:
         notifications.notify(notify, delay)
     click.echo("\n".join(["Deployed. Start the workers, each in this folder:", *worker_commands(url, count)]))
+    click.echo(f"Or, on a machine for models that need all of its GPUs (device shard):\n{shard_worker_command(url)}")
 
 
 def worker_commands(url: str, gpus: int) -> list[str]:
@@ -72,6 +76,11 @@ def worker_commands(url: str, gpus: int) -> list[str]:
         f"CUDA_VISIBLE_DEVICES={gpu} prefect worker start --pool gpu --name gpu-{gpu} --limit 1" for gpu in range(gpus)
     ]
     return [f"PREFECT_API_URL={url} {command}" for command in commands]
+
+
+def shard_worker_command(url: str) -> str:
+    """A worker that sees all GPUs of its machine, and runs one job at a time."""
+    return f"PREFECT_API_URL={url} prefect worker start --pool shard --name shard --limit 1"
 
 
 def _visible_gpus() -> int:
@@ -103,10 +112,10 @@ def _make_pools(gpus: int) -> None:
     from prefect.exceptions import ObjectNotFound
     from prefect.workers.process import ProcessWorker
 
-    from tasks.engine.placement import CPU_POOL, GPU_POOL
+    from tasks.engine.placement import CPU_POOL, GPU_POOL, SHARD_POOL
 
     with get_client(sync_client=True) as client:
-        for name, limit in ((CPU_POOL, None), (GPU_POOL, gpus)):
+        for name, limit in ((CPU_POOL, None), (GPU_POOL, gpus), (SHARD_POOL, None)):
             try:
                 client.read_work_pool(name)
             except ObjectNotFound:
@@ -135,6 +144,31 @@ def _make_deployments() -> None:
     if process.returncode:
         output = " ".join((process.stderr or process.stdout).split())[-500:]
         raise InputError(f"prefect deploy failed: {output}")
+
+
+def copy_to_shard_pool() -> None:
+    """Copy the deployments of the pool ``gpu`` to the pool ``shard``, or update the copies."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+
+    from tasks.engine.placement import GPU_POOL, SHARD_POOL, on_shard_pool
+
+    of_gpu = WorkPoolFilter(name=WorkPoolFilterName(any_=[GPU_POOL]))
+    with get_client(sync_client=True) as client:
+        for deployment in client.read_deployments(work_pool_filter=of_gpu, limit=_MOST_DEPLOYMENTS):
+            client.create_deployment(
+                deployment.flow_id,
+                name=on_shard_pool(deployment.name),
+                description=deployment.description,
+                work_pool_name=SHARD_POOL,
+                job_variables=deployment.job_variables,
+                pull_steps=deployment.pull_steps,
+                entrypoint=deployment.entrypoint,
+                path=deployment.path,
+                parameters=deployment.parameters,
+                parameter_openapi_schema=deployment.parameter_openapi_schema,
+                tags=deployment.tags,
+            )
 
 
 def remove_former_deployments() -> None:

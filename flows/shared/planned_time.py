@@ -1,7 +1,7 @@
 """The time of a run: its default on the device at hand, and what more of it would bring."""
 
 from flows.parameters.pipeline import PipelineParameters
-from optishear.models.load import resolve_device
+from optishear.models.devices import resolve_device
 from optishear.parameters.time_split import DEFAULT_ON_CPU, DEFAULT_ON_GPU, split, with_parts
 from optishear.timing.speed import Speed
 from optishear.timing.stage_times import recovered_tokens

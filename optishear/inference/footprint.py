@@ -1,11 +1,14 @@
 """Footprint of a model: bytes on disk, bytes in memory, and decoding speed."""
 
+from collections import Counter
+
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.inference.decode import decode
+from optishear.models.devices import devices_of
 
 # A prompt as long as a short question, and as many new tokens as a median needs, bounded for big models.
 _PROMPT_TOKENS, _NEW_TOKENS, _SECONDS = 16, 24, 15.0
@@ -18,7 +21,7 @@ class Footprint(BaseModel):
         disk_bytes: size of its weight files.
         memory_bytes: size of its weights and buffers in memory; tied ones count once.
         tokens_per_second: of greedy decoding of one sequence, token by token; the median.
-        device: ``cpu``, or the name of the GPU.
+        device: ``cpu``, or the name of the GPU or GPUs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,19 +46,31 @@ def measure_footprint(model: PreTrainedModel, disk_bytes: int) -> Footprint:
         disk_bytes=disk_bytes,
         memory_bytes=memory_bytes(model),
         tokens_per_second=round(decoded.tokens_per_second, 2),
-        device=device_name(model.device),
+        device=device_name(*devices_of(model)),
     )
 
 
-def device_name(device: torch.device) -> str:
-    """``cpu``, or the name of the GPU."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+def device_name(*devices: torch.device) -> str:
+    """``cpu``, or the name of the GPU; of several, how many of each name, such as ``8 × NVIDIA H100``."""
+    names = Counter(torch.cuda.get_device_name(each) if each.type == "cuda" else each.type for each in devices)
+    if len(devices) == 1:
+        return next(iter(names))
+    return ", ".join(f"{count} × {name}" for name, count in names.items())
 
 
-def memory_bytes(model: nn.Module) -> int:
-    """Bytes of a model's weights and buffers; tied ones count once."""
+def memory_bytes(model: nn.Module, device: torch.device | None = None) -> int:
+    """Bytes of a model's weights and buffers; tied ones count once.
+
+    Args:
+        model: on any devices.
+        device: counts those on it alone; ``cuda`` without a number is the first GPU.
+    """
     tensors = [inner for tensor in (*model.parameters(), *model.buffers()) for inner in _inner_tensors(tensor)]
-    return sum({id(tensor): tensor.nbytes for tensor in tensors}.values())
+    return sum({id(tensor): tensor.nbytes for tensor in tensors if device is None or _is_on(tensor, device)}.values())
+
+
+def _is_on(tensor: Tensor, device: torch.device) -> bool:
+    return (tensor.device.type, tensor.device.index or 0) == (device.type, device.index or 0)
 
 
 def _inner_tensors(tensor: Tensor) -> list[Tensor]:

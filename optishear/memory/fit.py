@@ -1,7 +1,7 @@
 """Whether a stage fits the memory of its device; if not, it is refused before any weight is loaded."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -14,13 +14,29 @@ from optishear.units import format_bytes
 logger = logging.getLogger("optishear.stages")
 
 
-def room(*devices: torch.device) -> int | None:
-    """Bytes that are free on the devices of a model together; ``None`` where that is unknown."""
+def room(device: torch.device) -> int | None:
+    """Bytes that are free on a device; ``None`` where that is unknown."""
     try:
-        return sum(free_memory(device) for device in dict.fromkeys(devices))
+        return free_memory(device)
     except (RuntimeError, OSError) as error:  # a driver without the query, or a container without /proc
-        logger.warning("The free memory of %s is unknown (%s); the stage goes on without a plan.", devices[0], error)
+        logger.warning("The free memory of %s is unknown (%s); the stage goes on without a plan.", device, error)
         return None
+
+
+def least_room(held: Mapping[torch.device, int], models: int = 1) -> int | None:
+    """Bytes that a stage may take on each device of its model: of the device that has fewest; ``None`` if unknown.
+
+    Args:
+        held: bytes on each device that are the stage's already, such as those of its model's weights.
+        models: number of models that share what is free.
+    """
+    found = []
+    for device, size in held.items():
+        free = room(device)
+        if free is None:
+            return None
+        found.append(free // models + size)
+    return min(found)
 
 
 def fitting_batch(batch_size: int, need: Callable[[int], Need], free: int | None) -> tuple[int, Need]:

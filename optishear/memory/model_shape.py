@@ -1,13 +1,15 @@
 """The sizes of a model that decide how much memory a stage needs, from its structure alone."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.errors import InputError
 from optishear.models.layers import PrunableLayer, all_prunable_layers, decoder_blocks, expert_group
 from optishear.models.memory import weight_count
+from optishear.models.shards import Placement, weights_by_device
 
 # Experts that see a token, where the configuration does not say.
 _EXPERTS_PER_TOKEN = 2
@@ -82,6 +84,34 @@ def known_shape(model: PreTrainedModel) -> ModelShape | None:
         return shape_of(model)
     except InputError:
         return None
+
+
+def shape_of_shard(model: PreTrainedModel, placement: Placement) -> ModelShape:
+    """The shape of a model's part on one device, with the most of each size that any device has.
+
+    A stage's need of that shape is enough on each of the devices. For a model on one device it is that of ``shape_of``.
+
+    Args:
+        model: as for ``shape_of``.
+        placement: the device of each parameter.
+
+    Raises:
+        InputError: if the model has no prunable layers.
+    """
+    prunable: Counter[torch.device] = Counter()
+    blocks: dict[torch.device, set[int]] = defaultdict(set)
+    for layer in all_prunable_layers(model):
+        device = placement[layer.parameter_name]
+        prunable[device] += layer.module.weight.numel()
+        blocks[device].add(layer.decoder_layer)
+    if len(set(placement.values())) == 1:
+        return shape_of(model)
+    return replace(
+        shape_of(model),
+        parameters=max(weights_by_device(model, placement).values()),
+        prunable=max(prunable.values()),
+        blocks=max(map(len, blocks.values())),
+    )
 
 
 def _weights(layers: list[PrunableLayer]) -> int:

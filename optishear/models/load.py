@@ -1,7 +1,6 @@
 """Load a model with its tokenizer, ready for forward passes."""
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +16,15 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from optishear.errors import InputError, first_line
 from optishear.extras import require
 from optishear.formats.stored import open_checkpoint, stored_format
+from optishear.models.devices import resolve_devices
 from optishear.models.finite import check_float16, check_outputs, check_weights
 from optishear.models.folder import checkpoint_folder
 from optishear.models.gguf import convert_gguf
 from optishear.models.loading_report import check_loading
-from optishear.models.memory import check_memory, weight_count
+from optishear.models.memory import check_memory
 from optishear.models.precision import Precision, announce, check_dtype, choose_precision, warn_if_emulated
 from optishear.models.quiet import quiet_transformers
+from optishear.models.shards import device_map, weights_by_place
 from optishear.models.source import ModelSource, resolve_model
 from optishear.models.stored_dtype import check_stored_numbers, remember_origin
 
@@ -68,7 +69,7 @@ def load_model(
         model: a hub id, a folder, a ``.gguf`` file (converted on its first use) or ``package:NAME``.
         dtype: what to compute in: auto (what is fast on the device), float32, bfloat16 or float16. It is not what
             ``save_checkpoint`` writes, which is the dtype that the checkpoint is stored in.
-        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        device: auto (a GPU where there is one), cpu, cuda, cuda:N, or shard (the blocks over all GPUs).
         trust_remote_code: run model code that comes with the checkpoint.
 
     Raises:
@@ -77,24 +78,27 @@ def load_model(
             float16 is found by a pass over a few tokens.
     """
     check_dtype(dtype)
-    target = resolve_device(device)
+    devices = resolve_devices(device)
     source = resolve_model(model)
     options = _loading_options(source, trust_remote_code)
     with quiet_transformers():
         config = _causal_config(source, options)
         tokenizer = _tokenizer(source, options)
-        precision = choose_precision(dtype, target)
+        precision = choose_precision(dtype, devices[0])
         check_float16(source.name, config, precision.dtype)
         empty = _without_weights(source, config, options)
         if empty is not None:
-            check_memory(source.name, weight_count(empty), precision.dtype, target)
+            check_memory(source.name, weights_by_place(source.name, empty, devices), precision.dtype)
         announce(precision)
-        warn_if_emulated(precision.dtype, target)
-        loaded = _weights(source, config, precision.torch_dtype, options)
+        warn_if_emulated(precision.dtype, devices[0])
+        shards = _shards(source, empty, devices)
+        loaded = _weights(source, config, precision.torch_dtype, {**options, **shards})
     check_stored_numbers(source.name, loaded, checkpoint_folder(source))
     remember_origin(loaded, lambda: checkpoint_folder(source), lambda wider: _weights(source, config, wider, options))
     check_weights(loaded)
-    loaded.requires_grad_(False).train(False).to(target)
+    frozen = loaded.requires_grad_(False).train(False)
+    if not shards:
+        frozen.to(devices[0])
     loaded.config.get_text_config().use_cache = False
     if precision.dtype == "float16":
         check_outputs(loaded, tokenizer.bos_token_id or 0)
@@ -161,6 +165,20 @@ def _has_own_code(config: PreTrainedConfig, options: dict[str, Any]) -> bool:
     return bool(options["trust_remote_code"]) and isinstance(auto_map, dict) and "AutoModelForCausalLM" in auto_map
 
 
+def _shards(
+    source: ModelSource, empty: PreTrainedModel | None, devices: tuple[torch.device, ...]
+) -> dict[str, dict[str, torch.device]]:
+    """The argument that transformers loads a model onto several devices with; nothing for one device."""
+    if len(devices) == 1:
+        return {}
+    if empty is None:
+        raise InputError(
+            f"The model {source.name!r} cannot be on several GPUs: its own code does not build it without weights; "
+            "give device cuda."
+        )
+    return {"device_map": device_map(source.name, empty, devices)}
+
+
 def _loading_options(source: ModelSource, trust_remote_code: bool) -> dict[str, Any]:
     """The arguments that transformers loads a model with; a GGUF file is converted first."""
     if source.gguf is not None:
@@ -169,25 +187,6 @@ def _loading_options(source: ModelSource, trust_remote_code: bool) -> dict[str, 
     if source.revision is not None:
         options["revision"] = source.revision
     return options
-
-
-def resolve_device(device: str) -> torch.device:
-    """The device that a parameter names; ``auto`` is the first GPU, or the CPU where there is none.
-
-    Raises:
-        InputError: if there is no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    matched = re.fullmatch(r"(cpu|cuda)(?::([0-9]{1,3}))?", device)
-    if matched is None or (matched[1] == "cpu" and int(matched[2] or 0)):
-        raise InputError(f"The device {device!r} is unknown; choose auto, cpu, cuda or cuda:N.")
-    kind, number = matched.groups()
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        present = torch.cuda.device_count()
-        choice = f"cuda:0 to cuda:{present - 1}" if present else "cpu"
-        raise InputError(f"The device {device!r} is not there: PyTorch sees {present or 'no'} GPUs; choose {choice}.")
-    return torch.device(device)
 
 
 def _causal_config(source: ModelSource, options: dict[str, Any]) -> PreTrainedConfig:
@@ -293,7 +292,7 @@ def _weights(
 ) -> PreTrainedModel:
     try:
         # check_loading refuses them with the name of the weight.
-        settings = {"dtype": dtype, "ignore_mismatched_sizes": True, "output_loading_info": True}
+        settings: dict[str, Any] = {"dtype": dtype, "ignore_mismatched_sizes": True, "output_loading_info": True}
         if stored_format(source.location) == "bitmask":
             loaded: Any = _packed_weights(source, config, settings, options)
         else:
@@ -317,7 +316,8 @@ def _packed_weights(
     tensors = open_checkpoint(source.location).tensors
     with torch.device("meta"):
         family = type(AutoModelForCausalLM.from_config(config, trust_remote_code=options["trust_remote_code"]))
-    model, loading = family.from_pretrained(None, config=config, state_dict=tensors, **settings)
+    shards = {"device_map": options["device_map"]} if "device_map" in options else {}
+    model, loading = family.from_pretrained(None, config=config, state_dict=tensors, **settings, **shards)
     if (Path(source.location) / GENERATION_CONFIG_NAME).is_file():
         model.generation_config = GenerationConfig.from_pretrained(source.location)
     return model, loading

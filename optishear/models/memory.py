@@ -1,6 +1,7 @@
 """Whether a model's weights fit into the free memory, counted before they are loaded."""
 
 import gc
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -19,34 +20,32 @@ def weight_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def check_memory(name: str, weights: int, dtype: str, device: torch.device) -> None:
+def check_memory(name: str, weights: Mapping[torch.device, int], dtype: str) -> None:
     """Refuse a model whose weights alone are larger than the free memory.
-
-    A model for a GPU is read into the machine's memory first, so that it has to fit into both.
 
     Args:
         name: of the model, for the message.
-        weights: how many.
+        weights: how many, of each place that they have to fit into.
         dtype: that they are held in.
-        device: that computes.
 
     Raises:
         InputError: with the bytes that are needed and free.
     """
-    for place in dict.fromkeys((torch.device("cpu"), device)):
-        needed = weights * DTYPES[dtype].itemsize
+    for place, count in weights.items():
+        needed = count * DTYPES[dtype].itemsize
         if needed <= free_memory(place):
             continue
         gc.collect()  # a model that was let go may be in a cycle
         free = free_memory(place)
         if needed <= free:
             continue
-        half = weights * torch.bfloat16.itemsize
+        half = count * torch.bfloat16.itemsize
         fix = f"give dtype bfloat16, which needs {format_bytes(half)}" if half <= free < needed else "free some"
+        on = "" if torch.device("cpu") in weights else f" on {place}"
         raise InputError(
-            f"The weights of the model {name!r} need {format_bytes(needed)} in {dtype}, and {format_bytes(free)} of "
-            f"the {'GPU' if place.type == 'cuda' else 'machine'}'s memory are free; {fix}, or take a smaller model or "
-            "another machine."
+            f"The weights of the model {name!r} need {format_bytes(needed)} in {dtype}{on}, and {format_bytes(free)} "
+            f"of the {'GPU' if place.type == 'cuda' else 'machine'}'s memory are free; {fix}, or take a smaller model "
+            "or another machine."
         )
 
 

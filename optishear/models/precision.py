@@ -282,7 +282,7 @@ def product_seconds(dtype: str, device: torch.device, tokens: int, inputs: int, 
     product = functools.partial(torch.nn.functional.linear, x, weight)
     product()  # the first one also chooses a kernel
     ends = time.perf_counter() + _SECONDS
-    least = timed(device, product)[0]
+    least = timed([device], product)[0]
     while time.perf_counter() <= ends:
-        least = min(least, timed(device, product)[0])
+        least = min(least, timed([device], product)[0])
     return least

@@ -1,7 +1,7 @@
-"""Seconds that work takes on a device."""
+"""Seconds that work takes on its devices."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
@@ -9,15 +9,16 @@ import torch
 Result = TypeVar("Result")
 
 
-def timed(device: torch.device, work: Callable[[], Result]) -> tuple[float, Result]:
-    """Seconds that the work takes on the device, from an idle device to its end, and its result."""
-    _wait_for(device)
+def timed(devices: Iterable[torch.device], work: Callable[[], Result]) -> tuple[float, Result]:
+    """Seconds that the work takes on its devices, from when all of them are idle to its end, and its result."""
+    gpus = [device for device in devices if device.type == "cuda"]
+    _wait_for(gpus)
     started = time.perf_counter()
     result = work()
-    _wait_for(device)
+    _wait_for(gpus)
     return time.perf_counter() - started, result
 
 
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _wait_for(gpus: list[torch.device]) -> None:
+    for gpu in gpus:
+        torch.cuda.synchronize(gpu)

@@ -24,7 +24,9 @@ class ModelParameters(Parameters):
         description="Working precision; auto is bfloat16 where the device has instructions for it, else float32. The "
         "pruned checkpoint is stored in the dense one's own dtype.",
     )
-    device: Annotated[str, Role.PLACE] = Field("auto", description="auto (a GPU if there is one), cpu, cuda or cuda:N.")
+    device: Annotated[str, Role.PLACE] = Field(
+        "auto", description="auto (a GPU if there is one), cpu, cuda, cuda:N, or shard (the blocks over all GPUs)."
+    )
     trust_remote_code: bool = Field(
         False, description="Run model code from the checkpoint. Set it only if you trust that code."
     )

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -77,12 +78,12 @@ class MaskedWeights:
             layers: the model's prunable layers.
             statistics: statistics of the dense model.
             pattern: the pattern of all candidates.
-            memory_budget: limit of the rank cache in bytes.
+            memory_budget: limit of the rank cache in bytes, on each device.
             copy_on_host: keep the dense weights of GPUs in the host's memory.
         """
         self.pattern = pattern
         self.memory_budget = memory_budget
-        self.rank_cache_bytes = 0
+        self._cached: Counter[torch.device] = Counter()
         weights = [layer.module.weight.detach() for layer in layers]
         self.host_copy = HostCopy(
             {index: weight for index, weight in enumerate(weights) if copy_on_host and weight.device.type != "cpu"}
@@ -97,6 +98,11 @@ class MaskedWeights:
             )
             for index, (layer, weight) in enumerate(zip(layers, weights, strict=True))
         ]
+
+    @property
+    def rank_cache_bytes(self) -> int:
+        """Bytes of the ranks that are kept, on all devices."""
+        return self._cached.total()
 
     def __enter__(self) -> Self:
         return self
@@ -252,10 +258,10 @@ class MaskedWeights:
         """Whether the layer has memory for its ranks; allocates it if the budget allows it."""
         if layer.ranks is None:
             ranks = empty_ranks(layer.dense)
-            if self.rank_cache_bytes + ranks.nbytes > self.memory_budget:
+            if self._cached[ranks.device] + ranks.nbytes > self.memory_budget:
                 return False
             layer.ranks = ranks
-            self.rank_cache_bytes += ranks.nbytes
+            self._cached[ranks.device] += ranks.nbytes
         return True
 
 

@@ -2,10 +2,10 @@
 
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.memory.fit import check_need, log_ways, room
-from optishear.memory.model_shape import ModelShape, shape_of
+from optishear.memory.fit import check_need, least_room, log_ways
+from optishear.memory.model_shape import ModelShape, shape_of_shard
 from optishear.memory.search_plan import SearchMemory, SearchWork, plan_search
-from optishear.models.memory import weight_count
+from optishear.models.shards import placement_of, weights_by_device
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
 from optishear.search_space.space import has_ratios
@@ -55,10 +55,10 @@ def search_memory(
     on_gpu: bool,
     models: int = 1,
 ) -> SearchMemory:
-    """How a search uses the memory of its device.
+    """How a search uses the memory of its device, or of each device of a model on several.
 
     Args:
-        shape: of the model.
+        shape: of the model, or of its part on one device.
         itemsize: bytes of a weight.
         parameters: of the search.
         work: what it does.
@@ -85,10 +85,10 @@ def memory_of_loaded(
     Raises:
         InputError: if the search cannot fit in any way.
     """
-    devices = [parameter.device for parameter in model.parameters()]
-    free, weights = room(*devices), weight_count(model) * model.dtype.itemsize
-    available = None if free is None else free // models + weights
-    shape = shape_of(model)
+    placement = placement_of(model)
+    weights = weights_by_device(model, placement)
+    available = least_room({device: count * model.dtype.itemsize for device, count in weights.items()}, models)
+    shape = shape_of_shard(model, placement)
     on_gpu = model.device.type != "cpu"
     memory = search_memory(shape, model.dtype.itemsize, parameters, work, available, on_gpu=on_gpu, models=models)
     name = model.config.name_or_path or model.config.model_type

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from optishear.divergence.model_divergence import ModelDivergence
 from optishear.evaluation.perplexity import window_losses
 from optishear.masks.select import keep_mask
 from optishear.metrics.metric import RIA, WANDA
+from optishear.models.devices import devices_of
 from optishear.models.layers import PrunableLayer, decoder_blocks, prunable_layers
 from optishear.models.memory import free_memory
 from optishear.models.precision import processor_of
@@ -86,13 +88,13 @@ def measure_speed(
         load_seconds: what loading the model took.
     """
     started = time.perf_counter()
-    device = model.device
+    device, devices = model.device, devices_of(model)
     random = torch.Generator().manual_seed(0)
     longest = max(request.sequence_length, request.window_length, _SHORT_TOKENS)
     tokens = torch.randint(len(tokenizer), (1, longest), generator=random)
     with torch.no_grad():
         model(tokens[:, :_SHORT_TOKENS].to(device), use_cache=False)  # the first pass sets up the kernels
-        short, _ = timed(device, lambda: model(tokens[:, :_SHORT_TOKENS].to(device), use_cache=False))
+        short, _ = timed(devices, lambda: model(tokens[:, :_SHORT_TOKENS].to(device), use_cache=False))
     affordable = max(_FEWEST_TOKENS, int(_SECONDS_PER_PASS * _SHORT_TOKENS / max(short, 1e-9)))
     length = min(request.sequence_length, affordable)
     sequence = CalibrationSet(tokens[:, :length], "")
@@ -100,18 +102,18 @@ def measure_speed(
     seconds_by_step: dict[str, float] = {}
     with torch.no_grad():
         seconds_by_step["forward"], _ = timed(
-            device, lambda: model.base_model(sequence.tokens.to(device), use_cache=False)
+            devices, lambda: model.base_model(sequence.tokens.to(device), use_cache=False)
         )
     seconds_by_step["attention"] = _measure_attention(model)
     if request.steps & {"statistics", "search"}:
         seconds_by_step["statistics"], statistics = timed(
-            device, lambda: collect_statistics(model, sequence, progress=False)
+            devices, lambda: collect_statistics(model, sequence, progress=False)
         )
         if "search" in request.steps:
             seconds_by_step |= _measure_search(model, layers, sequence.tokens, statistics, request.pattern)
     if "window" in request.steps:
         window = min(request.window_length, 2 * affordable)
-        seconds, _ = timed(device, lambda: window_losses(model, tokens[:, :window], 1, progress=False))
+        seconds, _ = timed(devices, lambda: window_losses(model, tokens[:, :window], 1, progress=False))
         seconds_by_step["window"] = seconds * request.window_length / window
     if "decode" in request.steps:
         seconds_by_step["decode_step"] = _measure_decoding(model, tokenizer, request)
@@ -142,28 +144,31 @@ def _measure_search(
     model: PreTrainedModel, layers: list[PrunableLayer], tokens: Tensor, statistics: Statistics, pattern: Pattern
 ) -> dict[str, float]:
     """A trial's parts: masks by a new metric and from kept ranks, the divergence, and its backward pass."""
-    device = model.device
+    devices = devices_of(model)
     results: dict[str, float] = {}
     pair = torch.cat([tokens, tokens.flip(1)])  # one sequence alone takes longer than its share of a batch
-    seconds, error = timed(device, lambda: ModelDivergence(model, pair, ("kl",), len(pair)))
+    seconds, error = timed(devices, lambda: ModelDivergence(model, pair, ("kl",), len(pair)))
     results["dense_divergence"] = seconds / len(pair)
-    free, copy = free_memory(device), sum(layer.module.weight.nbytes for layer in layers)
+    free = {device: free_memory(device) for device in devices}
+    copy = Counter[torch.device]()
+    for layer in layers:
+        copy[layer.module.weight.device] += layer.module.weight.nbytes
     # The copy, and a quarter as much for all else.
-    on_host = device.type != "cpu" and 1.25 * copy > free
-    with MaskedWeights(layers, statistics, pattern, free / 4, on_host) as weights:
+    on_host = model.device.type != "cpu" and any(1.25 * copy[device] > free[device] for device in devices)
+    with MaskedWeights(layers, statistics, pattern, min(free.values()) / 4, on_host) as weights:
         for metric in (WANDA, RIA):  # the first call makes what all metrics share
             candidate = make_candidate(layers, pattern, {"all": metric})
-            results["new_masks"], _ = timed(device, partial(_apply, weights, candidate))
+            results["new_masks"], _ = timed(devices, partial(_apply, weights, candidate))
         fewer = [max(0, count - 1) for count in candidate.pruned_per_row]
         if not pattern.is_structured:
             # The first time a layer keeps its metric, its ranks are computed; the second time they are there.
             weights.apply(candidate.layer_metrics, fewer)
-            results["kept_masks"], _ = timed(device, lambda: _apply(weights, candidate))
+            results["kept_masks"], _ = timed(devices, lambda: _apply(weights, candidate))
             results["spectra"] = _measure_spectra(layers)
-        seconds, _ = timed(device, error.measure_sequences)
+        seconds, _ = timed(devices, error.measure_sequences)
         results["divergence"] = seconds / len(pair)
         for _ in range(2):  # the first backward pass allocates what the others use
-            results["marginal_costs"], _ = timed(device, lambda: marginal_costs(weights, error, layers, 0, 1))
+            results["marginal_costs"], _ = timed(devices, lambda: marginal_costs(weights, error, layers, 0, 1))
     return results
 
 
@@ -176,7 +181,7 @@ def _measure_spectra(layers: list[PrunableLayer]) -> float:
 
     weight = layers[len(layers) // 2].module.weight[:_SPECTRUM_SIZE, :_SPECTRUM_SIZE]
     squared_singular_values(weight[:1])  # the first call sets up the solver
-    seconds, _ = timed(weight.device, lambda: squared_singular_values(weight))
+    seconds, _ = timed([weight.device], lambda: squared_singular_values(weight))
     return seconds / operations(*weight.shape) * sum(operations(*layer.module.weight.shape) for layer in layers)
 
 
@@ -191,7 +196,7 @@ def _measure_attention(model: PreTrainedModel) -> float:
     query = torch.zeros(1, heads, ATTENTION_TOKENS, width, dtype=model.dtype, device=model.device)
     attend = partial(scaled_dot_product_attention, query, query, query, is_causal=True)
     attend()
-    seconds, _ = timed(model.device, attend)
+    seconds, _ = timed([model.device], attend)
     return seconds * len(decoder_blocks(model)[1])
 
 
@@ -201,7 +206,7 @@ def _apply(weights: MaskedWeights, candidate: Candidate) -> None:
 
 def _measure_decoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: MeasuredPass) -> float:
     """One token for each sequence, on a cache as long as the calibration's."""
-    rows, length = request.sequences, request.sequence_length
+    devices, rows, length = devices_of(model), request.sequences, request.sequence_length
     chances = torch.rand(rows, min(_DECODE_STEPS, length - 1), dtype=torch.float64)
     silent: tqdm[Any]
     with tqdm(disable=True) as silent:
@@ -209,7 +214,7 @@ def _measure_decoding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         def decode(texts: int) -> float:
             some = chances[:texts]
             generate_rows(model, tokenizer, some[:, :1], silent, cache_length=length)
-            seconds, _ = timed(model.device, lambda: generate_rows(model, tokenizer, some, silent, cache_length=length))
+            seconds, _ = timed(devices, lambda: generate_rows(model, tokenizer, some, silent, cache_length=length))
             return seconds * math.ceil(rows / len(some))
 
         return BatchSize(rows, "text", "batch").run(decode) / chances.shape[1]
@@ -224,7 +229,7 @@ def _measure_reconstruction(
     methods: Mapping[str, ReconstructionParameters],
 ) -> dict[str, float]:
     """The middle decoder block: second moments, the layers' new weights by each method, and a forward pass."""
-    device = model.device
+    devices = devices_of(model)
     _, blocks = decoder_blocks(model)
     index = len(blocks) // 2
     members = [layer for layer in layers if layer.decoder_layer == index]
@@ -232,15 +237,15 @@ def _measure_reconstruction(
     hidden = first_inputs(model, blocks, [tokens])[0]
     moments = SecondMoments(members)
     results: dict[str, float] = {}
-    results["block"], _ = timed(device, lambda: call.run(blocks[index], hidden))
+    results["block"], _ = timed(devices, lambda: call.run(blocks[index], hidden))
     with moments.watching():
-        seconds, _ = timed(device, lambda: call.run(blocks[index], hidden))
+        seconds, _ = timed(devices, lambda: call.run(blocks[index], hidden))
     results["moments"] = max(0.0, seconds - results["block"])
     masks = {layer.name: keep_mask(layer.module.weight.float().abs(), pattern) for layer in members}
     results |= dict.fromkeys(methods, 0.0)
     for moment, of_moment in moments.groups():
         tasks = [LayerTask(layer, masks[layer.name], pattern, pattern.fraction) for layer in of_moment]
         for name, method in methods.items():
-            seconds, _ = timed(device, partial(solve_layers, tasks, moment, method))
+            seconds, _ = timed(devices, partial(solve_layers, tasks, moment, method))
             results[name] += seconds
     return results

@@ -5,6 +5,7 @@ from contextlib import contextmanager, nullcontext
 
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.models.devices import devices_of
 from optishear.models.memory import free_memory
 from optishear.models.recomputation import recomputed_activations
 
@@ -18,8 +19,10 @@ def bounded_activations(model: PreTrainedModel, tokens: int) -> Iterator[None]:
 
     The results are the same; a step takes a third more time.
     """
-    needed = activation_bytes(model, tokens)
-    with recomputed_activations(model) if needed > _SHARE * free_memory(model.device) else nullcontext():
+    devices = devices_of(model)
+    # The blocks are spread evenly over the devices of a model.
+    needed, free = activation_bytes(model, tokens) / len(devices), min(map(free_memory, devices))
+    with recomputed_activations(model) if needed > _SHARE * free else nullcontext():
         yield
 
 

@@ -6,11 +6,13 @@ from functools import partial
 
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.memory.fit import check_need, fitting_batch, log_ways, room
-from optishear.memory.model_shape import ModelShape, known_shape
+from optishear.memory.fit import check_need, fitting_batch, least_room, log_ways
+from optishear.memory.model_shape import ModelShape, known_shape, shape_of_shard
 from optishear.memory.need import Need
-from optishear.models.load import model_without_weights, resolve_device
+from optishear.models.devices import resolve_devices
+from optishear.models.load import model_without_weights
 from optishear.models.precision import DTYPES
+from optishear.models.shards import placement_on
 from optishear.parameters.model import ModelParameters
 from tasks.engine.model_cache import held_bytes
 from tasks.engine.placement import uses_deployments
@@ -65,11 +67,10 @@ def plan_stage(parameters: ModelParameters, choose: Choice, fix: str = "") -> No
         InputError: names the stage, its need, the device's memory and the fix.
     """
     model = model_without_weights(find_model(parameters.model), parameters.trust_remote_code)
-    shape = None if model is None else known_shape(model)
-    if shape is None:
+    if model is None or known_shape(model) is None:
         logger.warning("The memory of this stage is not planned: the shape of the model is not known.")
         return
-    need, free = _planned(shape, parameters, choose, fix)
+    need, free = _planned(model, parameters, choose, fix)
     log_ways(need, free)
     _record(need)
 
@@ -86,9 +87,8 @@ def check_stage_memory(model: PreTrainedModel, parameters: ModelParameters, choo
     Raises:
         InputError: names the stage, its need, the device's memory and the fix.
     """
-    shape = known_shape(model)
-    if shape is not None and not uses_deployments(parameters):
-        _planned(shape, parameters, choose, fix)
+    if known_shape(model) is not None and not uses_deployments(parameters):
+        _planned(model, parameters, choose, fix)
 
 
 def check_batch(
@@ -108,12 +108,13 @@ def check_batch(
     check_stage_memory(model, parameters, lambda shape, itemsize, _: need(shape, itemsize, 1), fix)
 
 
-def _planned(shape: ModelShape, parameters: ModelParameters, choose: Choice, fix: str) -> tuple[Need, int | None]:
-    device = resolve_device(parameters.device)
-    free = room(device)
-    free = None if free is None else free + held_bytes(device)
+def _planned(model: PreTrainedModel, parameters: ModelParameters, choose: Choice, fix: str) -> tuple[Need, int | None]:
+    """The need on each device, and what is free on the one that has least."""
+    devices = resolve_devices(parameters.device)
+    free = least_room({device: held_bytes(device) for device in devices})
+    shape = shape_of_shard(model, placement_on(parameters.model, model, devices))
     need = choose(shape, DTYPES[precision_of(parameters).dtype].itemsize, free)
-    check_need(need, device, free, parameters.model, fix)
+    check_need(need, devices[0], free, parameters.model, fix)
     return need, free
 
 

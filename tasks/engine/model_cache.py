@@ -75,9 +75,7 @@ def release_failed(error: BaseException) -> None:
 
 def held_bytes(device: torch.device) -> int:
     """Bytes of the kept model's weights on a device: of the next stage's model, or freed before that is loaded."""
-    if _last is None or _last[1].model.device != device:
-        return 0
-    return memory_bytes(_last[1].model)
+    return 0 if _last is None else memory_bytes(_last[1].model, device)
 
 
 def _key(parameters: ModelParameters) -> _Key:

@@ -15,6 +15,6 @@ class PlacementParameters(Parameters):
 
     placement: Annotated[Literal["auto", "in_process", "deployments"], Role.PLACE] = Field(
         "auto",
-        description="Where stages that need a GPU run: in_process, or deployments on the Prefect work pool gpu; auto: "
-        "the pool if the server of PREFECT_API_URL has it.",
+        description="Where stages that need a GPU run: in_process, or deployments on the Prefect work pool gpu (shard "
+        "for device shard); auto: the pool if the server of PREFECT_API_URL has it.",
     )

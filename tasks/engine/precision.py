@@ -14,14 +14,15 @@ from typing import TypeVar
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.json_file import write_json
+from optishear.models.devices import resolve_device, resolve_devices
 from optishear.models.finite import check_float16
-from optishear.models.load import resolve_device
-from optishear.models.memory import check_memory, weight_count
+from optishear.models.memory import check_memory
 from optishear.models.precision import AUTO, Precision, announce, choose_precision, given_precision
+from optishear.models.shards import weights_by_place
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
 from tasks.engine.deployments import deployment_arguments, finish_deployment
-from tasks.engine.placement import GPU_POOL, uses_deployments
+from tasks.engine.placement import deployment_of, pool_of, uses_deployments
 from tasks.store.artifacts import Artifact, Reference, Request, find, make_once
 from tasks.store.keys import content_key
 
@@ -83,8 +84,8 @@ def check_precision(model: PreTrainedModel, parameters: ModelParameters) -> None
     """
     check_float16(parameters.model, model.config, parameters.dtype)
     if not uses_deployments(parameters):  # on the pool the worker has the memory
-        dtype = precision_of(parameters).dtype
-        check_memory(parameters.model, weight_count(model), dtype, resolve_device(parameters.device))
+        weights = weights_by_place(parameters.model, model, resolve_devices(parameters.device))
+        check_memory(parameters.model, weights, precision_of(parameters).dtype)
 
 
 def make_precision(parameters: ModelParameters) -> Artifact:
@@ -100,7 +101,7 @@ def _precision_of_pool(parameters: ModelParameters) -> Precision:
     request = _request(parameters)
     if find(request.stage, request.key) is None:
         arguments = deployment_arguments(parameters, ModelParameters, {})
-        finish_deployment(f"{NAME}-stage/{NAME}", arguments, NAME, request.key)
+        finish_deployment(deployment_of(NAME, parameters), arguments, NAME, request.key)
     answer = Reference(stage=request.stage, key=request.key).artifact()
     precision = Precision(**answer.read_json(PRECISION))
     announce(precision)
@@ -108,5 +109,5 @@ def _precision_of_pool(parameters: ModelParameters) -> Precision:
 
 
 def _request(parameters: ModelParameters) -> Request:
-    matter, inputs = {"device": parameters.device}, {"pool": GPU_POOL}
+    matter, inputs = {"device": parameters.device}, {"pool": pool_of(parameters)}
     return Request(NAME, _VERSION, content_key(NAME, _VERSION, matter, inputs), matter, inputs)

@@ -14,7 +14,7 @@ from optishear.parameters.base import Parameters
 from tasks.engine.deployments import deployment_arguments, finish_deployment
 from tasks.engine.disk import check_stage_disk
 from tasks.engine.model_cache import release_failed, release_model
-from tasks.engine.placement import uses_deployments
+from tasks.engine.placement import deployment_of, uses_deployments
 from tasks.engine.precision import with_dtype
 from tasks.engine.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
 from tasks.engine.stored_results import SERIALIZER
@@ -110,7 +110,7 @@ class Stage(Generic[Group, Inputs]):
         bound = signature(self.write).bind(None, parameters, *args, **kwargs).arguments
         arguments = {name: value for name, value in bound.items() if name not in ("outputs", "parameters")}
         finish_deployment(
-            f"{self.name}-stage/{self.name}",
+            deployment_of(self.name, parameters),
             deployment_arguments(parameters, self.on_gpu, {**arguments, "run": running_reference()}),
             stage_title(self.label or self.name, self.name, parameters),
             request.key,

@@ -31,7 +31,8 @@ from optishear.json_file import write_json
 from optishear.memory.model_shape import ModelShape
 from optishear.memory.need import Need
 from optishear.memory.needs import evaluate_need
-from optishear.models.load import LoadedModel, resolve_device
+from optishear.models.devices import devices_of, resolve_device
+from optishear.models.load import LoadedModel
 from optishear.models.timed import timed
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.model import ModelParameters
@@ -148,7 +149,8 @@ def _model_of(
                 return stack.enter_context(shared_model(parameters)), 0.0
             loaded = take_model(parameters)
             of_model = load_statistics(statistics)
-            seconds, _ = timed(loaded.model.device, lambda: apply_recipe(loaded.model, recipe, of_model, progress=True))
+            prune = partial(apply_recipe, loaded.model, recipe, of_model, progress=True)
+            seconds, _ = timed(devices_of(loaded.model), prune)
             return loaded, seconds
 
         def load() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -10,7 +10,7 @@ from optishear.calibration.text import text_digest
 from optishear.errors import InputError
 from optishear.file_names import CALIBRATION, FRONT, RECIPE, STATISTICS, TRIALS
 from optishear.home import journals_folder
-from optishear.models.load import resolve_device
+from optishear.models.devices import resolve_device
 from optishear.models.selection import Selection
 from optishear.parameters.roles import plain_fields
 from optishear.parameters.search import SearchParameters

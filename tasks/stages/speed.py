@@ -12,8 +12,8 @@ from optishear.calibration.self_generated import TEXTS_PER_BATCH
 from optishear.calibration.text import text_digest
 from optishear.evaluation.task_files import suites_of
 from optishear.json_file import write_json
+from optishear.models.devices import resolve_device
 from optishear.models.folder import checkpoint_folder
-from optishear.models.load import resolve_device
 from optishear.models.precision import processor_of
 from optishear.parameters.evaluation import EvaluationParameters
 from optishear.parameters.reconstruction import ReconstructionParameters

@@ -19,7 +19,8 @@ from transformers.modeling_utils import PreTrainedModel
 
 from families.families import family_model as model_of
 from optishear.errors import InputError
-from optishear.models.load import load_model, resolve_device
+from optishear.models.devices import resolve_device
+from optishear.models.load import load_model
 from tiny import tiny_model
 from wording import refused
 

@@ -28,15 +28,15 @@ def free(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 def test_weights_that_fit_are_let_through(free: dict[str, int]) -> None:
     free["cpu"] = 4_000_000
-    check_memory("a model", 1_000_000, "float32", CPU)
-    check_memory("a model", 2_000_000, "bfloat16", CPU)
-    check_memory("a model", 2_000_000, "float16", CPU)
+    check_memory("a model", {CPU: 1_000_000}, "float32")
+    check_memory("a model", {CPU: 2_000_000}, "bfloat16")
+    check_memory("a model", {CPU: 2_000_000}, "float16")
 
 
 def test_wording_of_one_byte_too_many(free: dict[str, int]) -> None:
     free["cpu"] = 4 * 2**30 - 1
     with pytest.raises(InputError) as caught:
-        check_memory("a model", 2**30, "float32", CPU)
+        check_memory("a model", {CPU: 2**30}, "float32")
     assert str(caught.value) == (
         "The weights of the model 'a model' need 4.00 GiB in float32, and 4.00 GiB of the machine's memory are free; "
         "give dtype bfloat16, which needs 2.00 GiB, or take a smaller model or another machine."
@@ -47,16 +47,16 @@ def test_wording_of_one_byte_too_many(free: dict[str, int]) -> None:
 def test_half_the_bytes_are_offered_only_where_they_fit(free: dict[str, int], dtype: str, half: int) -> None:
     free["cpu"] = half
     with pytest.raises(InputError, match="are free; free some, or take"):
-        check_memory("a model", 2**30, dtype, CPU)
+        check_memory("a model", {CPU: 2**30}, dtype)
 
 
 def test_a_gpu_needs_both(free: dict[str, int]) -> None:
     free["cuda"] = 2**20
     with pytest.raises(InputError, match="of the GPU's memory are free"):
-        check_memory("a model", 2**30, "bfloat16", CUDA)
+        check_memory("a model", {CPU: 2**30, CUDA: 2**30}, "bfloat16")
     free["cpu"], free["cuda"] = 2**20, 2**40
     with pytest.raises(InputError, match="of the machine's memory are free"):
-        check_memory("a model", 2**30, "bfloat16", CUDA)
+        check_memory("a model", {CPU: 2**30, CUDA: 2**30}, "bfloat16")
 
 
 def test_tied_weights_count_once() -> None:

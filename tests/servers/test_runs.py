@@ -13,6 +13,8 @@ import pytest
 from servers.conftest import Lost, Mended, Servers, label_of
 from servers.processes import wait_until
 
+POOLS = ("cpu", "gpu", "shard")
+
 pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("lost")]
 
 
@@ -27,7 +29,7 @@ def test_deploying_again_changes_nothing(servers: Servers) -> None:
         return [
             sorted((each["id"], each["name"], each["work_pool_name"], len(each["schedules"])) for each in deployments),
             [(each["id"], each["updated"]) for each in automations],
-            {name: servers.api("GET", f"work_pools/{name}")["concurrency_limit"] for name in ("cpu", "gpu")},
+            {name: servers.api("GET", f"work_pools/{name}")["concurrency_limit"] for name in POOLS},
         ]
 
     before = everything()
@@ -35,12 +37,13 @@ def test_deploying_again_changes_nothing(servers: Servers) -> None:
     assert again.returncode == 0, again.stderr
     assert everything() == before
     deployments, automations, limits = before
-    by_pool = {pool: {each[1] for each in deployments if each[2] == pool} for pool in ("cpu", "gpu")}
+    by_pool = {pool: {each[1] for each in deployments if each[2] == pool} for pool in POOLS}
     assert by_pool["cpu"] >= {"nightly", "pipeline", "calibrate"}
     assert by_pool["gpu"] >= {"statistics", "search", "prune", "evaluate"}
     assert len(deployments) == sum(map(len, by_pool.values()))
     assert len(automations) == 2
-    assert limits == {"cpu": None, "gpu": 2}
+    assert by_pool["shard"] == {f"{name}-shard" for name in by_pool["gpu"]}
+    assert limits == {"cpu": None, "gpu": 2, "shard": None}
     assert "CUDA_VISIBLE_DEVICES=1 prefect worker start" in again.stdout
     assert "--name gpu-1 --limit 1" in again.stdout
 

@@ -4,10 +4,16 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.command_line.deploy import remove_former_deployments, worker_commands
+from flows.command_line.deploy import (
+    copy_to_shard_pool,
+    remove_former_deployments,
+    shard_worker_command,
+    worker_commands,
+)
 from flows.command_line.main import main
 
 
@@ -48,6 +54,33 @@ def test_one_worker_for_each_gpu() -> None:
     for number, command in enumerate((first, second)):
         expected = [f"CUDA_VISIBLE_DEVICES={number}", *start, "gpu", "--name", f"gpu-{number}", "--limit", "1"]
         assert command.split()[-len(expected) :] == expected
+
+
+def test_the_worker_of_all_gpus_sees_them() -> None:
+    command = shard_worker_command("http://h/api")
+    assert "CUDA_VISIBLE_DEVICES" not in command
+    assert command.split()[-6:] == ["--pool", "shard", "--name", "shard", "--limit", "1"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_deployments_of_the_gpu_pool_are_copied_to_the_pool_shard() -> None:
+    with get_client(sync_client=True) as client:
+        for pool in ("gpu", "shard"):
+            client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+        flow = client.create_flow_from_name("search-stage")
+        values = {"tags": ["optishear"], "entrypoint": "flows.gpu_stages.search", "job_variables": {"env": {"A": "1"}}}
+        client.create_deployment(flow, name="search", work_pool_name="gpu", **values)
+        copies = []
+        for _ in range(2):
+            copy_to_shard_pool()
+            copies.append(client.read_deployment_by_name("search-stage/search-shard"))
+        assert copies[0].id == copies[1].id
+        assert copies[1].work_pool_name == "shard"
+        assert {name: getattr(copies[1], name) for name in values} == values
+        with pytest.raises(ObjectNotFound):
+            client.read_deployment_by_name("search-stage/search-shard-shard")
+        for pool in ("gpu", "shard"):
+            client.delete_work_pool(pool)
 
 
 @pytest.mark.usefixtures("prefect_server")

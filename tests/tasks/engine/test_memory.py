@@ -19,7 +19,7 @@ from wording import refused
 def free(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | None]:
     """Free bytes of the device, to be set."""
     room: dict[str, int | None] = {"bytes": 10**9}
-    monkeypatch.setattr(memory, "room", lambda _: room["bytes"])
+    monkeypatch.setattr(memory, "least_room", lambda _: room["bytes"])
     return room
 
 

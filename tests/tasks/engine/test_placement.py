@@ -9,7 +9,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from flows.parameters.statistics import StatisticsParameters
 from optishear.parameters.model import ModelParameters
 from tasks.engine import placement
-from tasks.engine.placement import GPU_POOL, check_placement, uses_deployments
+from tasks.engine.placement import GPU_POOL, check_placement, deployment_of, pool_of, uses_deployments
 from wording import refused
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -20,10 +20,10 @@ def gpu_pool() -> Iterator[None]:
     """A pool, as long as the test needs it."""
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name=GPU_POOL, type="process"))
-        placement._has_gpu_pool.cache_clear()
+        placement._has_pool.cache_clear()
         yield
         client.delete_work_pool(GPU_POOL)
-    placement._has_gpu_pool.cache_clear()
+    placement._has_pool.cache_clear()
 
 
 def test_auto_is_in_process_without_a_pool() -> None:
@@ -34,6 +34,17 @@ def test_auto_is_in_process_without_a_pool() -> None:
 def test_auto_takes_the_pool_where_there_is_one() -> None:
     assert uses_deployments(StatisticsParameters())
     check_placement(StatisticsParameters(placement="deployments"))
+
+
+@pytest.mark.usefixtures("gpu_pool")
+def test_a_model_on_all_gpus_has_a_pool_of_its_own() -> None:
+    parameters = StatisticsParameters(device="shard")
+    assert pool_of(parameters) == "shard"
+    assert deployment_of("statistics", parameters) == "statistics-stage/statistics-shard"
+    assert deployment_of("statistics", StatisticsParameters(device="cuda")) == "statistics-stage/statistics"
+    assert not uses_deployments(parameters)
+    with refused("'shard'", "optishear deploy"):
+        check_placement(StatisticsParameters(device="shard", placement="deployments"))
 
 
 @pytest.mark.usefixtures("gpu_pool")

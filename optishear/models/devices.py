@@ -1,0 +1,51 @@
+"""The devices that a parameter names, and those that hold a model."""
+
+import re
+
+import torch
+from torch import nn
+
+from optishear.errors import InputError
+
+# A model in parts on all GPUs that PyTorch sees.
+SHARD = "shard"
+
+
+def resolve_devices(device: str) -> tuple[torch.device, ...]:
+    """The devices that a parameter names: all GPUs for ``shard``, else one.
+
+    Raises:
+        InputError: if there is no such device here.
+    """
+    if device != SHARD:
+        return (resolve_device(device),)
+    count = torch.cuda.device_count()
+    if not count:
+        raise InputError(f"The device {SHARD!r} is not there: PyTorch sees no GPUs; choose cpu.")
+    return tuple(torch.device("cuda", number) for number in range(count))
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that a parameter names, the first one for ``shard``; ``auto`` is the first GPU, or the CPU.
+
+    Raises:
+        InputError: if there is no such device here.
+    """
+    if device == SHARD:
+        return resolve_devices(device)[0]
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    matched = re.fullmatch(r"(cpu|cuda)(?::([0-9]{1,3}))?", device)
+    if matched is None or (matched[1] == "cpu" and int(matched[2] or 0)):
+        raise InputError(f"The device {device!r} is unknown; choose auto, cpu, cuda, cuda:N or {SHARD}.")
+    kind, number = matched.groups()
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        present = torch.cuda.device_count()
+        choice = f"cuda:0 to cuda:{present - 1}" if present else "cpu"
+        raise InputError(f"The device {device!r} is not there: PyTorch sees {present or 'no'} GPUs; choose {choice}.")
+    return torch.device(device)
+
+
+def devices_of(model: nn.Module) -> tuple[torch.device, ...]:
+    """The devices that hold a model's parameters, in the order of the parameters."""
+    return tuple(dict.fromkeys(parameter.device for parameter in model.parameters()))
