@@ -57,13 +57,19 @@ def mlflow_page(run: TrackedRun) -> str | None:
     if not uri.startswith("http"):
         return None
     address = os.environ.get("OPTISHEAR_MLFLOW_UI_URL") or public_uri(uri)
-    return f"{address.rstrip('/')}/#/experiments/{run.tracking.experiment_id}/runs/{run.run_id}"
+    return f"{address.rstrip('/')}/{_route(run)}"
+
+
+def _route(run: TrackedRun) -> str:
+    # MLflow chooses between its two views by the address. Without the parameter a browser's first view is the one for
+    # generative AI, whose menu has no runs, whatever the kind of the experiment.
+    return f"#/experiments/{run.tracking.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
 
 
 def _mlflow(run: TrackedRun) -> str:
-    uri = run.tracking.uri
+    store = shlex.quote(public_uri(run.tracking.uri))
     return mlflow_page(run) or (
-        f"mlflow ui --backend-store-uri {shlex.quote(public_uri(uri))}   (then open http://127.0.0.1:5000)"
+        f"mlflow ui --backend-store-uri {store}   (then open http://127.0.0.1:5000/{_route(run)})"
     )
 
 

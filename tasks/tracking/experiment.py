@@ -22,9 +22,10 @@ from tasks.tracking.parameters import TrackingParameters
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-# Without a kind MLflow guesses one, and opens the experiment in its view for generative AI, which has no runs. MLflow
-# has no constant for the tag: its web interface reads and writes it. The note's name is MLflow's MLFLOW_RUN_NOTE, not
-# imported, since the process of a stage that is not tracked does without MLflow, which takes seconds to import.
+# Without a kind, MLflow versions that choose their view by it open the experiment in the one for generative AI, which
+# has no runs; later versions choose by the address. MLflow has no constant for the tag: its web interface reads and
+# writes it. The note's name is MLflow's MLFLOW_RUN_NOTE, not imported, since the process of a stage that is not tracked
+# does without MLflow, which takes seconds to import.
 _NOTE = "mlflow.note.content"
 _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",

@@ -1,12 +1,17 @@
 """The addresses that a person is told."""
 
+from pathlib import Path
+
 import pytest
 
-from flows.shared.summary import mlflow_page, zeros_in_words
+from flows.shared.summary import mlflow_page, where, zeros_in_words
 from optishear.models.coverage import Coverage
 from optishear.run_metrics.checkpoint import CheckpointMetrics
 from tasks.tracking.experiment import Tracking
 from tasks.tracking.mlflow_run import TrackedRun
+
+# The view with the runs, which is not the first one of a browser.
+ROUTE = "#/experiments/3/runs/abc?workflowType=machine_learning"
 
 
 def page(uri: str) -> str | None:
@@ -14,13 +19,20 @@ def page(uri: str) -> str | None:
 
 
 def test_the_page_is_on_the_tracking_server() -> None:
-    assert page("http://someone:secret@mlflow:5000/") == "http://someone:***@mlflow:5000/#/experiments/3/runs/abc"
+    assert page("http://someone:secret@mlflow:5000/") == f"http://someone:***@mlflow:5000/{ROUTE}"
     assert page("sqlite:///mlflow.db") is None
 
 
 def test_people_may_reach_the_server_by_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTISHEAR_MLFLOW_UI_URL", "http://127.0.0.1:5001/")
-    assert page("http://mlflow:5000") == "http://127.0.0.1:5001/#/experiments/3/runs/abc"
+    assert page("http://mlflow:5000") == f"http://127.0.0.1:5001/{ROUTE}"
+
+
+def test_a_database_is_opened_at_the_page_of_the_run(tmp_path: Path) -> None:
+    run = TrackedRun(Tracking("sqlite:///mlflow.db", "3"), "abc")
+    (line,) = [line for line in where(tmp_path, {}, run).splitlines() if line.startswith("MLflow")]
+    assert "mlflow ui --backend-store-uri sqlite:///mlflow.db " in line
+    assert f"http://127.0.0.1:5000/{ROUTE}" in line
 
 
 def checkpoint(overall: float, share: float) -> CheckpointMetrics:
