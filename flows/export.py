@@ -1,11 +1,13 @@
-"""Write a checkpoint in another format, with the same weights.
+"""Write a checkpoint in another format.
 
 Writes model/ to --output. The bitmask format leaves the zeros out: a bfloat16 layer at 50 % takes 0.56 of its
 dense bytes. Every command takes such a folder as --model; export it as dense for AutoModelForCausalLM.
+The format gguf is a file model/model.gguf for llama.cpp, with the weights in bfloat16 or quantized (--gguf-type).
 
 \b
 Example:
   optishear export --model pruned/model --format bitmask --output packed
+  optishear export --model pruned/model --format gguf --gguf-type q8_0 --output served
 """
 
 from flows.parameters.export import ExportParameters
@@ -14,7 +16,7 @@ from flows.shared.output_folder import output_folder, place_files
 from flows.shared.summary import where
 from flows.shared.titled_flow import titled_flow
 from optishear.file_names import CHECKPOINT
-from optishear.formats.stored import open_checkpoint
+from optishear.serving.export import weight_bytes
 from optishear.units import format_bytes
 from tasks.stages.export import export_stage
 
@@ -26,6 +28,6 @@ def export(parameters: ExportParameters) -> str:
         check(parameters)
         exported = export_stage(parameters)
         place_files(output, {CHECKPOINT: exported.path(CHECKPOINT)})
-        size = format_bytes(open_checkpoint(output / CHECKPOINT).disk_bytes)
+        size = format_bytes(weight_bytes(output / CHECKPOINT))
     places = where(output, {"model": CHECKPOINT})
     return f"Exported as {parameters.format}: {size} of weights.\n\n{places}"

@@ -10,6 +10,7 @@ _EXTRAS = {
     "gguf": ("gguf", "gguf"),
     "google.protobuf": ("protobuf", "sentencepiece"),
     "jinja2": ("jinja2", "report"),
+    "llama_cpp": ("llama-cpp-python", "llama-cpp"),
     "lm_eval": ("lm-eval", "evaluation"),
     "matplotlib": ("matplotlib", "report"),
     "optuna": ("optuna", "tpe"),

@@ -23,15 +23,14 @@ from flows.shared.output_record import (
     unknown_results,
     written_files,
 )
-from optishear.disk import check_disk
 from optishear.file_names import CHECKPOINT
-from optishear.files import copies_take_no_space, copy_files, ensure_writable, size_of
+from optishear.files import copy_files, ensure_writable, size_of
 from optishear.formats.stored import open_checkpoint, stored_format
-from optishear.home import home_folder
 from optishear.json_file import write_json
 from optishear.parameters.sparsity import SparsityParameters
 from optishear.pruning.checkpoint import check_replaceable
 from optishear.report.reproduce import command_line
+from optishear.serving.export import GGUF_FILE
 from tasks.store.model_sources import find_model
 
 logger = logging.getLogger("optishear.stages")
@@ -127,10 +126,7 @@ def place_files(output: Path, files: Mapping[str, Path], documents: Mapping[str,
     folder = _find(output)
     if folder is None:
         raise RuntimeError(f"The folder {str(output)!r} is not held by this run.")
-    needed = sum(map(size_of, files.values()))
-    if not copies_take_no_space(home_folder(), folder.path):
-        check_disk(output, needed, "A copy of the results")
-    with staged(folder.path, needed) as stage:
+    with staged(folder.path, sum(map(size_of, files.values()))) as stage:
         for name, source in files.items():
             copy_files(source, stage / name)
         for name, value in (documents or {}).items():
@@ -190,5 +186,5 @@ def check_export(parameters: ExportParameters) -> None:
     source, target = find_model(parameters.model), parameters.output / CHECKPOINT
     if source.gguf is None and source.revision is None:
         open_checkpoint(source.location)
-    if stored_format(target) != "bitmask":
+    if stored_format(target) != "bitmask" and not (target / GGUF_FILE).is_file():
         check_replaceable(target)

@@ -9,7 +9,6 @@ from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_utils import PreTrainedModel
 
-from optishear.disk import check_disk
 from optishear.errors import InputError, first_line
 from optishear.extras import require
 from optishear.files import ensure_writable, write_aside
@@ -21,6 +20,9 @@ from optishear.models.write import write_checkpoint
 
 # Weights that the model has and the file lacks, such as a tied head, are named after the conversion.
 _MOST_TIMES_LARGER = 4
+# Where the tokenizer's configuration has the name of what splits a text before the merges. transformers splits all
+# texts as GPT-2 does, and an export to GGUF gives the name back.
+PRE_KEY = "ggml_pre"
 logger = logging.getLogger(__name__)
 
 
@@ -31,16 +33,15 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     wait for the first one.
 
     Raises:
-        InputError: if transformers cannot read the file, the model has no place for a weight in it, the checkpoint does
-            not fit on the disk, or the package gguf is not installed.
+        InputError: if transformers cannot read the file, the model has no place for a weight in it, or the package
+            gguf is not installed.
     """
     ensure_writable(folder.parent)
     with FileLock(folder.parent / f".{folder.name}.lock"):
         if (folder / "config.json").is_file():
             return
         require(["gguf"], f"The GGUF file {gguf.name!r}")
-        numbers = _check(gguf)
-        check_disk(folder.parent, numbers * torch.float32.itemsize, f"The conversion of the GGUF file {gguf.name!r}")
+        header = _check(gguf)
         logger.info("Converting %s to a float32 checkpoint in %s, once.", gguf.name, folder)
         where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         try:
@@ -63,15 +64,15 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         # The weights are plain tensors now, yet the library still takes the model for a quantized one.
         model.hf_quantizer = None
         del model.config.quantization_config
+        pre = header.values.get("tokenizer.ggml.pre")
+        if isinstance(pre, str):
+            tokenizer.init_kwargs[PRE_KEY] = pre
         with write_aside(folder) as aside:
             write_checkpoint(aside, model, tokenizer)
 
 
-def _check(gguf: Path) -> int:
-    """Refuse a file whose header is damaged, or counts more than the file holds, before anything is made by it.
-
-    Returns:
-        The numbers of all tensors.
+def _check(gguf: Path) -> GgufHeader:
+    """The header of a file; refuses one that is damaged, or counts more than the file holds, before it is used.
 
     Raises:
         InputError: naming what is wrong.
@@ -82,9 +83,9 @@ def _check(gguf: Path) -> int:
         header = read_header(gguf)
         check_sizes(header, gguf.stat().st_size, {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()})
         _check_shape(gguf, header)
+        return header
     except DamagedGgufError as error:
         raise _unreadable(gguf, error) from None
-    return sum(tensor.numbers for tensor in header.tensors.values())
 
 
 def _check_shape(gguf: Path, header: GgufHeader) -> None:

@@ -1,7 +1,6 @@
 """The model card: the README.md of a pruned checkpoint, with the front matter that the Hugging Face hub reads."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import yaml
 
@@ -9,6 +8,7 @@ from optishear.markdown import block, code, plain
 from optishear.metrics.metric import PUBLISHED, Metric, PowerMetric
 from optishear.models.coverage import Coverage
 from optishear.models.source import ModelSource
+from optishear.parameters.export_formats import ExportFormat
 from optishear.recipes.recipe import Recipe
 
 _KINDS = {
@@ -18,7 +18,7 @@ _KINDS = {
     "mlp_out": "MLP output (down)",
 }
 _RULE = "in each row, the weights of the lowest score went"
-_USES: dict[Literal["dense", "bitmask"], str] = {
+_USES: dict[ExportFormat, str] = {
     "dense": "```python\n"
     "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
     'folder = "path/to/this/folder"\n'
@@ -31,16 +31,20 @@ _USES: dict[Literal["dense", "bitmask"], str] = {
     "model, tokenizer = loaded.model, loaded.tokenizer\n```\n\n"
     "`optishear export --format dense --model path/to/this/folder --output dense` writes the checkpoint that "
     "`AutoModelForCausalLM` loads.",
+    "gguf": "The file `model.gguf` is for llama.cpp and what is built on it.\n\n"
+    "```bash\nllama-cli --model path/to/this/folder/model.gguf\n```",
 }
-_SIZES: dict[Literal["dense", "bitmask"], str] = {
+_SIZES: dict[ExportFormat, str] = {
     "dense": "The zeros are stored like any other number: the files are as large as the dense model's, and ordinary "
     "dense kernels take as long. `optishear export --format bitmask` leaves them out.",
     "bitmask": "The zeros are left out of the files: one bit says of each weight whether it is there. "
     "`optishear generate` keeps them out of memory too; loaded otherwise, the model is as large as the dense one.",
+    "gguf": "llama.cpp multiplies zeros like any other number: the file is as large, and as fast, as the dense model's "
+    "in the same type.",
 }
 
 
-def card_for(card: str, format: Literal["dense", "bitmask"]) -> str:
+def card_for(card: str, format: ExportFormat) -> str:
     """A card whose words on use and size are those of a checkpoint's format; the rest stays."""
     for words in (_USES, _SIZES):
         for other in words.values():

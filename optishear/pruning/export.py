@@ -23,6 +23,7 @@ from optishear.formats.stored import (
     numbered_names,
     open_checkpoint,
 )
+from optishear.parameters.export_formats import ExportFormat
 from optishear.pruning.card import card_for
 from optishear.pruning.checkpoint import CARD_FILE
 
@@ -45,9 +46,7 @@ def export_checkpoint(source: str | Path, output: Path, format: Format) -> None:
     """
     source = Path(source)
     checkpoint = open_checkpoint(source)
-    rest = _rest(source)
-    output.mkdir(parents=True)
-    _copy(rest, source, output, format)
+    copy_other_files(source, output, format)
     names = _file_names(checkpoint, format)
     with tqdm(total=len(checkpoint.tensors), desc=f"export {format}", unit="tensor", delay=2, leave=False) as bar:
         for name, tensors in zip(names, checkpoint.files.values(), strict=True):
@@ -135,7 +134,16 @@ def _rest(folder: Path) -> list[Path]:
     return files
 
 
-def _copy(files: list[Path], source: Path, output: Path, format: Format) -> None:
+def copy_other_files(source: Path, output: Path, format: ExportFormat) -> None:
+    """Make the folder of an export with the files that a checkpoint has beside its weights; the card is for the format.
+
+    Args:
+        source: the folder of the checkpoint, in which ``output`` may lie.
+        output: the folder to make.
+        format: of the export.
+    """
+    files = _rest(source)
+    output.mkdir(parents=True)
     for file in files:
         copy = output / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)

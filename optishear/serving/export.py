@@ -1,0 +1,34 @@
+"""A checkpoint → its form for the engine that runs it."""
+
+from pathlib import Path
+
+from optishear.parameters.export_formats import ExportFormat, GgufType
+from optishear.pruning.export import copy_other_files, export_checkpoint
+from optishear.serving.gguf_export import export_gguf
+
+GGUF_FILE = "model.gguf"
+
+
+def export_model(source: Path, output: Path, format: ExportFormat, gguf_type: GgufType, name: str) -> None:
+    """Write a checkpoint in a format, with the files beside its weights.
+
+    Args:
+        source: a folder with a checkpoint, dense or packed.
+        output: the folder to make.
+        format: of the weights.
+        gguf_type: of the weights of the format ``gguf``.
+        name: of the model, for the metadata.
+
+    Raises:
+        InputError: if the source is no checkpoint, damaged, or not for the engine of the format.
+    """
+    if format == "gguf":
+        copy_other_files(source, output, format)
+        export_gguf(source, output / GGUF_FILE, gguf_type, name)
+    else:
+        export_checkpoint(source, output, format)
+
+
+def weight_bytes(folder: Path) -> int:
+    """Size of the weight files of an export in bytes."""
+    return sum(file.stat().st_size for pattern in ("*.safetensors", "*.gguf") for file in folder.glob(pattern))
