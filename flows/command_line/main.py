@@ -14,6 +14,7 @@ from flows.command_line.champion import champion
 from flows.command_line.deploy import deploy
 from flows.command_line.generate import generate_command
 from flows.command_line.options import GroupCommand, config_option, given_values, options_of
+from flows.command_line.prove import prove_command
 from flows.command_line.stopping import stops_at_once
 from flows.parameters.output import OutputParameters
 from flows.registry import FLOWS, FlowEntry
@@ -112,6 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
 for _entry in FLOWS:
     _add(_entry)
 cli.add_command(generate_command)
+cli.add_command(prove_command)
 cli.add_command(cache)
 cli.add_command(champion)
 cli.add_command(deploy)

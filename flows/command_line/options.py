@@ -35,6 +35,7 @@ _HEADINGS = [
     "Footprint",
     "Matrix",
     "Generation",
+    "Proof",
     "Tracking",
     "Registry",
     "Placement",
