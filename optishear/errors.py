@@ -1,5 +1,8 @@
 """Exceptions that end a command with a sentence rather than a traceback."""
 
+# Characters of a reason inside a sentence.
+_LONGEST_REASON = 300
+
 
 class InputError(ValueError):
     """Bad input, explained in one sentence that names the bad value and the fix.
@@ -12,7 +15,17 @@ class InputError(ValueError):
 
     Raised before any expensive work, but for a disk or a memory that gets full. The command line prints the sentence
     alone and exits with 2; the tasks never retry it, because the same input fails the same way.
+
+    Characters that would move the cursor or change the colour of a terminal are written as Python writes them: a
+    damaged file has such names in it.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("".join(letter if letter.isprintable() else _escaped(letter) for letter in sentence))
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
 
 
 class IncompleteError(RuntimeError):
@@ -25,7 +38,10 @@ class IncompleteError(RuntimeError):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message without a full stop; the error's type where it has no message.
 
-    For reasons inside a sentence: libraries add hints and tracebacks in further lines.
+    For reasons inside a sentence: libraries add hints and tracebacks in further lines, and whole files. The end of a
+    long line is left out.
     """
     message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return next((line.strip() for line in message.splitlines() if line.strip()), type(error).__name__).rstrip(".")
+    lines = (line.strip() for line in message.splitlines())
+    line = next(filter(None, lines), type(error).__name__).rstrip(".")
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."

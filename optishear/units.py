@@ -50,7 +50,7 @@ def parse_duration(text: Any) -> Duration:
     """
     seconds = _quantity(text, _SECONDS) if isinstance(text, str) else None
     if not seconds:
-        raise ValueError(f"{text!r} is not a duration such as 90s, 10m or 2h")
+        raise ValueError(f"{str(text)[:40]!r} is not a duration such as 90s, 10m or 2h")
     if seconds > _LONGEST:
         raise ValueError(f"{text!r} is longer than ten years")
     return Duration(text.strip(), seconds)

@@ -3,6 +3,7 @@
 import os
 import platform
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from optishear.models.digest import digest_of_file
 
 PYTHON_DOCS = "python-docs"
 HUB = "hub:"
+# Of an owner and of a data set: neither has a space, and neither is "..".
+_HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}", re.A)
 # A shuffle holds this many documents: an exact one for most files, and bounded memory for the rest.
 _FILE_BUFFER = 10_000
 # The buffer of a stream is fetched before its first document is given.
@@ -174,9 +177,14 @@ def hub_name(source: str) -> tuple[str, str | None]:
         InputError: if it is not written so.
     """
     parts = source.removeprefix(HUB).split("/")
-    if not all(parts) or len(parts) > 3:
-        raise InputError(f"The text {source!r} is not hub:NAME[/CONFIG], such as hub:allenai/c4/en.")
-    return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None
+    config = parts[2] if len(parts) == 3 else None
+    if len(parts) > 3 or not all(_HUB_NAME.fullmatch(part) for part in parts[:2]) or not _is_config(config):
+        raise InputError(f"The text {source[:100]!r} is not hub:NAME[/CONFIG], such as hub:allenai/c4/en.")
+    return "/".join(parts[:2]), config
+
+
+def _is_config(name: str | None) -> bool:
+    return name is None or (name not in ("", ".", "..") and not re.search(r"\s", name))
 
 
 def _hub_documents(source: str, seed: int | None, splits: tuple[str, ...]) -> Iterator[str]:

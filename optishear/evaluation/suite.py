@@ -3,10 +3,12 @@
 import difflib
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optishear.errors import InputError, first_line
+from optishear.parameters.base import MOST_FEWSHOT, Natural, at_most
 from optishear.yaml_file import UnreadableYamlError, parse_yaml
 
 _SUFFIXES = (".yaml", ".yml")
@@ -25,7 +27,7 @@ class Suite(BaseModel):
 
     description: str = ""
     tasks: list[str] = Field(min_length=1)
-    fewshot: int | None = Field(None, ge=0)
+    fewshot: Annotated[Natural, at_most(MOST_FEWSHOT)] | None = None
 
 
 def shipped_suites() -> list[str]:
@@ -44,7 +46,12 @@ def find_suite(suite: str) -> Suite:
         path = Path(suite)
         if not path.is_file():
             raise InputError(f"There is no suite file {suite!r}; name one that exists, or {_choices()}.")
-        return _read(path.read_bytes(), suite)
+        try:
+            return _read(path.read_bytes(), suite)
+        except OSError as error:
+            raise InputError(
+                f"The suite file {suite!r} cannot be read ({first_line(error)}); name one that can be, or {_choices()}."
+            ) from None
     if suite not in shipped_suites():
         close = difflib.get_close_matches(suite, shipped_suites(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"name {_choices()}, or a YAML file."

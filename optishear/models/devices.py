@@ -37,7 +37,7 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     matched = re.fullmatch(r"(cpu|cuda)(?::([0-9]{1,3}))?", device)
     if matched is None or (matched[1] == "cpu" and int(matched[2] or 0)):
-        raise InputError(f"The device {device!r} is unknown; choose auto, cpu, cuda, cuda:N or {SHARD}.")
+        raise InputError(f"The device {device[:40]!r} is unknown; choose auto, cpu, cuda, cuda:N or {SHARD}.")
     kind, number = matched.groups()
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         present = torch.cuda.device_count()

@@ -16,7 +16,16 @@ from optishear.parameters.former_names import current_names
 # Beyond any count, and small enough for the 64-bit integers of all libraries.
 _LARGEST_COUNT = 10**15
 # Of shares and of rates: beyond it nothing of the weights is left.
-LARGEST_RATE = 1000.0
+_LARGEST_RATE = 1000.0
+# Of rates, tolerances and distances: below it float32 knows no difference.
+_SMALLEST = 1e-9
+# Characters of a text, more than those of the longest path.
+_LONGEST_TEXT = 4_000
+# Control characters, halves of a character, and what changes the direction or the place of the text behind it: they
+# would change what a terminal, a page or a log shows.
+_NOT_PRINTED = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069\ufeff]")
+# Of examples in a prompt; no context has room for as many.
+MOST_FEWSHOT = 1_000
 # What the random generators of Python, NumPy and PyTorch all take.
 _LARGEST_SEED = 2**32 - 1
 
@@ -35,6 +44,30 @@ def at_most(largest: float) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _is_large_enough(value: float) -> float:
+    if value < _SMALLEST:
+        raise ValueError(f"it is smaller than {_SMALLEST}")
+    return value
+
+
+def check_text(text: str) -> None:
+    """Refuse text that names nothing, or that cannot be shown, written to a file or sent to a server as it is.
+
+    Raises:
+        ValueError: naming what is wrong.
+    """
+    if wrong := _NOT_PRINTED.search(text):
+        raise ValueError(f"the character {wrong[0]!r} is not allowed in text")
+    if not text.strip():
+        raise ValueError("it is blank; leave it out, or write what it should be")
+    if len(text) > _LONGEST_TEXT:
+        raise ValueError(f"it has {len(text)} characters, more than {_LONGEST_TEXT}")
+
+
+# A number that is more than zero, and of which more than zero is left in the computation.
+Rate = Annotated[float, Field(gt=0), AfterValidator(_is_large_enough), at_most(_LARGEST_RATE)]
+# As a rate, and less than everything.
+Share = Annotated[float, Field(gt=0, lt=1), AfterValidator(_is_large_enough)]
 Positive = Annotated[int, Field(ge=1), at_most(_LARGEST_COUNT)]
 Natural = Annotated[int, Field(ge=0), at_most(_LARGEST_COUNT)]
 Seed = Annotated[int, Field(ge=0), at_most(_LARGEST_SEED)]
@@ -59,13 +92,13 @@ class Parameters(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_plain(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true and false for a number, and text that no file, no server and no tokenizer takes."""
+        """Refuse true and false for a number, and text that names nothing, or that no file and no server takes."""
         annotation = cls.model_fields[info.field_name or ""].annotation
         if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
             raise ValueError("true and false are values of switches only")
         for text in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(text, str) and (wrong := re.search("[\0\ud800-\udfff]", text)):
-                raise ValueError(f"the character {wrong[0]!r} is not allowed in text")
+            if isinstance(text, str):
+                check_text(text)
         return value
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from optishear.parameters.base import Natural, Positive
+from optishear.parameters.base import MOST_FEWSHOT, Natural, Positive, at_most
 from optishear.parameters.bos import BosParameters
 from optishear.parameters.paths import LocalPath, Source
 from optishear.parameters.roles import Role
@@ -31,7 +31,9 @@ class EvaluationParameters(BosParameters):
         description="Folder with your own lm-eval task files; local_NAME in it replaces NAME of a suite.",
     )
     limit: Positive | None = Field(None, description="Examples per task; default: all.")
-    fewshot: Natural | None = Field(None, description="Few-shot examples; default: each task's own number.")
+    fewshot: Annotated[Natural, at_most(MOST_FEWSHOT)] | None = Field(
+        None, description="Few-shot examples; default: each task's own number."
+    )
     batch_size: Positive | None = Field(
         None,
         description="Sequences per forward pass in the evaluation; more is faster on a GPU, with other last digits. "

@@ -1,10 +1,10 @@
 """Reconstruction of the kept weights."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from optishear.parameters.base import LARGEST_RATE, Natural, Parameters, Positive, at_most
+from optishear.parameters.base import Natural, Parameters, Positive, Rate, Share
 
 
 class ReconstructionParameters(Parameters):
@@ -28,17 +28,17 @@ class ReconstructionParameters(Parameters):
     reconstruction_iterations: Positive = Field(
         12, description="Iterations of ADMM, and limit of the iterations of conjugate gradients."
     )
-    reconstruction_tolerance: Annotated[float, Field(gt=0, lt=1)] = Field(
+    reconstruction_tolerance: Share = Field(
         0.01,
         description="Remaining gradient of a row, relative to that of zero weights, at which conjugate gradients stop.",
     )
-    reconstruction_damping: Annotated[float, Field(gt=0), at_most(LARGEST_RATE)] = Field(
+    reconstruction_damping: Rate = Field(
         0.1, description="Share of each input's second moment that is added to it, for ADMM."
     )
     tuning_steps: Natural = Field(
         0, description="Optimizer steps on the output of each block after its layers, masks fixed."
     )
-    tuning_rate: Annotated[float, Field(gt=0), at_most(LARGEST_RATE)] = Field(
+    tuning_rate: Rate = Field(
         0.01, description="Largest step of the block tuning, relative to the size of a layer's weights."
     )
 

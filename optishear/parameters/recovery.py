@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from optishear.named_source import NamedSource
-from optishear.parameters.base import LARGEST_RATE, Parameters, Positive, at_most
+from optishear.parameters.base import Parameters, Positive, Rate
 from optishear.parameters.roles import Role
 from optishear.units import Duration
 
@@ -33,7 +33,7 @@ class RecoveryParameters(Parameters):
         description="Sequences of one training step, each of sequence_length tokens; default: by a rule from the "
         "budget, whose steps may be shorter.",
     )
-    recovery_rate: Annotated[float, Field(gt=0), at_most(LARGEST_RATE)] | None = Field(
+    recovery_rate: Rate | None = Field(
         None,
         description="Largest step, relative to the size of a layer's weights; default: by a rule from the budget.",
     )

@@ -5,12 +5,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from optishear.named_source import NamedSource
-from optishear.parameters.base import Natural, Parameters, Positive, at_most
+from optishear.parameters.base import Natural, Parameters, Positive, Share, at_most
 from optishear.parameters.roles import Role
 from optishear.pattern import Pattern
 from optishear.units import Duration
 
 Algorithm = Literal["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"]
+# All genomes of a generation are drawn at once.
+_LARGEST_POPULATION = 10_000
 # In GiB; no machine has as much.
 _LARGEST_MEMORY = 10**9
 RatioPrior = Literal["uniform", "linear", "owl", "dlp", "alphapruning"]
@@ -30,7 +32,9 @@ class SearchParameters(Parameters):
         None, description="Stop after this many candidates; default: 300 if no budget is given."
     )
     budget: Duration | None = Field(None, description="Stop after this much search time: 90s, 10m or 2h.")
-    population: Annotated[Positive, Field(ge=4)] = Field(24, description="Candidates per generation.")
+    population: Annotated[Positive, Field(ge=4), at_most(_LARGEST_POPULATION)] = Field(
+        24, description="Candidates per generation."
+    )
     search_sequences: Positive = Field(
         4, description="Calibration sequences that evaluate a candidate in the last round."
     )
@@ -60,9 +64,7 @@ class SearchParameters(Parameters):
         description="What has its own sparsity ratio; none prunes all layers alike. In mixtures of experts, the "
         "experts of a block share one with linear, and each has its own with expert.",
     )
-    ratio_step: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.02, description="Distance d between sparsity levels; the paper's is 0.05."
-    )
+    ratio_step: Share = Field(0.02, description="Distance d between sparsity levels; the paper's is 0.05.")
     ratio_levels: Annotated[Positive, Field(ge=3)] = Field(
         31, description="Number of levels around the target, odd; the paper's 3 are {s-d, s, s+d}."
     )

@@ -61,7 +61,10 @@ def plan_rounds(parameters: SearchParameters, phases: tuple[str, ...]) -> list[R
             ``DEFAULT_TRIALS``; ``exhaustive`` then has no limit, since it ends by itself.
         phases: the phases from ``plan_phases``.
     """
-    sizes = sorted({max(1, parameters.search_sequences >> halvings) for halvings in range(parameters.rounds)})
+    sequences = parameters.search_sequences
+    # Beyond so many halvings nothing is left to halve.
+    rounds_at_most = min(parameters.rounds, sequences.bit_length())
+    sizes = sorted({sequences >> halvings for halvings in range(rounds_at_most)})
     total_trials = parameters.trials
     total_seconds = parameters.budget.seconds if parameters.budget else None
     if total_trials is None and total_seconds is None and parameters.algorithm != "exhaustive":

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.roles import Role
+from tasks.tracking.parameters import LONGEST_NAME
 
 
 class RegistryParameters(Parameters):
@@ -33,6 +34,8 @@ class RegistryParameters(Parameters):
     def _valid_name(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[\w. -]*\w[\w. -]*", value):
             raise ValueError("use letters, digits, spaces, dots, dashes and underscores")
+        if value is not None and len(value) > LONGEST_NAME:
+            raise ValueError(f"it has {len(value)} characters, more than the {LONGEST_NAME} that MLflow's database has")
         return value
 
 

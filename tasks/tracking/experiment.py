@@ -1,9 +1,12 @@
 """MLflow: the experiment of the runs, and the key of a run."""
 
 import os
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -105,7 +108,10 @@ def run_name(kind: str, parameters: ModelParameters) -> str:
 
 def public_uri(uri: str) -> str:
     """The address without a password in it, for messages."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # no address
+        return uri.rpartition("@")[2]
     if parts.password is None:
         return uri
     credentials, _, host = parts.netloc.rpartition("@")
@@ -131,6 +137,7 @@ def connect(parameters: TrackingParameters) -> Tracking:
     ensure_writable(home_folder())
     try:
         with home_lock("mlflow"):
+            _check_file(uri)
             return _experiment(parameters, uri)
     except InputError:
         raise
@@ -145,6 +152,26 @@ def connect(parameters: TrackingParameters) -> Tracking:
             f"({first_line(error)}); "
             "check tracking_uri and experiment."
         ) from error
+
+
+def _check_file(uri: str) -> None:
+    """Refuse a SQLite database that cannot be opened, at once: MLflow tries for two minutes.
+
+    Raises:
+        InputError: if it is in memory alone, or its folder cannot be written.
+        sqlite3.Error: if the file is no database, or is no file.
+    """
+    if not uri.startswith("sqlite:"):
+        return
+    file = uri.removeprefix("sqlite:").removeprefix("///").partition("?")[0]
+    if file in ("", "//", ":memory:"):
+        raise InputError(
+            f"The tracking_uri {uri!r} names no file, so that everything would be lost at the end of the process; "
+            "write sqlite:///mlflow.db."
+        )
+    ensure_writable(Path(file).parent)
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA schema_version")
 
 
 def _experiment(parameters: TrackingParameters, uri: str) -> Tracking:

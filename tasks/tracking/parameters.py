@@ -9,6 +9,9 @@ from optishear.parameters.model import ModelParameters
 from optishear.parameters.paths import Source
 from optishear.parameters.roles import Role
 
+# Characters of a name in the columns of MLflow's database, less what is appended to that of a registered model.
+LONGEST_NAME = 200
+
 
 class TrackingParameters(Parameters):
     """Where runs are registered."""
@@ -26,6 +29,8 @@ class TrackingParameters(Parameters):
     def _named(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("an experiment has a name; leave the parameter out for optishear")
+        if len(value) > LONGEST_NAME:
+            raise ValueError(f"it has {len(value)} characters, more than the {LONGEST_NAME} that MLflow's database has")
         return value
 
 

@@ -12,6 +12,7 @@ import pytest
 from optishear.calibration import text
 from optishear.calibration.text import check_source, read_documents
 from optishear.errors import InputError
+from wording import refused
 
 DOCUMENTS = [f"document {number}" for number in range(50)]
 
@@ -78,6 +79,14 @@ def test_no_more_is_read_than_is_asked_for(tmp_path: Path) -> None:
 
 def test_the_python_docs_are_the_topics_in_sorted_order() -> None:
     assert list(read_documents("python-docs")) == [topics[name] for name in sorted(topics)]
+
+
+@pytest.mark.parametrize(
+    "source", ["hub:", "hub:..", "hub:a b", "hub:a/../b", "hub:a/b/..", "hub:a/b/c d", "hub:a/b/c/d"]
+)
+def test_a_name_that_the_hub_cannot_have_is_refused(source: str) -> None:
+    with refused(source):
+        check_source(source)
 
 
 @pytest.mark.parametrize("source", ["", "self", "c4", "text.csv", "hub", "python-docs.md"])

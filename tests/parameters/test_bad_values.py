@@ -1,6 +1,7 @@
 """Values that no run can use are refused when they are read, wherever they can be given."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,35 @@ def test_true_is_no_number_and_no_text(group: type[Parameters], tmp_path: Path) 
             _given(group, name, True, tmp_path)
 
 
-@pytest.mark.parametrize("value", ["a\0b", "a\ud800b"], ids=["NUL", "surrogate"])
+_TEXTS = {
+    "NUL": "a\0b",
+    "surrogate": "a\ud800b",
+    "line": "a\n",
+    "escape": "\x1b[31m",
+    "direction": "a\u202eb",
+    "empty": "",
+    "blank": " ",
+    "long": "a/" * 5000,
+}
+
+
+@pytest.mark.parametrize("value", _TEXTS.values(), ids=_TEXTS)
 @pytest.mark.parametrize("group", _GROUPS)
-def test_texts_can_be_written(group: type[Parameters], value: str, tmp_path: Path) -> None:
-    for name in _fields(group, str):
-        with pytest.raises(InputError) as caught:
-            _given(group, name, value, tmp_path)
-        assert "\n" not in str(caught.value)
+def test_texts_name_something_and_can_be_shown(group: type[Parameters], value: str, tmp_path: Path) -> None:
+    texts = [name for name, field in group.model_fields.items() if re.search(r"\bstr\b|Path", str(field.annotation))]
+    for name in texts:
+        for given in (value, ["a", value]):
+            with pytest.raises(InputError) as caught:
+                _given(group, name, given, tmp_path)
+            assert str(caught.value).isprintable()
+            assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize("group", _GROUPS)
+def test_rates_are_more_than_what_is_rounded_to_zero(group: type[Parameters], tmp_path: Path) -> None:
+    for name in {"ratio_step", "tuning_rate", "recovery_rate", "reconstruction_damping"} & group.model_fields.keys():
+        with refused(name):
+            _given(group, name, 1e-30, tmp_path)
 
 
 @pytest.mark.parametrize("output", ["x" * 300, "y/" * 3000])

@@ -208,3 +208,17 @@ def test_the_experiment_has_a_kind_and_a_description_which_users_may_change(
 def test_a_run_is_tagged_with_its_model_and_sparsity(model: Path) -> None:
     assert run_tags(PipelineParameters(model=str(model), sparsity="2:4")) == {"model": "model", "sparsity": "2:4"}
     assert run_tags(ModelParameters(model=str(model))) == {"model": "model"}
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///", "sqlite://", "sqlite:///:memory:", "sqlite:///{folder}", "http://[::1"])
+def test_an_address_that_keeps_nothing_is_refused_at_once(uri: str, tmp_path: Path) -> None:
+    with refused("tracking_uri"):
+        connect(TrackingParameters(tracking_uri=uri.format(folder=tmp_path)))
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "text.db"
+    file.write_text("no database " * 100)
+    with refused("tracking_uri", file.name):
+        connect(TrackingParameters(tracking_uri=f"sqlite:///{file}"))
+    assert file.read_text().startswith("no database")
