@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from optishear.home import home_folder
 from optishear.json_file import write_json
@@ -23,7 +23,7 @@ class Night(BaseModel):
     """
 
     flow_run: str
-    began: datetime
+    began: AwareDatetime
     scores: dict[str, NightScores]
 
     @property
@@ -67,6 +67,6 @@ def last_scores(output: Path, before: Sequence[Night]) -> NightScores | None:
 
 def _read(path: Path) -> Night | None:
     try:
-        return Night.model_validate_json(path.read_text(encoding="utf-8"))
+        return Night.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None

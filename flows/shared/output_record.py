@@ -61,7 +61,7 @@ def read_record(folder: Path, output: Path | None = None) -> OutputRecord | None
         output: where its files lie, or shall lie, beside that folder.
     """
     try:
-        record = OutputRecord.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
+        record = OutputRecord.model_validate_json((folder / RECORD).read_bytes())
     except (OSError, ValidationError):
         return None
     return record if record.is_left(folder) or (output is not None and record.is_left(output)) else None

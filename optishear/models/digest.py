@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from pathlib import Path
 
 from optishear.errors import InputError
@@ -9,6 +10,7 @@ from optishear.files import sha256_of_file, write_text
 from optishear.home import home_folder
 from optishear.json_file import parse_json
 
+_DIGEST = re.compile("[0-9a-f]{64}")
 # Below this size, reading a file again is quicker than looking it up is worth.
 _BIG_BYTES = 8 * 2**20
 
@@ -26,8 +28,9 @@ def digest_of_file(path: Path) -> str:
         return sha256_of_file(path)
     memory = home_folder() / "digests.json"
     entry = _remembered(memory).get(str(path))
-    if isinstance(entry, list) and entry[:2] == [state.st_size, state.st_mtime_ns] and len(entry) == 3:
-        return str(entry[2])
+    match entry:
+        case [state.st_size, state.st_mtime_ns, str(known)] if _DIGEST.fullmatch(known):
+            return known
     digest = sha256_of_file(path)
     remembered = _remembered(memory) | {str(path): [state.st_size, state.st_mtime_ns, digest]}
     with contextlib.suppress(OSError, InputError):

@@ -26,6 +26,7 @@ from filelock import FileLock
 from optishear.errors import InputError
 from optishear.files import ensure_writable, write_text
 from optishear.home import home_folder
+from optishear.json_file import parse_json
 from optishear.models.timed import timed
 
 AUTO = "auto"
@@ -242,7 +243,7 @@ def _stored_decision(processor: Processor, device: torch.device) -> _Decision:
 
 
 def _read_decision(file: Path) -> _Decision:
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = parse_json(file.read_bytes())
     if content["dtype"] not in DTYPES:
         raise ValueError(content["dtype"])
     return _Decision(content["dtype"], float(content["bfloat16_time"]))

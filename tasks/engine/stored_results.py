@@ -11,6 +11,7 @@ from prefect.results import ResultRecord  # type: ignore[attr-defined]
 from prefect.serializers import JSONSerializer, Serializer, prefect_json_object_decoder
 
 from optishear.errors import InputError
+from optishear.json_file import parse_json
 
 _PACKAGES = ("tasks.", "optishear.", "flows.")
 SERIALIZER = JSONSerializer(object_decoder=f"{__name__}.decode")
@@ -33,7 +34,7 @@ def ignore_named_serializers() -> None:
         if backup_serializer != SERIALIZER:
             return original(cls, data, backup_serializer)  # type: ignore[no-any-return]
         try:
-            record = json.loads(data)
+            record = parse_json(data)
             record["metadata"]["serializer"] = SERIALIZER.model_dump()
             return original(cls, json.dumps(record).encode())  # type: ignore[no-any-return]
         except (ValueError, TypeError, KeyError) as error:

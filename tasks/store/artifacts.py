@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from optishear.errors import InputError
 from optishear.files import sha256_of_file, write_aside
 from optishear.home import home_folder
+from optishear.json_file import parse_json
 from tasks.store.cost import measured
 from tasks.store.former_stages import rename_former_stages
 
@@ -159,9 +160,11 @@ def find(stage: str, key: str) -> Artifact | None:
     """The artifact of a key, or ``None`` where it is missing or damaged."""
     folder = artifacts_folder() / stage / key
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = parse_json((folder / RECORD).read_bytes())
         artifact = Artifact.model_validate({**record, "folder": folder})
     except (OSError, ValueError, TypeError):  # gone, no JSON, or no record
+        return None
+    if (artifact.stage, artifact.key) != (stage, key) or not artifact.outputs:
         return None
     damaged = [name for name, file in artifact.outputs.items() if not file.describes(folder / name)]
     if damaged:

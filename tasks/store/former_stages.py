@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from optishear.files import write_aside
+from optishear.json_file import parse_json
 from tasks.store.keys import content_key
 
 
@@ -51,7 +52,7 @@ def rename_former_stages(artifacts: Path, record: str) -> None:
 
 
 def _rename(artifact: Path, record: str, former: FormerStage, target: Path) -> None:
-    content = json.loads((artifact / record).read_text(encoding="utf-8"))
+    content = parse_json((artifact / record).read_bytes())
     key = content_key(target.name, content["version"], content["parameters"], content["inputs"])
     outputs = {former.files.get(name, name): file for name, file in content["outputs"].items()}
     with write_aside(target / key) as aside:
