@@ -49,7 +49,7 @@ def not_finite(what: str, dtype: torch.dtype) -> InputError:
         return InputError(
             f"{what} not finite in {words}, whose largest number is 65504; give dtype auto, bfloat16 or float32."
         )
-    return InputError(f"{what} not finite in {words}; check the checkpoint's weights, some of which may be damaged.")
+    return InputError(f"{what} not finite in {words}; check the checkpoint's weights and its config.json.")
 
 
 @torch.no_grad()
@@ -80,7 +80,9 @@ def is_finite(values: Tensor) -> bool:
 
 
 def check_outputs(model: PreTrainedModel, first_token: int) -> None:
-    """Refuse a model whose outputs on a few tokens are not finite.
+    """Refuse a model whose outputs on a few tokens are not finite; in other dtypes than float16, are no numbers.
+
+    A family may mask outputs with infinities of its own, and only float16 makes others.
 
     Args:
         model: on its device.
@@ -93,6 +95,11 @@ def check_outputs(model: PreTrainedModel, first_token: int) -> None:
     vocabulary = len(embeddings.weight)
     spread = torch.arange(_PROBE_TOKENS) * vocabulary // _PROBE_TOKENS
     tokens = torch.cat([torch.tensor([first_token % vocabulary]), spread])[None]
+    if model.dtype != torch.float16:
+        with torch.no_grad():
+            outputs = model(tokens.to(model.device), use_cache=False).logits
+        if not bool(outputs.isnan().any()):
+            return
     module = first_not_finite(model, tokens)
     if module is not None:
         raise not_finite(f"The output of {module or type(model).__name__!r} is", model.dtype)

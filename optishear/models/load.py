@@ -75,7 +75,7 @@ def load_model(
     Raises:
         InputError: if the model, the dtype or the device cannot be used, or the memory is too small; as much as
             possible before the weights are read. Weights that are not finite are named; a model that overflows in
-            float16 is found by a pass over a few tokens.
+            float16, or whose configuration makes it give no numbers, is found by a pass over a few tokens.
     """
     check_dtype(dtype)
     devices = resolve_devices(device)
@@ -100,8 +100,7 @@ def load_model(
     if not shards:
         frozen.to(devices[0])
     loaded.config.get_text_config().use_cache = False
-    if precision.dtype == "float16":
-        check_outputs(loaded, tokenizer.bos_token_id or 0)
+    check_outputs(loaded, tokenizer.bos_token_id or 0)
     return LoadedModel(loaded, tokenizer, source, precision)
 
 

@@ -87,10 +87,10 @@ class Statistics:
             raise InputError(f"The statistics {str(path)!r} cannot be read ({reason}).") from None
         tokens = table.column("tokens").to_pylist() if "tokens" in columns else [None] * len(names)
         missing = rows.null_count or any(row.values.null_count for row in rows)
-        if missing or None in names or len(set(names)) < len(names):
+        if missing or None in names or len(set(names)) < len(names) or any((count or 0) < 0 for count in tokens):
             raise InputError(
-                f"The statistics {str(path)!r} have a layer twice, or a row without its name or its numbers; take them "
-                "again."
+                f"The statistics {str(path)!r} have a layer twice, a row without its name or its numbers, or a count "
+                "of tokens below zero; take them again."
             )
         return cls(
             {
@@ -104,7 +104,7 @@ class Statistics:
         """The squared norms [in] of one layer.
 
         Raises:
-            InputError: if the statistics were taken on another model, or are not finite.
+            InputError: if the statistics were taken on another model, or are no finite squares.
         """
         values = self.squared_norms.get(layer)
         if values is None or len(values) != width:
@@ -112,10 +112,10 @@ class Statistics:
                 f"The statistics do not fit the model: {layer} has {width} inputs, the statistics hold "
                 f"{'none' if values is None else len(values)} for it; take them again on this model."
             )
-        if not bool(values.isfinite().all()):
+        if not bool((values.isfinite() & (values >= 0)).all()):
             raise InputError(
-                f"The statistics of the layer {layer!r} are not finite; take them again, on a model and in a dtype "
-                "whose outputs are finite."
+                f"The statistics of the layer {layer!r} are not finite, or are squares below zero; take them again, on "
+                "a model and in a dtype whose outputs are finite."
             )
         return values
 

@@ -40,6 +40,13 @@ def test_a_configuration_is_refused_without_its_weights(model_folder: Path, valu
         model_without_weights(resolve_model(str(model_folder)), False)
 
 
+@pytest.mark.parametrize("values", [{"rms_norm_eps": -1.0}, {"rms_norm_eps": float("-inf")}], ids=str)
+def test_a_configuration_that_gives_no_numbers_is_refused(model_folder: Path, values: dict[str, Any]) -> None:
+    _change(model_folder / "config.json", **values)
+    with refused("config.json", "model.layers.0.input_layernorm"):
+        load_model(str(model_folder), device="cpu")
+
+
 @pytest.mark.parametrize("length", [0, -5, True, "long"])
 def test_a_tokenizer_without_a_usable_length_is_refused(model_folder: Path, length: object) -> None:
     _change(model_folder / "tokenizer_config.json", model_max_length=length)

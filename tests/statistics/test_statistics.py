@@ -60,6 +60,12 @@ def test_other_models_statistics_are_refused() -> None:
         statistics.of("model.layers.9.self_attn.q_proj", 32)
 
 
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_numbers_that_are_no_squares_are_refused(value: float) -> None:
+    with pytest.raises(InputError, match="squares"):
+        Statistics({"a": torch.tensor([1.0, value])}).of("a", 2)
+
+
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "statistics.parquet").write_text("no")
     with pytest.raises(InputError, match="cannot be read"):
