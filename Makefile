@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python tools/install.py
 # compile than to run.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-servers drills coverage check evidence clean
+.PHONY: demo test test-fast test-servers drills attack coverage check evidence clean
 
 demo: $(VENV)/demo
 	$(BIN)/optishear run --config configurations/demo.yaml
@@ -27,6 +27,10 @@ test-servers: $(VENV)/dev
 # What happens to a run whose servers are killed; half an hour.
 drills: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m drill tests/drills
+
+# Twenty times as many made-up inputs as in the tests, others at each run; an hour.
+attack: $(VENV)/dev
+	OPTISHEAR_ATTACK=20 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/bad_input
 
 # Branch coverage of the tests without servers: a table, and coverage-html/index.html.
 coverage: $(VENV)/dev
