@@ -73,6 +73,17 @@ def check_disk(folder: Path, needed: int, what: str) -> None:
         )
 
 
+def check_takes_files(folder: Path) -> None:
+    """Refuse a folder that does not take a file of 1 MiB now, for which a quota and its rights are looked at, too.
+
+    Raises:
+        InputError: with the folder and the reason, and what is free where it is full.
+    """
+    problem = _problem(folder)
+    if problem is not None:
+        raise write_error(folder, problem)
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that a disk is full, a quota used up or a file too large."""
     if isinstance(error, InputError):

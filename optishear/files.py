@@ -16,6 +16,8 @@ from optishear.leftovers import aside_path, remove, remove_leftovers
 
 _COPIED_AT_ONCE = 2**30
 _BUFFER = 2**20
+# Linux's FICLONE.
+_SHARE_BLOCKS = 0x40049409
 
 
 @contextmanager
@@ -128,6 +130,22 @@ def copy_files(source: Path, target: Path) -> None:
         shutil.copytree(source, target, copy_function=copy_file)
     else:
         copy_file(source, target)
+
+
+def copies_take_no_space(source: Path, target: Path) -> bool:
+    """Whether a file that is copied from one folder to the other shares its blocks, as on Btrfs and XFS."""
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        with tempfile.TemporaryFile(dir=source) as read, tempfile.TemporaryFile(dir=target) as written:
+            read.write(bytes(_BUFFER))
+            read.flush()
+            fcntl.ioctl(written.fileno(), _SHARE_BLOCKS, read.fileno())
+    except OSError:
+        return False
+    return True
 
 
 def size_of(path: Path) -> int:

@@ -15,6 +15,7 @@ from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.sweep import SweepParameters, pipelines_of
 from flows.shared.matrix_checks import check_models, check_perplexity, check_texts
 from flows.shared.nightly_plan import check_plan
+from flows.shared.output_disk import check_disks, check_room_for_checkpoint
 from flows.shared.output_folder import check_checkpoint, check_export
 from flows.shared.planned_time import with_planned_time
 from flows.shared.pruning_checks import (
@@ -129,6 +130,7 @@ MODEL_CHECKS: tuple[Callable[..., object], ...] = (
 )
 # Cheap checks come first, those of models after those of texts, and the tracking server last.
 CHECKS: tuple[Callable[..., object], ...] = (
+    check_disks,
     check_plan,
     check_placement,
     check_device,
@@ -148,6 +150,7 @@ CHECKS: tuple[Callable[..., object], ...] = (
     check_export,
     check_texts,
     check_checkpoint,
+    check_room_for_checkpoint,
     check_limits,
     connect,
 )

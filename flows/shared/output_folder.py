@@ -23,9 +23,11 @@ from flows.shared.output_record import (
     unknown_results,
     written_files,
 )
+from optishear.disk import check_disk
 from optishear.file_names import CHECKPOINT
-from optishear.files import copy_files, ensure_writable, size_of
+from optishear.files import copies_take_no_space, copy_files, ensure_writable, size_of
 from optishear.formats.stored import open_checkpoint, stored_format
+from optishear.home import home_folder
 from optishear.json_file import write_json
 from optishear.parameters.sparsity import SparsityParameters
 from optishear.pruning.checkpoint import check_replaceable
@@ -126,7 +128,10 @@ def place_files(output: Path, files: Mapping[str, Path], documents: Mapping[str,
     folder = _find(output)
     if folder is None:
         raise RuntimeError(f"The folder {str(output)!r} is not held by this run.")
-    with staged(folder.path, sum(map(size_of, files.values()))) as stage:
+    needed = sum(map(size_of, files.values()))
+    if not copies_take_no_space(home_folder(), folder.path):
+        check_disk(output, needed, "A copy of the results")
+    with staged(folder.path, needed) as stage:
         for name, source in files.items():
             copy_files(source, stage / name)
         for name, value in (documents or {}).items():

@@ -9,6 +9,7 @@ from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_utils import PreTrainedModel
 
+from optishear.disk import check_disk
 from optishear.errors import InputError, first_line
 from optishear.extras import require
 from optishear.files import ensure_writable, write_aside
@@ -33,8 +34,8 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     wait for the first one.
 
     Raises:
-        InputError: if transformers cannot read the file, the model has no place for a weight in it, or the package
-            gguf is not installed.
+        InputError: if transformers cannot read the file, the model has no place for a weight in it, the checkpoint does
+            not fit on the disk, or the package gguf is not installed.
     """
     ensure_writable(folder.parent)
     with FileLock(folder.parent / f".{folder.name}.lock"):
@@ -42,6 +43,8 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
             return
         require(["gguf"], f"The GGUF file {gguf.name!r}")
         header = _check(gguf)
+        numbers = sum(tensor.numbers for tensor in header.tensors.values())
+        check_disk(folder.parent, numbers * torch.float32.itemsize, f"The conversion of the GGUF file {gguf.name!r}")
         logger.info("Converting %s to a float32 checkpoint in %s, once.", gguf.name, folder)
         where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
         try:

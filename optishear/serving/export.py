@@ -1,12 +1,16 @@
 """A checkpoint → its form for the engine that runs it."""
 
+import math
 from pathlib import Path
 
+from optishear.formats.stored import StoredCheckpoint
 from optishear.parameters.export_formats import ExportFormat, GgufType
 from optishear.pruning.export import copy_other_files, export_checkpoint
 from optishear.serving.gguf_export import export_gguf
 
 GGUF_FILE = "model.gguf"
+# Of a weight in blocks of 8 bits with their scales; the other types have less.
+_BITS_OF_BLOCKS = 8.5
 
 
 def export_model(source: Path, output: Path, format: ExportFormat, gguf_type: GgufType, name: str) -> None:
@@ -27,6 +31,12 @@ def export_model(source: Path, output: Path, format: ExportFormat, gguf_type: Gg
         export_gguf(source, output / GGUF_FILE, gguf_type, name)
     else:
         export_checkpoint(source, output, format)
+
+
+def gguf_bytes(checkpoint: StoredCheckpoint, gguf_type: GgufType) -> int:
+    """The most bytes that a checkpoint's weights have as a GGUF file, from its shapes alone."""
+    bits = {"f32": 32.0, "bf16": 16.0}.get(gguf_type, _BITS_OF_BLOCKS)
+    return int(sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values()) * bits / 8)
 
 
 def weight_bytes(folder: Path) -> int:

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+from optishear.disk import free_disk
 from optishear.file_names import CHECKPOINT
+from optishear.formats.stored import open_checkpoint
 from optishear.models.folder import checkpoint_folder
-from optishear.serving.export import export_model
+from optishear.pruning.export import size_in
+from optishear.serving.export import export_model, gguf_bytes
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import ExportStageParameters
+from tasks.store.artifacts import artifacts_folder
 from tasks.store.model_sources import find_model
 
 
@@ -21,4 +25,16 @@ def _write(outputs: Path, parameters: ExportStageParameters) -> None:
     )
 
 
-export_stage = Stage(name="export", version=2, parameters=("format", "gguf_type"), inputs=_inputs, write=_write)
+def _disk(parameters: ExportStageParameters) -> int:
+    """The weights in the new format; they are packed, to be counted, only where they would not fit unpacked."""
+    checkpoint = open_checkpoint(checkpoint_folder(find_model(parameters.model)))
+    if parameters.format == "gguf":
+        return gguf_bytes(checkpoint, parameters.gguf_type)
+    dense = size_in(checkpoint, "dense")
+    free = free_disk(artifacts_folder())
+    return dense if free is None or dense < free else size_in(checkpoint, parameters.format)
+
+
+export_stage = Stage(
+    name="export", version=2, parameters=("format", "gguf_type"), inputs=_inputs, write=_write, disk=_disk
+)

@@ -1,13 +1,16 @@
 import importlib.util
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from optishear.errors import InputError
@@ -46,6 +49,24 @@ def assert_same_as_direct(loaded: LoadedModel, file: Path) -> None:
 
 def test_is_the_same_as_a_direct_load(file: Path) -> None:
     assert_same_as_direct(load_model(str(file), device="cpu"), file)
+
+
+def test_a_conversion_that_does_not_fit_is_refused_before_it_begins(
+    file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = SimpleNamespace(total=2**40, used=0, free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    with refused("tiny.gguf", home / "models"):
+        load_model(str(file), device="cpu")
+    assert list((home / "models").glob("[!.]*")) == []
+    free.free = 2**20
+    loaded = load_model(str(file), device="cpu")
+    written = Path(loaded.source.location) / "model.safetensors"
+    # The numbers in the file, as float32, and the header.
+    free.free = sum(weight.numel() for weight in load_file(written).values()) * 4 - 1
+    shutil.rmtree(written.parent)
+    with refused("tiny.gguf", home / "models"):
+        load_model(str(file), device="cpu")
 
 
 def test_converts_once(file: Path, home: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,14 +7,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from optishear.formats.stored import Format
 from optishear.memory.model_shape import shape_of
 from optishear.memory.solver_needs import recovery_state_bytes
 from optishear.models.layers import prunable_layers
 from optishear.parameters.model import ModelParameters
+from optishear.pruning.export import export_checkpoint
 from optishear.recovery.state import RecoveryState, save_state
 from optishear.training.trained_weights import TrainedWeights
 from tasks.engine.disk import checkpoint_bytes
 from tasks.engine.stage import Stage
+from tasks.stages.export import export_stage
+from tasks.stages.parameters import ExportStageParameters
 from tasks.store.artifacts import artifacts_folder
 from tiny import tiny_model
 from wording import refused
@@ -61,3 +65,19 @@ def test_the_state_of_a_recovery_takes_what_is_planned(dtype: torch.dtype, tmp_p
     planned = recovery_state_bytes(shape_of(model), dtype.itemsize)
     # Beside it are sums of rows and columns, which matter to layers as small as these, and the header.
     assert planned < (tmp_path / "state").stat().st_size < 1.3 * planned
+
+
+@pytest.mark.parametrize("format", ["dense", "bitmask"])
+def test_an_export_takes_what_is_planned(format: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        for layer in prunable_layers(model):
+            layer.module.weight[:, ::2] = 0
+    model.save_pretrained(tmp_path / "tiny")
+    export_checkpoint(tmp_path / "tiny", tmp_path / "exported", format)
+    (weights,) = (tmp_path / "exported").glob("*.safetensors")
+    parameters = ExportStageParameters(model=str(tmp_path / "tiny"), format=format)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=GIB, used=0, free=0))
+    assert export_stage.disk(parameters) == weights.stat().st_size
+    with refused("export", artifacts_folder()):
+        export_stage.make(parameters)
