@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,6 +33,7 @@ from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
 from optishear.recipes.recipe import named_recipe
 from optishear.reconstruction.reconstruct import reconstruct
+from optishear.recovery import replicas
 from optishear.recovery.budget import Budget
 from optishear.recovery.recover import recover
 from optishear.searching import masked_weights
@@ -115,6 +117,24 @@ def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
             assert torch.equal(value, other[name]), name
         else:
             assert value == other[name], name
+
+
+def test_gpus_that_share_a_recovery_give_what_the_cpu_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def recovered(device: str, *further: str) -> list[torch.Tensor]:
+        dense, pruned = model_on(device), model_on(device)
+        statistics = collect_statistics(pruned, CALIBRATION, progress=False)
+        apply_recipe(pruned, named_recipe("wanda", "0.5"), statistics)
+        text = words_text(tmp_path, dense, length=16)
+        devices = [torch.device(name) for name in further]
+        options: dict[str, Any] = {"sequences_per_step": 3, "rate": 0.01, "further_devices": devices}
+        recover(pruned, dense, prunable_layers(pruned), text, Budget(None, 480), **options)
+        return [parameter.cpu() for parameter in pruned.parameters()]
+
+    expected = recovered("cpu", "cpu", "cpu")
+    # Each thread has to see the fake GPUs.
+    monkeypatch.setattr(replicas, "ThreadPoolExecutor", partial(ThreadPoolExecutor, initializer=enter_thread))
+    with FakeGpus(3), no_threads():
+        assert_equal({"weights": expected}, {"weights": recovered("cuda:1", "cuda:0", "cuda:2")})
 
 
 def test_devices_that_differ_are_noticed() -> None:

@@ -47,7 +47,7 @@ from tasks.stages.calibrate import (
 from tasks.stages.diagnose import check_memory_of_diagnosis
 from tasks.stages.evaluate import check_memory_of_evaluation, check_window_length
 from tasks.stages.reconstruct import check_fitted_sequences, check_memory_of_reconstruction
-from tasks.stages.recover import check_memory_of_recovery, check_recovery
+from tasks.stages.recover import check_memory_of_recovery, check_recovery, check_recovery_gpus
 from tasks.stages.search import check_memory_of_search, check_search, check_search_texts
 from tasks.stages.statistics import check_memory_of_statistics
 from tasks.store.model_sources import find_model
@@ -142,6 +142,7 @@ CHECKS: tuple[Callable[..., object], ...] = (
     check_search_texts,
     check_fitted_sequences,
     check_recovery,
+    check_recovery_gpus,
     check_perplexity,
     check_evaluation,
     check_calibration_text,

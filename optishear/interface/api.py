@@ -15,6 +15,7 @@ from optishear.evaluation.evaluate import Evaluation, check_evaluation, default_
 from optishear.evaluation.evaluate import evaluate as evaluate_model
 from optishear.interface.arguments import EvaluateArguments, PruneArguments, RecoverArguments, SearchArguments
 from optishear.interface.signature import with_defaults
+from optishear.models.devices import further_devices
 from optishear.models.layers import prunable_layers
 from optishear.models.select_layers import select_layers
 from optishear.models.selection import Selection
@@ -202,6 +203,7 @@ def recover(
     sources = [text.source for text in settings.recovery_texts] or [calibration]
     for source in sources:
         check_calibration(source)
+    further = further_devices(pruned.device, settings.recovery_gpus)
     return recover_model(
         pruned,
         dense,
@@ -210,6 +212,7 @@ def recover(
         Budget.of(settings),
         sequences_per_step=settings.recovery_sequences,
         rate=settings.recovery_rate,
+        further_devices=further,
         state_file=Path(state_file) if state_file is not None else None,
     )
 

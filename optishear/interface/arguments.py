@@ -135,6 +135,8 @@ class RecoverArguments(TypedDict, total=False):
     """
     recovery_rate: float | None
     """Largest step, relative to the size of a layer's weights; default: by a rule from the budget."""
+    recovery_gpus: int
+    """GPUs that share the sequences of a training step, with the result of one; each holds both models. Default: 1."""
 
 
 class EvaluateArguments(TypedDict, total=False):

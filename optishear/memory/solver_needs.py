@@ -77,6 +77,7 @@ def recover_need(
     length: int,
     tokens_per_step: int | None,
     recomputed: bool,
+    devices: int = 1,
     ways: tuple[str, ...] = (),
 ) -> Need:
     """What a recovery needs: both models, the optimizer's state of the pruned one, and a backward pass.
@@ -87,6 +88,7 @@ def recover_need(
         length: tokens of a block that is held out.
         tokens_per_step: tokens of a step; ``None`` where they follow from the device's speed.
         recomputed: whether activations are computed again in the backward pass.
+        devices: that share a step; the need is that of the one with the optimizer.
         ways: as in ``Need``.
     """
     most = max(TOKENS_PER_BACKWARD, length)
@@ -106,8 +108,8 @@ def recover_need(
         {**kept, "activations": gram_bytes(shape) + forward_bytes(shape, itemsize, tokens)},
         {
             **kept,
-            # Those of several passes are summed; of one pass each is used up as it comes.
-            "gradients": itemsize * (shape.layer if in_one_pass else shape.prunable)
+            # Those of several passes or devices are summed; of one pass each is used up as it comes.
+            "gradients": itemsize * (shape.layer if in_one_pass and devices == 1 else shape.prunable)
             + _STEP * min(shape.layer, _WEIGHTS_PER_STEP),
             "activations": backward_bytes(shape, itemsize, tokens, recomputed=recomputed) + head,
         },
@@ -122,7 +124,13 @@ def recovery_state_bytes(shape: ModelShape, itemsize: int) -> int:
 
 
 def plan_recovery(
-    shape: ModelShape, itemsize: int, free: int | None, *, length: int, tokens_per_step: int | None
+    shape: ModelShape,
+    itemsize: int,
+    free: int | None,
+    *,
+    length: int,
+    tokens_per_step: int | None,
+    devices: int = 1,
 ) -> Need:
     """The need of a recovery that keeps its activations if they fit, or computes them again.
 
@@ -132,8 +140,9 @@ def plan_recovery(
         free: bytes that it may take; ``None`` where that is unknown.
         length: tokens of a block that is held out.
         tokens_per_step: tokens of a step; ``None`` where they follow from the device's speed.
+        devices: that share a step.
     """
-    need = partial(recover_need, shape, itemsize, length=length, tokens_per_step=tokens_per_step)
+    need = partial(recover_need, shape, itemsize, length=length, tokens_per_step=tokens_per_step, devices=devices)
     whole = need(recomputed=False)
     if free is None or whole.total <= free:
         return whole

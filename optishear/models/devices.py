@@ -46,6 +46,26 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def further_devices(device: torch.device, count: int) -> tuple[torch.device, ...]:
+    """The GPUs beside one, so that there are ``count``, in their order.
+
+    Raises:
+        InputError: if there are too few.
+    """
+    present = torch.cuda.device_count() if device.type == "cuda" else 0
+    if count > 1 and count > present:
+        raise InputError(
+            f"{count} GPUs are to share a recovery on the device {str(device)!r}, but there {_are(present)}; give "
+            f"recovery_gpus {max(1, present)}."
+        )
+    others = [torch.device("cuda", number) for number in range(present) if number != (device.index or 0)]
+    return tuple(others[: count - 1])
+
+
+def _are(count: int) -> str:
+    return f"are {count}" if count > 1 else "is one" if count else "are none"
+
+
 def devices_of(model: nn.Module) -> tuple[torch.device, ...]:
     """The devices that hold a model's parameters, in the order of the parameters."""
     return tuple(dict.fromkeys(parameter.device for parameter in model.parameters()))

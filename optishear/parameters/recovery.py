@@ -37,6 +37,10 @@ class RecoveryParameters(Parameters):
         None,
         description="Largest step, relative to the size of a layer's weights; default: by a rule from the budget.",
     )
+    recovery_gpus: Positive = Field(
+        1,
+        description="GPUs that share the sequences of a training step, with the result of one; each holds both models.",
+    )
 
     @property
     def recovers(self) -> bool:

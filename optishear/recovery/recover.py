@@ -22,6 +22,7 @@ from optishear.models.layers import PrunableLayer, by_parameter, decoder_blocks
 from optishear.recovery.budget import Budget
 from optishear.recovery.curve import CurvePoint, has_stopped_falling
 from optishear.recovery.recovery_text import Blocks
+from optishear.recovery.replicas import Replica, Replicas
 from optishear.recovery.rule import WORSE, Rule, rule_for
 from optishear.recovery.state import RecoveryState, load_state, save_state
 from optishear.recovery.summary import RecoverySummary
@@ -50,6 +51,7 @@ def recover(
     sequences_per_step: int | None = None,
     step_length: int | None = None,
     rate: float | None = None,
+    further_devices: Sequence[torch.device] = (),
     state_file: Path | None = None,
     on_check: OnCheck = lambda _curve, _progress: None,
 ) -> RecoverySummary:
@@ -69,6 +71,7 @@ def recover(
         step_length: tokens of each of them; where not given, that of a block with ``sequences_per_step``, else by
             ``rule_for``.
         rate: largest width of a step; by ``rule_for`` where not given.
+        further_devices: each has a copy of both models and takes an equal part of a step's sequences.
         state_file: where the state is saved to, and taken from if it is there.
         on_check: called after each check with all of them and the share of the budget that is used.
 
@@ -78,7 +81,7 @@ def recover(
     """
     check_in_memory(pruned)
     with frozen(pruned):
-        recovery = _Recovery(pruned, dense, layers, text, budget, state_file, on_check)
+        recovery = _Recovery(pruned, dense, layers, text, budget, further_devices, state_file, on_check)
         return recovery.run(sequences_per_step, step_length, rate)
 
 
@@ -92,6 +95,7 @@ class _Recovery:
         layers: Sequence[PrunableLayer],
         text: Blocks,
         budget: Budget,
+        further_devices: Sequence[torch.device],
         state_file: Path | None,
         on_check: OnCheck,
     ) -> None:
@@ -103,7 +107,10 @@ class _Recovery:
         self._held_out = self._divergence(text.held_out)
         parameters = dict.fromkeys(by_parameter(layers))
         _, blocks = decoder_blocks(pruned)
-        self._weights = TrainedWeights(list(parameters), unpruned(blocks, parameters), squares=SQUARES)
+        others = unpruned(blocks, parameters)
+        self._weights = TrainedWeights(list(parameters), others, squares=SQUARES)
+        first = Replica(pruned, [*parameters, *others], self._pruned_features, self._dense_features)
+        self._replicas = Replicas(first, dense, further_devices)
         # Blocks at once. Set before the first step: a step cannot be repeated, since most weights have moved where
         # memory runs out.
         self._at_once = BatchSize(max(1, TOKENS_PER_BACKWARD // self._length), of="backward pass")
@@ -118,12 +125,18 @@ class _Recovery:
         if not self._state.curve:
             self._check(0)
         tokens_at_once = max(self._length, TOKENS_PER_BACKWARD)
-        with torch.enable_grad(), self._weights, bounded_activations(self._pruned, tokens_at_once):
+        with (
+            torch.enable_grad(),
+            self._weights,
+            bounded_activations(self._pruned, tokens_at_once),
+            self._replicas.bounded_activations(tokens_at_once),
+        ):
             if self._pruned.device.type != "cpu":
                 self._at_once.run(self._try_pass, most=len(self._text.held_out))
             if self._state.rule is None:
                 rule = self._rule(sequences_per_step, step_length, rate)
                 self._state = self._state.model_copy(update={"rule": rule})
+            self._start_replicas()
             while (done := self._progress()) < 1 and self._is_finite:
                 self._step(done)
                 self._after_step(self._progress())
@@ -163,7 +176,7 @@ class _Recovery:
         assert self._budget.seconds is not None
         started = time.monotonic()
         self._try_pass(1)
-        return round(self._budget.seconds * self._length / (time.monotonic() - started))
+        return round(self._budget.seconds * self._length * len(self._replicas) / (time.monotonic() - started))
 
     def _try_pass(self, sequences: int) -> None:
         """Run both models on held-out blocks, forward and back, and drop the gradients: whether they fit, how fast."""
@@ -172,17 +185,36 @@ class _Recovery:
         with self._weights.dropped_gradients():
             divergence.backward(0, sequences, self._weights.scale)
 
+    def _start_replicas(self) -> None:
+        """Bring the further devices to the weights of the state, and say which have nothing to do."""
+        assert self._state.rule is not None
+        self._replicas.update()
+        devices, sequences = len(self._replicas), self._state.rule.sequences_per_step
+        if sequences < devices:
+            logger.warning(
+                "A step has %d sequences, so that %d of %d devices have nothing to do; give more sequences for a step.",
+                sequences,
+                devices - sequences,
+                devices,
+            )
+
     def _step(self, done: float) -> None:
         assert self._state.rule is not None
         rule = self._state.rule
         sequences, rate = rule.sequences_per_step, rule.rate / 2**self._state.halvings
         blocks = self._text.take(sequences, rule.step_length)
-        divergence = self._divergence(blocks, measured=0)
         at_once = max(1, self._at_once.size * self._length // rule.step_length)
-        starts = range(0, sequences, at_once)
-        for number in self._weights.step(rate_at(rate, done, WARMUP), len(starts)):
-            first = starts[number]
-            divergence.backward(first, min(at_once, sequences - first), self._weights.scale, sequences)
+        rate = rate_at(rate, done, WARMUP)
+        if len(self._replicas) > 1:
+            self._replicas.backward(blocks, at_once, self._weights.scale)
+            self._weights.step_along_gradients(rate)
+            self._replicas.update()
+        else:
+            divergence = self._divergence(blocks, measured=0)
+            starts = range(0, sequences, at_once)
+            for number in self._weights.step(rate, len(starts)):
+                first = starts[number]
+                divergence.backward(first, min(at_once, sequences - first), self._weights.scale, sequences)
         state = self._state
         self._state = state.model_copy(update={"tokens": state.tokens + blocks.numel(), "steps": state.steps + 1})
 
@@ -208,6 +240,7 @@ class _Recovery:
             self._best = self._weights.copy()
         elif kl > (1 + WORSE) * best:
             self._weights.go_back(self._best)
+            self._replicas.update()
             state = state.model_copy(update={"halvings": state.halvings + 1})
             logger.info("The held-out divergence has risen to %.4f; back to the best weights, half the width.", kl)
         curve = (*state.curve, CurvePoint(state.tokens, self._seconds(), kl))

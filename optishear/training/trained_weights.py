@@ -86,6 +86,15 @@ class TrainedWeights:
             self._is_last_pass = number == passes - 1
             yield number
         self._is_last_pass = False
+        self._update_all()
+
+    def step_along_gradients(self, rate: float) -> None:
+        """A step along the gradients that the parameters have by now; else as ``step``."""
+        self._steps, self._rate = self._steps + 1, rate
+        self._update_all()
+
+    def _update_all(self) -> None:
+        """Update the parameters that still have a gradient."""
         for weight in self._weights:
             # Of an expert that the last pass did not reach.
             self._update(weight)

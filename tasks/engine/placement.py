@@ -12,6 +12,7 @@ from optishear.inference.footprint import device_name
 from optishear.models.devices import SHARD, resolve_devices
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
+from optishear.parameters.recovery import RecoveryParameters
 from tasks.engine.parameters import PlacementParameters
 
 GPU_POOL = "gpu"
@@ -20,8 +21,10 @@ CPU_POOL = "cpu"
 
 
 def pool_of(parameters: Parameters) -> str:
-    """The work pool of stages that need a GPU: ``shard`` for models on all GPUs of a machine, else ``gpu``."""
-    return SHARD_POOL if isinstance(parameters, ModelParameters) and parameters.device == SHARD else GPU_POOL
+    """The work pool of stages that need a GPU: ``shard`` for those that use all GPUs of a machine, else ``gpu``."""
+    in_shards = isinstance(parameters, ModelParameters) and parameters.device == SHARD
+    shared = isinstance(parameters, RecoveryParameters) and parameters.recovery_gpus > 1
+    return SHARD_POOL if in_shards or shared else GPU_POOL
 
 
 def deployment_of(stage: str, parameters: Parameters) -> str:

@@ -12,6 +12,7 @@ from optishear.errors import InputError
 from optishear.file_names import CHECKPOINT
 from optishear.home import recoveries_folder
 from optishear.memory.solver_needs import RECOVERY_FIX, plan_recovery, recovery_state_bytes
+from optishear.models.devices import SHARD, further_devices, resolve_device
 from optishear.models.layers import PrunableLayer
 from optishear.models.load import load_model
 from optishear.models.precision import DTYPES
@@ -30,6 +31,7 @@ from optishear.recovery.summary import RecoverySummary
 from tasks.engine.disk import checkpoint_bytes, shape_of_model
 from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import take_model
+from tasks.engine.placement import uses_deployments
 from tasks.engine.progress import progress_bar
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import RecoverStageParameters
@@ -49,10 +51,28 @@ def check_recovery(parameters: RecoveryParameters) -> None:
     for text in parameters.recovery_texts:
         check_calibration(text.source)
     others = [name for name in ("recovery_texts", "recovery_sequences", "recovery_rate") if getattr(parameters, name)]
+    if parameters.recovery_gpus > 1:
+        others.append("recovery_gpus")
     if others and not parameters.recovers:
         raise InputError(
             f"The parameter {others[0]} is given without a recovery; give recovery_budget or recovery_tokens, too."
         )
+
+
+def check_recovery_gpus(parameters: ModelParameters, recovery: RecoveryParameters) -> None:
+    """Refuse more GPUs for a recovery than there are; those of a worker are checked by the worker.
+
+    Raises:
+        InputError: names the number.
+    """
+    gpus = recovery.recovery_gpus
+    if gpus > 1 and parameters.device == SHARD:
+        raise InputError(
+            f"{gpus} GPUs cannot share a recovery in parts of device {SHARD!r}, which needs all of them for one model; "
+            "give recovery_gpus 1."
+        )
+    if not uses_deployments(parameters):
+        further_devices(resolve_device(parameters.device), gpus)
 
 
 def _sources(parameters: RecoverStageParameters) -> list[str]:
@@ -124,6 +144,7 @@ def _recover(
             budget,
             sequences_per_step=parameters.recovery_sequences,
             rate=parameters.recovery_rate,
+            further_devices=further_devices(model.device, parameters.recovery_gpus),
             state_file=state_file,
             on_check=on_check,
         )
@@ -150,7 +171,9 @@ def _memory(parameters: RecoveryParameters, length: int) -> Choice:
         in_step = parameters.recovery_sequences * length
     elif parameters.recovery_tokens is not None:
         in_step = rule_for(parameters.recovery_tokens, length).tokens_per_step
-    return lambda shape, itemsize, free: plan_recovery(shape, itemsize, free, length=length, tokens_per_step=in_step)
+    return lambda shape, itemsize, free: plan_recovery(
+        shape, itemsize, free, length=length, tokens_per_step=in_step, devices=parameters.recovery_gpus
+    )
 
 
 def _disk(parameters: RecoverStageParameters) -> int:

@@ -11,7 +11,7 @@ from tiny_checkpoint import write_tiny_checkpoint
 from fake_device import FakeGpus, no_threads
 from optishear.errors import InputError
 from optishear.models import memory
-from optishear.models.devices import devices_of, resolve_devices
+from optishear.models.devices import devices_of, further_devices, resolve_devices
 from optishear.models.load import load_model
 from optishear.models.shards import balanced, device_map, placement_on, weights_by_device, weights_by_place
 from optishear.pruning.checkpoint import save_checkpoint
@@ -146,3 +146,15 @@ def test_a_checkpoint_is_that_of_one_device(folder: Path, tmp_path: Path) -> Non
 def test_a_device_that_is_unknown_names_all_kinds() -> None:
     with pytest.raises(InputError, match="choose auto, cpu, cuda, cuda:N or shard"):
         resolve_devices("shards")
+
+
+def test_gpus_beside_one_are_the_others_in_order() -> None:
+    with FakeGpus(3), no_threads():
+        assert further_devices(GPUS[1], 3) == (GPUS[0], GPUS[2])
+        assert further_devices(torch.device("cuda"), 2) == (GPUS[1],)
+        assert further_devices(GPUS[0], 1) == ()
+        with refused("4 GPUs", "are 3", "recovery_gpus 3"):
+            further_devices(GPUS[0], 4)
+    assert further_devices(torch.device("cpu"), 1) == ()
+    with refused("2 GPUs", "'cpu'", "are none", "recovery_gpus 1"):
+        further_devices(torch.device("cpu"), 2)

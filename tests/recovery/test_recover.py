@@ -228,6 +228,52 @@ def test_activations_that_are_computed_again_give_the_same(tmp_path: Path, monke
     assert not any(module.training for module in again.modules())
 
 
+@pytest.mark.parametrize("sparsity", ["0.5", "2:4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_devices_that_share_a_step_end_where_one_device_does(
+    sparsity: str, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One device makes a pass for each two of the four sequences.
+    monkeypatch.setattr(module, "TOKENS_PER_BACKWARD", 64)
+    alone, dense = models(sparsity, dtype=dtype)
+    expected = recovered(tmp_path, alone, dense)
+    monkeypatch.setattr(module, "TOKENS_PER_BACKWARD", 2048)
+    shared, dense = models(sparsity, dtype=dtype)
+    summary = recovered(tmp_path, shared, dense, further_devices=[torch.device("cpu")])
+    assert [point.kl for point in summary.curve] == [point.kl for point in expected.curve]
+    assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), shared.parameters(), strict=True))
+    assert summary.after < summary.before
+
+
+def test_devices_that_share_a_step_go_on_after_a_kill(tmp_path: Path) -> None:
+    shared, dense = models()
+    expected = recovered(tmp_path, shared, dense, further_devices=[torch.device("cpu")] * 2)
+
+    def kill(curve: Sequence[CurvePoint], _done: float) -> None:
+        if len(curve) == 3:
+            raise Killed
+
+    state_file = tmp_path / "state.safetensors"
+    pruned, dense = models()
+    with pytest.raises(Killed):
+        recovered(
+            tmp_path, pruned, dense, further_devices=[torch.device("cpu")] * 2, state_file=state_file, on_check=kill
+        )
+    pruned, dense = models()
+    summary = recovered(tmp_path, pruned, dense, further_devices=[torch.device("cpu")] * 2, state_file=state_file)
+    assert summary.after == expected.after
+    assert all(torch.equal(a, b) for a, b in zip(pruned.parameters(), shared.parameters(), strict=True))
+
+
+def test_devices_without_a_sequence_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pruned, dense = models()
+    devices = [torch.device("cpu")] * 4
+    with caplog.at_level("WARNING"):
+        summary = recovered(tmp_path, pruned, dense, further_devices=devices)
+    assert "1 of 5 devices" in caplog.text
+    assert summary.after < summary.before
+
+
 def test_an_offloaded_model_is_refused(tmp_path: Path) -> None:
     pruned, dense = models()
     pruned.lm_head.to("meta")

@@ -10,6 +10,7 @@ from flows.parameters.statistics import StatisticsParameters
 from optishear.parameters.model import ModelParameters
 from tasks.engine import placement
 from tasks.engine.placement import GPU_POOL, check_placement, deployment_of, pool_of, uses_deployments
+from tasks.stages.parameters import RecoverStageParameters
 from wording import refused
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -45,6 +46,13 @@ def test_a_model_on_all_gpus_has_a_pool_of_its_own() -> None:
     assert not uses_deployments(parameters)
     with refused("'shard'", "optishear deploy"):
         check_placement(StatisticsParameters(device="shard", placement="deployments"))
+
+
+def test_a_recovery_on_several_gpus_runs_where_all_are_seen() -> None:
+    given = {"recovery_tokens": 4096, "recovery_gpus": 2}
+    assert deployment_of("recover", RecoverStageParameters(**given)) == "recover-stage/recover-shard"
+    given["recovery_gpus"] = 1
+    assert deployment_of("recover", RecoverStageParameters(**given)) == "recover-stage/recover"
 
 
 @pytest.mark.usefixtures("gpu_pool")
