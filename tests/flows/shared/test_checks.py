@@ -91,7 +91,7 @@ def test_the_models_of_a_matrix_are_each_checked(monkeypatch: pytest.MonkeyPatch
 
 
 def test_sparsegpt_that_does_not_fit_is_refused_where_it_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.engine.memory.room", lambda *_: 1)
+    monkeypatch.setattr("tasks.engine.memory.least_room", lambda *_: 1)
     values = {"model": "a-model", "dtype": "float32", "device": "cpu", "masks_only": True}
     check_memory_of_sparsegpt(tiny_model(), read_parameters(PipelineParameters, values))
     with refused("a-model", "compare_sparsegpt"):
