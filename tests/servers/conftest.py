@@ -265,17 +265,35 @@ class Mended:
     started: list[str]
 
 
+def start_with_short_text(servers: Servers, settings: dict[str, Any], name: str) -> tuple[str, Path]:
+    """Start a run that fails in its first evaluation, since its evaluation text is too short.
+
+    Args:
+        servers: that run it.
+        settings: of the run.
+        name: of its output folder, in the folder of the tests.
+
+    Returns:
+        The run's id, and the file of the text.
+    """
+    text = servers.folder / f"{name}.txt"
+    text.write_text("Too short.")
+    parameters = {**settings, "sequences": 5, "evaluation_text": str(text), "output": str(servers.folder / name)}
+    return servers.start("pipeline/pipeline", {"parameters": parameters}), text
+
+
+def lengthen(text: Path, settings: dict[str, Any]) -> None:
+    """Make a text long enough. No other run has evaluated on it, so the store has nothing of it."""
+    text.write_text(f"{text.stem}. " + Path(settings["evaluation_text"]).read_text())
+
+
 @pytest.fixture(scope="session")
 def mended(servers: Servers, settings: dict[str, Any], lost: Lost) -> Mended:
     """Its evaluation text is too short at first."""
-    text = servers.folder / "evaluation.txt"
-    text.write_text("Too short.")
-    parameters = {**settings, "sequences": 5, "evaluation_text": str(text), "output": str(servers.folder / "mended")}
-    run = servers.start("pipeline/pipeline", {"parameters": parameters})
+    run, text = start_with_short_text(servers, settings, "mended")
     failed = servers.ended(run)
     started = [label_of(child) for child in servers.children(run)]
-    # No other run has evaluated on it, so the store has nothing of it.
-    text.write_text("Mended. " + Path(settings["evaluation_text"]).read_text())
+    lengthen(text, settings)
     servers.retry(run)
     assert servers.ended(run)["state_type"] == "COMPLETED"
     return Mended(run, failed, started)

@@ -1,82 +1,105 @@
-"""What a person sees in the browser, in both user interfaces."""
+"""What a person sees and does in the browser, in both user interfaces."""
 
-import html
 import re
-import shutil
-import subprocess
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
-from servers.conftest import Lost, Mended, Servers
+from servers.browser import browser_process, chromium, open_page
+from servers.conftest import Lost, Mended, Servers, lengthen, start_with_short_text
 
 pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")
-def browser() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
+def browser() -> Iterator[Browser]:
+    program = chromium()
+    if program is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    return found
+    with browser_process(program) as browser:
+        yield browser
 
 
-def page(browser: str, url: str, folder: Path) -> str:
-    """A page's elements after its scripts have run."""
-    shown = subprocess.run(
-        [
-            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-            "--virtual-time-budget=20000", "--window-size=1400,2000", f"--user-data-dir={folder}", "--dump-dom", url,
-        ],
-        capture_output=True, text=True, timeout=180, check=False,
-    )  # fmt: skip
-    return shown.stdout
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = open_page(browser)
+    yield page
+    page.close()
 
 
-def words(elements: str) -> str:
-    """What can be read on a page."""
-    without_scripts = re.sub(r"<(script|style)\b.*?</\1>", " ", elements, flags=re.DOTALL)
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", without_scripts)).split())
+def shows(page: Page, *words: str) -> None:
+    """Wait until all of it can be read on the page."""
+    for each in words:
+        expect(page.locator("body")).to_contain_text(each, use_inner_text=True)
 
 
-def test_prefect_shows_the_run(browser: str, servers: Servers, mended: Mended, tmp_path: Path) -> None:
-    shown = words(page(browser, f"{servers.prefect_url}/runs/flow-run/{mended.run}", tmp_path))
-    for what in (servers.flow_run(mended.run)["name"], "Completed", "Flow pipeline", "Work Pool cpu", "Retry"):
-        assert what in shown
-
-
-def test_prefect_shows_the_comparison(browser: str, servers: Servers, mended: Mended, tmp_path: Path) -> None:
-    table = servers.artifacts(mended.run)["comparison-table"]["id"]
-    shown = words(page(browser, f"{servers.prefect_url}/artifacts/artifact/{table}", tmp_path))
-    assert "dense Wanda pruned pruned against Wanda" in shown
-    assert "perplexity" in shown
-
-
-def test_prefect_shows_the_front_as_an_image(browser: str, servers: Servers, mended: Mended, tmp_path: Path) -> None:
-    figure = servers.artifacts(mended.run)["pareto-front"]
-    shown = page(browser, f"{servers.prefect_url}/artifacts/artifact/{figure['id']}", tmp_path)
-    assert f'<img src="{figure["data"]}"' in shown
-
-
-def test_prefect_shows_why_a_stage_failed(browser: str, servers: Servers, mended: Mended, tmp_path: Path) -> None:
-    failed = next(run for run in servers.children(mended.run) if run["state_type"] == "FAILED")
-    shown = words(page(browser, f"{servers.prefect_url}/runs/flow-run/{failed['id']}?tab=Details", tmp_path))
-    assert "Failed" in shown
-    # As much of the sentence as fits in.
-    assert "The evaluation text has" in shown
-    assert "InputError" not in shown
-
-
-def test_prefect_shows_the_schedule(browser: str, servers: Servers, lost: Lost, tmp_path: Path) -> None:
-    shown = words(page(browser, f"{servers.prefect_url}/deployments", tmp_path))
-    for name in ("calibrate", "evaluate", "nightly"):  # the list goes on on another page
-        assert name in shown
-    assert "At 02:00 AM every day" in shown
-
-
-def test_mlflow_shows_the_run(browser: str, servers: Servers, mended: Mended, tmp_path: Path) -> None:
-    url = re.search(r"http[^)\s\"]*", servers.artifacts(mended.run)["mlflow-run"]["data"])
+def mlflow_page(servers: Servers, run: str) -> str:
+    """The address of a run's page in MLflow, as its page in Prefect links it."""
+    url = re.search(r"http[^)\s\"]*", servers.artifacts(run)["mlflow-run"]["data"])
     assert url is not None
-    shown = words(page(browser, url[0], tmp_path))
-    assert "pipeline tiny-llama 0.5" in shown
-    assert "pruned/perplexity" in shown
+    return url[0]
+
+
+def test_prefect_shows_the_run(page: Page, servers: Servers, mended: Mended) -> None:
+    page.goto(f"{servers.prefect_url}/runs/flow-run/{mended.run}")
+    shows(page, servers.flow_run(mended.run)["name"], "Completed")
+    shows(page, "Flow\npipeline", "Work Pool\ncpu")
+
+
+def test_prefect_shows_the_comparison(page: Page, servers: Servers, mended: Mended) -> None:
+    page.goto(f"{servers.prefect_url}/artifacts/artifact/{servers.artifacts(mended.run)['comparison-table']['id']}")
+    table = page.get_by_role("table")
+    expect(table.get_by_role("columnheader")).to_have_text(["", "dense", "Wanda", "pruned", "pruned against Wanda"])
+    expect(table).to_contain_text("perplexity")
+
+
+def test_prefect_shows_the_front_as_an_image(page: Page, servers: Servers, mended: Mended) -> None:
+    figure = servers.artifacts(mended.run)["pareto-front"]
+    page.goto(f"{servers.prefect_url}/artifacts/artifact/{figure['id']}")
+    image = page.locator(f'img[src="{figure["data"]}"]')
+    expect(image).to_be_visible()
+    assert image.evaluate("image => image.naturalWidth") > 100
+
+
+def test_prefect_shows_why_a_stage_failed(page: Page, servers: Servers, mended: Mended) -> None:
+    failed = next(run for run in servers.children(mended.run) if run["state_type"] == "FAILED")
+    page.goto(f"{servers.prefect_url}/runs/flow-run/{failed['id']}?tab=Details")
+    shows(page, "Failed", "The evaluation text has")
+    # As much of the sentence as fits in, until one asks for the rest.
+    page.get_by_text("See More").click()
+    shows(page, failed["state"]["message"])
+    assert "InputError" not in page.inner_text("body")
+
+
+def test_the_retry_button_takes_a_failed_run_to_its_end(
+    page: Page, servers: Servers, settings: dict[str, Any], mended: Mended
+) -> None:
+    # All before the evaluation is in the store, from the run ``mended``.
+    run, text = start_with_short_text(servers, settings, "retried")
+    assert servers.ended(run)["state_type"] == "FAILED"
+    lengthen(text, settings)
+    page.goto(f"{servers.prefect_url}/runs/flow-run/{run}")
+    page.get_by_role("button", name="Retry").click()
+    with page.expect_response(re.compile(f"{run}/set_state$")):
+        page.get_by_role("dialog").get_by_role("button", name="Retry").click()
+    ended = servers.ended(run)
+    assert (ended["state_type"], ended["run_count"]) == ("COMPLETED", 2)
+    # The open page follows it.
+    shows(page, "Completed")
+    assert (servers.folder / "retried" / "report.html").exists()
+
+
+def test_prefect_shows_the_schedule(page: Page, servers: Servers, lost: Lost) -> None:
+    page.goto(f"{servers.prefect_url}/deployments")
+    shows(page, "calibrate", "evaluate", "nightly")  # the list goes on on another page
+    shows(page, "At 02:00 AM every day")
+
+
+def test_mlflow_shows_the_run(page: Page, servers: Servers, mended: Mended) -> None:
+    page.goto(mlflow_page(servers, mended.run))
+    shows(page, "pipeline tiny-llama 0.5", "pruned/perplexity")
+    # The link opened the view that has a list of runs, and its menu leads there.
+    page.get_by_role("list").get_by_role("link", name="Runs", exact=True).click()
+    shows(page, "Pruning runs of OptiShear", "pipeline tiny-llama 0.5")
