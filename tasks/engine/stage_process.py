@@ -14,18 +14,30 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC
 from logging import Logger
 from typing import cast
 from uuid import UUID
 
 from prefect._internal import control_listener
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.engine import handle_engine_signals
 from prefect.exceptions import Abort
 from prefect.flow_engine import load_flow, load_flow_run, run_flow
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelled, Pending
+from prefect.types import DateTime
 from prefect.utilities.engine import propose_state_sync
 
 from optishear.errors import InputError
@@ -81,12 +93,11 @@ def next_stage(done: FlowRun, wait: float) -> UUID | None:
             state = client.read_flow_run(parent).state
             if state is None or state.is_final():
                 return None
-            for response in client.get_scheduled_flow_runs_for_work_pool(pool):
-                candidate = response.flow_run
-                if _parent_of(client, candidate) == parent and _claim(client, candidate.id):
+            for candidate in _due(client, pool, parent):
+                if _claim(client, candidate):
                     place = client.read_flow_run(done.id).infrastructure_pid
-                    client.update_flow_run(candidate.id, infrastructure_pid=place)
-                    return candidate.id
+                    client.update_flow_run(candidate, infrastructure_pid=place)
+                    return candidate
             time.sleep(_SECONDS_BETWEEN_POLLS)
     return None
 
@@ -96,6 +107,24 @@ def _parent_of(client: SyncPrefectClient, run: FlowRun) -> UUID | None:
     if run.parent_task_run_id is None:
         return None
     return client.read_task_run(run.parent_task_run_id).flow_run_id
+
+
+def _due(client: SyncPrefectClient, pool: str, parent: UUID) -> list[UUID]:
+    """The runs that a parent run has waiting in the pool, the oldest first; none where the pool is paused or full."""
+    # The server lists as many runs as the pool has places, so those of this parent may be behind others' and missing.
+    if not client.get_scheduled_flow_runs_for_work_pool(pool):
+        return []
+    runs = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+            # A stage that is repeated after a delay is due only then.
+            next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=DateTime.now(UTC)),
+        ),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+    )
+    return [run.id for run in runs]
 
 
 def _claim(client: SyncPrefectClient, run: UUID) -> bool:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import Abort
 from prefect.states import Completed, Running, State
 
@@ -18,13 +20,14 @@ from wording import refused
 
 @dataclass
 class Server:
-    """Prefect's server as far as a stage's process asks it."""
+    """Prefect's server as far as a stage's process asks it; its pool has ``free`` places."""
 
     parents: dict[UUID, UUID] = field(default_factory=dict)
     scheduled: list[FlowRun] = field(default_factory=list)
     states: dict[UUID, State] = field(default_factory=dict)
     places: dict[UUID, str | None] = field(default_factory=dict)
     taken: set[UUID] = field(default_factory=set)
+    free: int = 1
 
     def run(self, parent: UUID, *, is_scheduled: bool = True) -> FlowRun:
         """A run that another one started."""
@@ -45,7 +48,15 @@ class Server:
 
     def get_scheduled_flow_runs_for_work_pool(self, pool: str) -> list[Any]:
         assert pool == "gpu"
-        return [SimpleNamespace(flow_run=run) for run in self.scheduled]
+        return [SimpleNamespace(flow_run=run) for run in self.scheduled[: self.free]]
+
+    def read_flow_runs(self, flow_run_filter: Any, work_pool_filter: Any, sort: Any) -> list[FlowRun]:
+        assert work_pool_filter.name.any_ == ["gpu"]
+        assert sort == FlowRunSort.EXPECTED_START_TIME_ASC
+        assert flow_run_filter.state.type.any_ == [StateType.SCHEDULED]
+        assert flow_run_filter.next_scheduled_start_time.before_ <= datetime.now(UTC)
+        (parent,) = flow_run_filter.parent_flow_run_id.any_
+        return [run for run in self.scheduled if self.parents[run.parent_task_run_id] == parent]
 
     def update_flow_run(self, run: UUID, infrastructure_pid: str | None) -> None:
         self.places[run] = infrastructure_pid
@@ -75,10 +86,18 @@ def test_the_next_stage_of_the_same_run_is_claimed(server: Server) -> None:
     parent = uuid4()
     done = server.run(parent, is_scheduled=False)
     server.places[done.id] = "42"
-    server.run(uuid4())  # of another pipeline
+    server.run(uuid4())  # of another pipeline, and all that a pool with one place lists
     following = server.run(parent)
     assert module.next_stage(done, 1.0) == following.id
     assert server.places[following.id] == "42"
+
+
+def test_nothing_is_claimed_from_a_pool_without_a_free_place(server: Server) -> None:
+    parent = uuid4()
+    done = server.run(parent, is_scheduled=False)
+    server.run(parent)
+    server.free = 0
+    assert module.next_stage(done, 0.05) is None
 
 
 def test_what_a_worker_has_taken_is_left_to_it(server: Server) -> None:
