@@ -57,7 +57,8 @@ def draw_perplexities(axes: Axes, bars: Sequence[Bar], theme: Theme) -> None:
         elif value is not None:
             axes.barh(row, value, height=0.62, color=bar.colour, label=bar.label)
         axes.annotate(
-            f"{number(bar.value)}   {bar.note}".rstrip(),
+            # A page would draw several spaces as one.
+            f"{number(bar.value)}, {bar.note}" if bar.note else number(bar.value),
             (value, row) if value is not None else (0, row),
             xycoords="data" if value is not None else axes.get_yaxis_transform(),
             xytext=(8 if logarithmic else 5, 0),

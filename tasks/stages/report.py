@@ -82,4 +82,4 @@ def _write(
 
 
 # What it shows is all in its inputs.
-report_stage = Stage(name="report", version=6, parameters=(), inputs=_inputs, write=_write)
+report_stage = Stage(name="report", version=7, parameters=(), inputs=_inputs, write=_write)

@@ -61,7 +61,7 @@ def test_sparsegpt_and_the_time_of_each_are_drawn() -> None:
     figure = comparison(beside_sparsegpt(), DARK)
     assert [bar.get_width() for bar in figure.axes[0].patches] == [22.88, 47.81, 40.4, 44.1]
     noted = [text.replace("\N{NO-BREAK SPACE}", " ") for text in words(figure)]
-    assert noted == ["22.9", "47.8   made in 10.2 s", "40.4   made in 47.5 s", "44.1   made in 2 h 37 min"]
+    assert noted == ["22.9", "47.8, made in 10.2 s", "40.4, made in 47.5 s", "44.1, made in 2 h 37 min"]
     assert [container.get_label() for container in figure.axes[1].containers] == [
         "dense",
         "wanda",

@@ -5,7 +5,7 @@ import pytest
 
 from optishear.recipes.recipe import Recipe
 from optishear.report.figures import run_figures
-from optishear.report.steps import perplexity_steps
+from optishear.report.steps import perplexity_steps, steps
 from optishear.run_metrics.schema import RunMetrics
 from run_metrics.samples import beside_sparsegpt
 
@@ -38,6 +38,23 @@ def test_each_part_has_a_bar(metrics: RunMetrics, recipe: Recipe) -> None:
     drawn = [patch.get_width() for patch in axes.patches] or [line.get_xdata()[0] for line in axes.lines]
     assert drawn == pytest.approx(list(values.values()))
     assert [label.get_text() for label in axes.get_yticklabels()] == list(values)
+
+
+def test_each_part_says_what_it_changed() -> None:
+    figure = steps({"dense": 20.0, "Wanda": 50.0, "masks": 40.0, "+ reconstruction": 30.0, "+ recovery": 27.0})
+    noted = [text.get_text().replace("\N{NO-BREAK SPACE}", " ") for text in figure.axes[0].texts]
+    assert noted == [
+        "20.0",
+        "50.0",
+        "40.0, −20.0 % from Wanda",
+        "30.0, −25.0 % from masks",
+        "27.0, −10.0 % from reconstruction",
+    ]
+
+
+def test_a_part_that_was_not_measured_has_no_change() -> None:
+    figure = steps({"dense": 20.0, "Wanda": None, "masks": 40.0, "+ reconstruction": 30.0})
+    assert [text.get_text() for text in figure.axes[0].texts][1:3] == ["not measured", "40.0"]
 
 
 def test_sparsegpt_is_beside_wanda() -> None:
