@@ -94,15 +94,16 @@ def _pages(run: PlannedRun, child: FlowRun | None, *, completed: bool) -> dict[s
     prefect = prefect_page(str(child.id)) if child is not None else None
     if prefect is not None:
         pages["Prefect"] = prefect
-    mlflow = None
+    tracked = None
     if child is not None:
         with unless_unreachable("which run belongs to a run of the night"):
             tracked = find_by_prefect_run(connect(run.parameters), str(child.id))
-            mlflow = mlflow_page(tracked) if tracked is not None else None
+    mlflow = mlflow_page(tracked) if tracked is not None else None
     if mlflow is not None:
         pages["MLflow"] = mlflow
     if completed:
-        pages["report"] = f"{mlflow}/artifacts/{REPORT}" if mlflow else str(run.parameters.output.absolute() / REPORT)
+        report = mlflow_page(tracked, REPORT) if tracked is not None else None
+        pages["report"] = report or str(run.parameters.output.absolute() / REPORT)
     return pages
 
 

@@ -47,23 +47,28 @@ def zeros_in_words(metrics: CheckpointMetrics | RunMetrics, model: str = "") -> 
     )
 
 
-def mlflow_page(run: TrackedRun) -> str | None:
+def mlflow_page(run: TrackedRun, file: str = "") -> str | None:
     """The address of the run's page; ``None`` for a database without a server.
 
     ``OPTISHEAR_MLFLOW_UI_URL`` is the server's address for users, if workers use another one, as ``PREFECT_UI_URL`` is
     for Prefect's.
+
+    Args:
+        run: the run.
+        file: one of the run's files, for the page that shows it.
     """
     uri = run.tracking.uri
     if not uri.startswith("http"):
         return None
     address = os.environ.get("OPTISHEAR_MLFLOW_UI_URL") or public_uri(uri)
-    return f"{address.rstrip('/')}/{_route(run)}"
+    return f"{address.rstrip('/')}/{_route(run, file)}"
 
 
-def _route(run: TrackedRun) -> str:
+def _route(run: TrackedRun, file: str = "") -> str:
     # MLflow chooses between its two views by the address. Without the parameter a browser's first view is the one for
     # generative AI, whose menu has no runs, whatever the kind of the experiment.
-    return f"#/experiments/{run.tracking.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
+    page = f"{run.run_id}/artifacts/{file}" if file else run.run_id
+    return f"#/experiments/{run.tracking.experiment_id}/runs/{page}?workflowType=machine_learning"
 
 
 def _mlflow(run: TrackedRun) -> str:

@@ -28,6 +28,14 @@ def test_people_may_reach_the_server_by_another_address(monkeypatch: pytest.Monk
     assert page("http://mlflow:5000") == f"http://127.0.0.1:5001/{ROUTE}"
 
 
+def test_a_file_of_a_run_has_a_page() -> None:
+    run = TrackedRun(Tracking("http://mlflow:5000", "3"), "abc")
+    assert mlflow_page(run, "report.html") == (
+        "http://mlflow:5000/#/experiments/3/runs/abc/artifacts/report.html?workflowType=machine_learning"
+    )
+    assert mlflow_page(TrackedRun(Tracking("sqlite:///mlflow.db", "3"), "abc"), "report.html") is None
+
+
 def test_a_database_is_opened_at_the_page_of_the_run(tmp_path: Path) -> None:
     run = TrackedRun(Tracking("sqlite:///mlflow.db", "3"), "abc")
     (line,) = [line for line in where(tmp_path, {}, run).splitlines() if line.startswith("MLflow")]
