@@ -143,9 +143,19 @@ def place_files(output: Path, files: Mapping[str, Path], documents: Mapping[str,
     folder.record = now
     for outer in _open.get():
         if outer is not folder and folder.path.is_relative_to(outer.path):
-            outer.record.runs = sorted({*outer.record.runs, folder.path.relative_to(outer.path).as_posix()})
+            _note_run(outer, folder.path.relative_to(outer.path).as_posix())
     _report(folder, remains)
     folder.earlier, folder.has_results = None, True
+
+
+def _note_run(outer: _OpenFolder, run: str) -> None:
+    """Let the record around a run name it at once: a sweep may be killed before it writes files of its own.
+
+    What the run before wrote there stays in the record until it is replaced.
+    """
+    outer.record.runs = sorted({*outer.record.runs, run})
+    on_disk = outer.earlier if outer.earlier is not None else outer.record
+    on_disk.model_copy(update={"runs": sorted({*on_disk.runs, run})}).save(outer.path)
 
 
 def _find(output: Path) -> _OpenFolder | None:

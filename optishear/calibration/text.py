@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from optishear.calibration.hub import stream_data_set
 from optishear.errors import InputError, first_line
 from optishear.home import expand_home
 from optishear.json_file import parse_json
@@ -39,8 +40,9 @@ def read_documents(source: str, *, seed: int | None = None, splits: tuple[str, .
         splits: for the hub, the splits to prefer, best first; a data set with none of them gives its first.
 
     Raises:
-        InputError: at the latest at the first document, if the source is unknown, missing, empty or has no text.
-        ConnectionError: if the hub cannot be reached; worth another try.
+        InputError: at the latest at the first document, if the source is unknown, missing, empty or has no text, or is
+            on the hub and that cannot be reached.
+        ConnectionError: if the hub stops answering; worth another try.
     """
     if source.startswith(HUB):
         return _hub_documents(source, seed, splits)
@@ -189,15 +191,7 @@ def _is_config(name: str | None) -> bool:
 
 def _hub_documents(source: str, seed: int | None, splits: tuple[str, ...]) -> Iterator[str]:
     name, config = hub_name(source)
-    # Slow to import, and needed by no other source.
-    import datasets
-
-    try:
-        available = datasets.load_dataset(name, config, streaming=True)
-    except datasets.exceptions.FileNotFoundDatasetsError as error:
-        raise InputError(f"The hub has no data set for {source!r} ({_first_line(error)}).") from None
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"The data set {source!r} cannot be used ({_first_line(error)}).") from None
+    available = stream_data_set(source, name, config)
     split = next((split for split in splits if split in available), next(iter(available)))
     stream = available[split]
     if seed is not None:
@@ -210,7 +204,3 @@ def _texts(rows: Any, source: str) -> Iterator[Any]:
         if "text" not in row:
             raise InputError(f"The data set {source!r} has no column 'text', only {', '.join(row)}; give one that has.")
         yield row["text"]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from optishear.calibration import text
+from optishear.calibration import hub, text
 from optishear.calibration.text import check_source, read_documents
 from optishear.errors import InputError
 from wording import refused
@@ -140,6 +140,7 @@ class Hub:
         self.error: Exception | None = None
         self._splits = splits
         monkeypatch.setattr(datasets, "load_dataset", self._load)
+        monkeypatch.setattr(hub, "why_unreachable", lambda: None)
 
     def _rows(self, rows: list[dict[str, Any]]) -> Any:
         for row in rows:

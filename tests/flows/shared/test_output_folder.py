@@ -9,7 +9,7 @@ from flows.parameters.calibrate import CalibrateParameters
 from flows.parameters.sweep import SweepParameters, pipelines_of
 from flows.shared.folder_lock import locked
 from flows.shared.output_folder import output_folder, place_files
-from flows.shared.output_record import RECORD
+from flows.shared.output_record import RECORD, read_record
 from optishear.files import remove
 from wording import refused
 
@@ -169,6 +169,34 @@ def test_a_sweep_leaves_no_folder_of_an_earlier_sweep(artifact: Path, tmp_path: 
     sweep("0.6")
     assert {path.name for path in (tmp_path / "swept").iterdir()} == {"0.6", "2of4", "sweep.html", RECORD}
     assert names(tmp_path / "swept" / "2of4") == {"notes.txt"}
+
+
+def test_a_sweep_that_is_killed_between_two_sparsities_has_named_the_first(artifact: Path, tmp_path: Path) -> None:
+    def killed_sweep(*sparsities: str) -> None:
+        parameters = SweepParameters(output=tmp_path / "swept", sparsities=list(sparsities))
+        with output_folder("sweep", parameters):
+            first, *_ = pipelines_of(parameters).values()
+            with output_folder("run", first) as cell:
+                place_files(cell, {"metrics.json": artifact / "config.json"})
+
+    killed_sweep("0.5", "2:4")
+    record = read_record(tmp_path / "swept")
+    assert record is not None
+    assert (record.command, record.runs) == ("sweep", ["0.5"])
+    with refused("sweep", "run"), output_folder("run", calibrate(tmp_path / "swept")):
+        pytest.fail("entered")
+    killed_sweep("0.6", "2:4")
+    record = read_record(tmp_path / "swept")
+    assert record is not None
+    assert record.runs == ["0.5", "0.6"]
+    # The first sweep that ends removes what the killed ones have left.
+    parameters = SweepParameters(output=tmp_path / "swept", sparsities=["2:4"])
+    with output_folder("sweep", parameters) as swept:
+        (cell,) = pipelines_of(parameters).values()
+        with output_folder("run", cell) as folder:
+            place_files(folder, {"metrics.json": artifact / "config.json"})
+        place_files(swept, {"sweep.html": artifact / "config.json"})
+    assert {path.name for path in (tmp_path / "swept").iterdir()} == {RECORD, "2of4", "sweep.html"}
 
 
 def test_a_sparsity_that_fails_leaves_nothing_of_an_earlier_sweep(artifact: Path, tmp_path: Path) -> None:
