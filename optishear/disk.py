@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from optishear.errors import InputError, first_line
-from optishear.leftovers import is_leftover_name
+from optishear.leftovers import lasting_folder
 from optishear.units import format_bytes
 
 # A file that is larger than the process may write is no other case: both end with more room.
@@ -112,7 +112,7 @@ def disk_full(folder: Path, error: BaseException, needed: int | None = None) -> 
         error: what said so.
         needed: bytes that were to be written there, where that is known.
     """
-    free, folder = free_disk(folder), _lasting(folder)
+    free, folder = free_disk(folder), lasting_folder(folder)
     sizes = [f"{format_bytes(needed)} are needed"] if needed is not None else []
     sizes += [f"{format_bytes(free)} are free"] if free is not None else []
     said = _reason(error)
@@ -131,13 +131,18 @@ def write_error(folder: Path, error: BaseException) -> InputError:
     """
     if is_disk_full(error):
         return disk_full(folder, error)
-    folder = _lasting(folder)
+    folder = lasting_folder(folder)
     if not folder.exists():
-        return InputError(
-            f"The folder {str(folder)!r} has gone while it was in use; bring it back, or make an empty one. {_GOES_ON}"
-        )
+        return folder_gone(folder)
     return InputError(
         f"The folder {str(folder)!r} cannot be written ({_reason(error)}); name one that you may write to."
+    )
+
+
+def folder_gone(folder: Path) -> InputError:
+    """The error for a folder that was there when the work began."""
+    return InputError(
+        f"The folder {str(folder)!r} has gone while it was in use; bring it back, or make an empty one. {_GOES_ON}"
     )
 
 
@@ -169,12 +174,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _lasting(folder: Path) -> Path:
-    """The folder, or the one around it where it is removed after a failure."""
-    removed = [path for path in (folder, *folder.parents) if is_leftover_name(path.name)]
-    return removed[-1].parent if removed else folder
 
 
 def _is_broken(error: BaseException) -> bool:

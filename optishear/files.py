@@ -12,7 +12,7 @@ from pathlib import Path
 from optishear.disk import disk_full, is_disk_full, write_error
 from optishear.errors import InputError
 from optishear.exchange import exchange
-from optishear.leftovers import aside_path, remove, remove_leftovers
+from optishear.leftovers import aside_path, lasting_folder, remove, remove_leftovers
 
 _COPIED_AT_ONCE = 2**30
 _BUFFER = 2**20
@@ -104,7 +104,8 @@ def ensure_writable(folder: Path) -> Path:
         if is_disk_full(error):
             raise disk_full(folder, error) from None
         raise InputError(
-            f"The folder {str(folder)!r} cannot be written ({error.strerror or error}); name one that you may write to."
+            f"The folder {str(lasting_folder(folder))!r} cannot be written ({error.strerror or error}); "
+            "name one that you may write to."
         ) from None
     return folder
 

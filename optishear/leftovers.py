@@ -41,6 +41,12 @@ def is_leftover_name(name: str) -> bool:
     return bool(_NAME.fullmatch(name) or _FORMER_NAME.fullmatch(name))
 
 
+def lasting_folder(folder: Path) -> Path:
+    """The folder, or the one around what is being written where it is or lies in that, which a failure removes."""
+    removed = [path for path in (folder, *folder.parents) if is_leftover_name(path.name)]
+    return removed[-1].parent if removed else folder
+
+
 def is_alive(path: Path) -> bool:
     """Whether the process that a path of ``aside_path`` is named after may still be writing it."""
     match = _NAME.fullmatch(path.name)

@@ -180,7 +180,10 @@ def test_a_folder_that_is_removed_after_the_failure_is_not_named(tmp_path: Path)
         aside.mkdir()
         error = OSError(errno.ENOSPC, "No space left on device")
         for folder in (aside, aside / "model"):
-            assert f"The disk of '{tmp_path}' is full" in str(disk_full(folder, error))
+            with refused(repr(str(tmp_path))):
+                raise disk_full(folder, error)
+            with refused(repr(str(tmp_path))):
+                raise write_error(folder, PermissionError(errno.EACCES, "Permission denied"))
 
 
 def test_a_folder_that_cannot_be_written_is_named(small: Path) -> None:

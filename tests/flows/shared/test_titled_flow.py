@@ -46,6 +46,14 @@ def losing_its_home(parameters: PipelineParameters) -> str:
     raise RuntimeError("500 Internal Server Error")
 
 
+@titled_flow("pipeline")
+def missing_a_file_of_its_home(parameters: PipelineParameters) -> str:
+    home = Path(os.environ["OPTISHEAR_HOME"])
+    home.rename(home.with_name("away"))
+    home.mkdir()  # as a lock does
+    raise InputError("The calibration set cannot be read.")
+
+
 @stage_flow("evaluate")
 def stage(parameters: PipelineParameters) -> str:
     return "done"
@@ -139,3 +147,9 @@ def test_a_stage_on_a_worker_refuses_a_home_that_everyone_can_write_to(client: S
 def test_a_server_that_fails_with_the_disk_below_it_is_told_by_the_disk(home: Path) -> None:
     with refused(home):
         losing_its_home(PARAMETERS)
+
+
+def test_a_home_that_is_gone_is_named_where_a_file_of_it_is_missed(home: Path) -> None:
+    home.mkdir(exist_ok=True)
+    with refused(home):
+        missing_a_file_of_its_home(PARAMETERS)
