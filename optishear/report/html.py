@@ -17,6 +17,7 @@ from optishear.report.style import DARK, LIGHT
 from optishear.report.tables import (
     footprint_device,
     footprint_rows,
+    footprint_verdict,
     objective_rows,
     prior_rows,
     score_columns,
@@ -64,6 +65,7 @@ def report(metrics: RunMetrics, recipe: Recipe, figures: Iterable[ReportFigure],
         priors=prior_rows(metrics),
         footprints=footprint_rows(metrics),
         footprint_device=footprint_device(metrics),
+        footprint_verdict=footprint_verdict(metrics),
         command=command,
     )
 

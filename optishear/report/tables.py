@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from optishear.evaluation.differences import Difference
-from optishear.inference.footprint import Footprint
+from optishear.inference.footprint import GAIN, Footprint
 from optishear.markdown import plain
 from optishear.parameters.bos import Bos
 from optishear.report.formatting import SPACE, TITLES, duration, memory, number, percent
@@ -123,8 +123,11 @@ def stage_rows(metrics: RunMetrics) -> list[tuple[str, str, str]]:
     return rows
 
 
-def footprint_rows(metrics: RunMetrics) -> list[tuple[str, str, str, str]]:
-    """Model and format, size on disk, size in memory, tokens per second; each but the dense model's with its ratio."""
+def footprint_rows(metrics: RunMetrics) -> list[tuple[str, str, str, str, str]]:
+    """Model and format, size on disk, size in memory, tokens per second, layers that ran sparse.
+
+    Each size and speed but the dense model's has its ratio to that.
+    """
     dense = metrics.dense.footprint.get("dense")
     rows = [] if dense is None else [_footprint_row("dense model", dense, None)]
     return rows + [
@@ -133,13 +136,26 @@ def footprint_rows(metrics: RunMetrics) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _footprint_row(name: str, footprint: Footprint, dense: Footprint | None) -> tuple[str, str, str, str]:
+def _footprint_row(name: str, footprint: Footprint, dense: Footprint | None) -> tuple[str, str, str, str, str]:
     return (
         name,
         _beside(footprint.disk_bytes, dense.disk_bytes if dense else None, memory),
         _beside(footprint.memory_bytes, dense.memory_bytes if dense else None, memory),
         _beside(footprint.tokens_per_second, dense.tokens_per_second if dense else None, number),
+        "" if footprint.sparse_layers is None else str(footprint.sparse_layers),
     )
+
+
+def footprint_verdict(metrics: RunMetrics) -> str:
+    """Whether the pruned model is faster, in a sentence; empty where that was not measured."""
+    dense, packed = metrics.dense.footprint.get("dense"), metrics.pruned.footprint.get("bitmask")
+    if dense is None or packed is None or packed.sparse_layers is None:
+        return ""
+    if not packed.sparse_layers:
+        return "No faster here: no layer runs sparse."
+    if packed.tokens_per_second < GAIN * dense.tokens_per_second:
+        return f"No faster here, though {packed.sparse_layers} layers run sparse."
+    return f"Faster here, in the bitmask format: {packed.sparse_layers} layers run sparse."
 
 
 def footprint_device(metrics: RunMetrics) -> str:

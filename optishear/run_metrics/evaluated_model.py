@@ -42,5 +42,5 @@ def footprint_numbers(footprint: dict[str, Footprint]) -> dict[str, float]:
     return {
         f"{format}/{name}": value
         for format, of_format in footprint.items()
-        for name, value in of_format.model_dump(exclude={"device"}).items()
+        for name, value in of_format.model_dump(exclude={"device"}, exclude_none=True).items()
     }

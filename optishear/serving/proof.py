@@ -13,6 +13,7 @@ from optishear.errors import InputError
 from optishear.extras import require
 from optishear.formats.stored import stored_format
 from optishear.inference.fast_layers import use_sparse_layers
+from optishear.inference.footprint import GAIN
 from optishear.inference.sparse_linear import SparseLinear
 from optishear.models.layers import prunable_layers
 from optishear.models.load import load_model
@@ -28,8 +29,6 @@ from optishear.serving.llama_cpp import LlamaCppEngine
 _PRUNED = 1 / 16
 # Sums in another order and activations of 8 bits move the distributions less than this, in nats per token.
 _SAME_OUTPUTS = 0.02
-# A gain below this is not told from the noise of a machine with other work.
-_GAIN = 1.1
 
 
 class EngineRun(BaseModel):
@@ -97,7 +96,7 @@ class Proof(BaseModel):
     @property
     def faster(self) -> bool:
         """Whether sparsity makes the model faster here: layers run sparse, outputs are the same, and time is saved."""
-        return bool(self.sparse_layers) and self.same_outputs and max(self.decode_gain, self.prompt_gain) >= _GAIN
+        return bool(self.sparse_layers) and self.same_outputs and max(self.decode_gain, self.prompt_gain) >= GAIN
 
     @property
     def verdict(self) -> str:

@@ -36,10 +36,10 @@ def _write(outputs: Path, parameters: ModelParameters) -> None:
         footprints["dense"] = measure_footprint(loaded.model, sizes["dense"])
     del loaded
     if sizes["bitmask"] < sizes["dense"]:
-        model = take_model(parameters).model
+        model, sparse = take_model(parameters).model, 0
         with suppress(InputError):  # no layers that could be replaced, yet packed on disk
-            use_sparse_layers(model)
-        footprints["bitmask"] = measure_footprint(model, sizes["bitmask"])
+            sparse = use_sparse_layers(model)
+        footprints["bitmask"] = measure_footprint(model, sizes["bitmask"], sparse)
     write_json(outputs / FOOTPRINT, footprints)
 
 
@@ -50,7 +50,7 @@ def footprints_of(artifact: Artifact) -> dict[str, Footprint]:
 
 footprint_stage = Stage(
     name=NAME,
-    version=2,
+    version=3,
     parameters=("dtype",),
     inputs=_inputs,
     write=_write,

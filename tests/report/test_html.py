@@ -164,9 +164,10 @@ def test_the_file_is_whole_or_not_there(tmp_path: Path, metrics: RunMetrics, rec
 
 def test_what_each_format_takes_is_beside_the_dense_model(page: Page) -> None:
     table = " ".join(page.text.split("What the model takes")[1].split("Weights only")[0].split())
-    assert "dense model257 MiB257 MiB20.0 " in table
+    assert "dense model257 MiB257 MiB20.00 " in table
     assert " pruned, dense format257 MiB (× 1.00)" in table
-    assert "pruned, bitmask format168 MiB (× 0.654)170 MiB (× 0.659)34.0 (× 1.70)" in table
+    assert "pruned, bitmask format168 MiB (× 0.654)170 MiB (× 0.659)34.0 (× 1.70)210" in table
+    assert "Faster here" in table
     assert "greedy decoding" in page.text
     assert "on the CPU" in page.text
 

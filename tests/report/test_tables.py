@@ -2,7 +2,7 @@
 
 import pytest
 
-from optishear.report.tables import prior_rows, score_markdown, settings_words
+from optishear.report.tables import footprint_verdict, prior_rows, score_markdown, settings_words
 from run_metrics.samples import beside_sparsegpt, changed, make_metrics
 
 ACC = {"acc": {"value": 0.6, "stderr": 0.0126}}
@@ -62,3 +62,17 @@ def test_wording_of_the_documents_of_the_calibration_text() -> None:
 def test_priors_are_shown_against_the_best() -> None:
     assert prior_rows(make_metrics()) == [("linear 0.1", "0.750", ""), ("dlp", "0.900", "+20.0 %")]
     assert prior_rows(changed(make_metrics(), {"search": None})) == []
+
+
+@pytest.mark.parametrize(
+    ("speed", "sparse_layers", "faster"), [(34.0, 210, True), (34.0, 0, False), (21.0, 210, False), (34.0, None, None)]
+)
+def test_a_gain_is_claimed_only_where_layers_run_sparse_and_time_is_saved(
+    speed: float, sparse_layers: int | None, faster: bool | None
+) -> None:
+    """The dense model has 20 tokens per second."""
+    packed = make_metrics().pruned.footprint["bitmask"]
+    packed = packed.model_copy(update={"tokens_per_second": speed, "sparse_layers": sparse_layers})
+    verdict = footprint_verdict(changed(make_metrics(), {"pruned.footprint": {"bitmask": packed.model_dump()}}))
+    assert verdict.startswith("Faster here") == (faster is True)
+    assert verdict.startswith("No faster here") == (faster is False)

@@ -22,4 +22,5 @@ def test_a_footprint_has_names_by_format() -> None:
         "dense/disk_bytes": 269_000_000,
         "dense/memory_bytes": 270_000_000,
         "dense/tokens_per_second": 20.0,
+        "dense/sparse_layers": 0,
     }
