@@ -114,6 +114,19 @@ def shape_of_shard(model: PreTrainedModel, placement: Placement) -> ModelShape:
     )
 
 
+def shape_of_resident(model: PreTrainedModel) -> ModelShape:
+    """The shape of what is in memory of a model on disk: what is outside of the blocks, and one block.
+
+    The block counts twice, for what is written of it in the dtype of the checkpoint.
+
+    Raises:
+        InputError: if the model has no prunable layers.
+    """
+    shape = shape_of(model)
+    sizes = [sum(parameter.numel() for parameter in block.parameters()) for block in decoder_blocks(model)[1]]
+    return replace(shape, parameters=shape.parameters - sum(sizes) + 2 * max(sizes), prunable=shape.block, blocks=1)
+
+
 def _weights(layers: list[PrunableLayer]) -> int:
     return sum(layer.module.weight.numel() for layer in layers)
 

@@ -47,15 +47,29 @@ def calibrate_need(shape: ModelShape, itemsize: int, *, sequences: int, length: 
 
 
 def statistics_need(
-    shape: ModelShape, itemsize: int, *, length: int, sequences_per_pass: int = SEQUENCES_PER_PASS
+    shape: ModelShape,
+    itemsize: int,
+    *,
+    length: int,
+    sequences_per_pass: int = SEQUENCES_PER_PASS,
+    kept_tokens: int = 0,
 ) -> Need:
-    """Of a forward pass, and the squares of one layer's input in float32."""
+    """Of a forward pass, and the squares of one layer's input in float32.
+
+    Args:
+        shape: of the model.
+        itemsize: bytes of a weight.
+        length: tokens of a sequence.
+        sequences_per_pass: sequences of a pass.
+        kept_tokens: whose hidden states are in memory, where all of them go through one block before the next.
+    """
     tokens = sequences_per_pass * length
     squares = 8 * tokens * shape.inner
     return need_at_peak(
         "statistics",
         {
             "weights": weights_bytes(shape, itemsize),
+            "hidden states": kept_tokens * shape.width * itemsize,
             "activations": forward_bytes(shape, itemsize, tokens) + squares,
         },
     )

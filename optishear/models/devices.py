@@ -9,6 +9,8 @@ from optishear.errors import InputError
 
 # A model in parts on all GPUs that PyTorch sees.
 SHARD = "shard"
+# A model of which one decoder block at a time is read from disk, computed on the CPU.
+DISK = "disk"
 
 
 def resolve_devices(device: str) -> tuple[torch.device, ...]:
@@ -26,18 +28,21 @@ def resolve_devices(device: str) -> tuple[torch.device, ...]:
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device that a parameter names, the first one for ``shard``; ``auto`` is the first GPU, or the CPU.
+    """The device that a parameter names, the first one for ``shard``; the CPU for ``disk``; ``auto`` is the first
+    GPU, or the CPU.
 
     Raises:
         InputError: if there is no such device here.
     """
     if device == SHARD:
         return resolve_devices(device)[0]
+    if device == DISK:
+        return torch.device("cpu")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     matched = re.fullmatch(r"(cpu|cuda)(?::([0-9]{1,3}))?", device)
     if matched is None or (matched[1] == "cpu" and int(matched[2] or 0)):
-        raise InputError(f"The device {device[:40]!r} is unknown; choose auto, cpu, cuda, cuda:N or {SHARD}.")
+        raise InputError(f"The device {device[:40]!r} is unknown; choose auto, cpu, cuda, cuda:N, {SHARD} or {DISK}.")
     kind, number = matched.groups()
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         present = torch.cuda.device_count()

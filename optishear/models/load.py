@@ -16,7 +16,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from optishear.errors import InputError, first_line
 from optishear.extras import require
 from optishear.formats.stored import open_checkpoint, stored_format
-from optishear.models.devices import resolve_devices
+from optishear.models.devices import DISK, resolve_devices
 from optishear.models.finite import check_float16, check_outputs, check_weights
 from optishear.models.folder import checkpoint_folder
 from optishear.models.gguf import convert_gguf
@@ -78,6 +78,11 @@ def load_model(
             float16, or whose configuration makes it give no numbers, is found by a pass over a few tokens.
     """
     check_dtype(dtype)
+    if device == DISK:
+        raise InputError(
+            f"The device {DISK!r} is for the statistics, masks and reconstruction of a model, with a calibration text "
+            "other than self; give another device."
+        )
     devices = resolve_devices(device)
     source = resolve_model(model)
     options = _loading_options(source, trust_remote_code)

@@ -118,14 +118,19 @@ def in_stored_dtypes(model: PreTrainedModel) -> Iterator[None]:
         originals = _originals(model, origin.load, working, stored)
         for name, tensor in other_dtypes.items():
             tensor.data = _converted(name, working[name], originals.pop(name, None), stored.of(name))
-        for config in configs:
-            config.dtype = stored.main
+        set_config_dtype(model, stored.main)
         yield
     finally:
         for name, tensor in other_dtypes.items():
             tensor.data = working[name]
         for config, dtype in zip(configs, dtypes, strict=True):
             config.dtype = dtype
+
+
+def set_config_dtype(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Let a model's configuration name a dtype, as a checkpoint's does that is stored in it."""
+    for config in _configs(model):
+        config.dtype = dtype
 
 
 def _numbers(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -158,12 +163,34 @@ def _originals(
     originals = {}
     for name in narrower & dense.keys():
         original = dense.pop(name).data
-        now = working[name].to("cpu")
-        changed = original.to(now.dtype) != now
-        original = torch.where(changed, now.to(original.dtype), original)
-        # A weight that the working dtype holds as zero may be another number in the checkpoint.
-        originals[name] = original.masked_fill_(now == 0, 0) if id(parameters.get(name)) in pruned else original
+        is_pruned = id(parameters.get(name)) in pruned
+        originals[name] = _with_changes(original, working[name].to("cpu"), is_pruned)
     return originals
+
+
+def _with_changes(original: Tensor, now: Tensor, is_pruned: bool) -> Tensor:
+    """A wider tensor with what changed in a narrower copy of it."""
+    merged = torch.where(original.to(now.dtype) != now, now.to(original.dtype), original)
+    # A weight that the working dtype holds as zero may be another number in the checkpoint.
+    return merged.masked_fill_(now == 0, 0) if is_pruned else merged
+
+
+def in_dtype_of(name: str, original: Tensor, now: Tensor, is_pruned: bool) -> Tensor:
+    """A parameter in the dtype in which the dense one is stored, as ``in_stored_dtypes`` has it.
+
+    Args:
+        name: of the parameter, for the message.
+        original: the dense parameter, in the stored dtype.
+        now: what was made of it, in the working dtype.
+        is_pruned: whether zeros of it stay zeros.
+
+    Raises:
+        InputError: if a number is too large for the stored dtype.
+    """
+    if original.dtype == now.dtype:
+        return now
+    narrower = torch.promote_types(now.dtype, original.dtype) != now.dtype
+    return _converted(name, now, _with_changes(original, now, is_pruned) if narrower else None, original.dtype)
 
 
 def _converted(name: str, working: Tensor, original: Tensor | None, dtype: torch.dtype) -> Tensor:

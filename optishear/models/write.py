@@ -9,11 +9,19 @@ from optishear.models.quiet import quiet_transformers
 from optishear.models.stored_dtype import in_stored_dtypes
 
 
-def write_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def write_checkpoint(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, weights: Path | None = None
+) -> None:
     """Write config, safetensors, generation config and tokenizer into ``folder``.
 
     Weights of a model that ``load_model`` loaded are written in the dtype of the checkpoint that they were loaded from,
     whatever the working precision; those of another model in their own. Tied ones are written once.
+
+    Args:
+        folder: for the files.
+        model: the model.
+        tokenizer: its tokenizer.
+        weights: a folder with the weight files, which are moved; where not given, they are written from the model.
 
     Raises:
         InputError: if a weight is too large for the dtype of the checkpoint.
@@ -24,8 +32,14 @@ def write_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: PreTrained
         # It is off for our forward passes alone; who loads the checkpoint will want to generate.
         config.use_cache = True
     try:
-        with quiet_transformers(), in_stored_dtypes(model):
-            model.save_pretrained(folder)
+        with quiet_transformers():
+            if weights is None:
+                with in_stored_dtypes(model):
+                    model.save_pretrained(folder)
+            else:
+                model.save_pretrained(folder, state_dict={})
+                for file in weights.iterdir():
+                    file.replace(folder / file.name)
             tokenizer.save_pretrained(folder)
     finally:
         if use_cache is not None:

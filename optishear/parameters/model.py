@@ -25,7 +25,9 @@ class ModelParameters(Parameters):
         "pruned checkpoint is stored in the dense one's own dtype.",
     )
     device: Annotated[str, Role.PLACE] = Field(
-        "auto", description="auto (a GPU if there is one), cpu, cuda, cuda:N, or shard (the blocks over all GPUs)."
+        "auto",
+        description="auto (a GPU if there is one), cpu, cuda, cuda:N, shard (the blocks over all GPUs), or disk (one "
+        "block at a time in memory; for the commands statistics and prune).",
     )
     trust_remote_code: bool = Field(
         False, description="Run model code from the checkpoint. Set it only if you trust that code."

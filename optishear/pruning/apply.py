@@ -59,10 +59,16 @@ def apply_recipe(
     statistics = permute_channels(model, recipe, statistics)
     counts = layer_counts(recipe, layers)
     for layer, count in zip(tqdm(layers, desc="prune", unit="layer", disable=not progress), counts, strict=True):
-        weight = layer.module.weight.detach()
-        for rows, mask in masks_of_rows(recipe.metric_of(layer), layer, statistics, recipe.sparsity, count):
-            write_masked(weight[rows], mask, weight[rows])
+        prune_layer(layer, recipe, statistics, count)
     return count_zeros(model, layers)
+
+
+@torch.no_grad()
+def prune_layer(layer: PrunableLayer, recipe: Recipe, statistics: Statistics, count: int) -> None:
+    """Set the weights of one layer to zero that the recipe prunes, so many in each row, in place."""
+    weight = layer.module.weight.detach()
+    for rows, mask in masks_of_rows(recipe.metric_of(layer), layer, statistics, recipe.sparsity, count):
+        write_masked(weight[rows], mask, weight[rows])
 
 
 @torch.no_grad()

@@ -23,7 +23,12 @@ CARD_FILE = "README.md"
 
 
 def save_checkpoint(
-    folder: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, card: str = ""
+    folder: str | Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    card: str = "",
+    weights: Path | None = None,
 ) -> None:
     """Write a model that any user of transformers can load, whole or not at all.
 
@@ -41,6 +46,7 @@ def save_checkpoint(
         tokenizer: its tokenizer.
         recipe: what it was pruned with.
         card: text of the model card, in Markdown; empty for none.
+        weights: a folder with the weight files of a model that is not in memory, which are moved.
 
     Raises:
         InputError: if the folder cannot be written, or holds something other than such a checkpoint.
@@ -48,7 +54,7 @@ def save_checkpoint(
     folder = Path(folder)
     check_replaceable(folder)
     with write_aside(folder) as aside:
-        write_checkpoint(aside, model, tokenizer)
+        write_checkpoint(aside, model, tokenizer, weights)
         recipe.save(aside / RECIPE)
         if card:
             write_text(aside / CARD_FILE, card)

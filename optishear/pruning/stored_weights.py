@@ -4,6 +4,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
@@ -53,13 +54,22 @@ class StoredWeights:
         Raises:
             InputError: if the checkpoint does not hold it.
         """
+        return self._read(*self._place(parameter))
+
+    def dtype_of(self, parameter: str) -> torch.dtype:
+        """The dtype of what ``of`` gives, from the headers alone."""
+        first = self._place(parameter)[1]
+        return self._sources[first].tensors[0][1].dtype
+
+    def _place(self, parameter: str) -> tuple[str, str]:
+        """The name under which a parameter is stored, and the first one of its source."""
         for name in self._aliases.get(parameter, [parameter]):
             if name in self._first:
-                return self._read(name, self._first[name])
+                return name, self._first[name]
         # Under a prefix that transformers does not know.
         candidates = [key for key in self._first if key.endswith(f".{parameter}") or parameter.endswith(f".{key}")]
         if len(candidates) == 1:
-            return self._read(candidates[0], self._first[candidates[0]])
+            return candidates[0], self._first[candidates[0]]
         raise InputError(
             f"The checkpoint {str(self.folder)!r} has no weight {parameter!r}; give the checkpoint of the model that "
             "the layers are of."

@@ -1,5 +1,7 @@
 """Prune a model by a recipe and make the weights that stay as good as they can be."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -96,18 +98,88 @@ def reconstruct(
         InputError: before any weight is touched, if the recipe or the pattern does not fit the model, the statistics
             are another model's, or the sequences are too few; later, if a layer's inputs are not finite.
     """
-    check_sequences(parameters, len(calibration.tokens))
     layers = select_layers(model, recipe.selection)
+    _check(model, layers, recipe, statistics, calibration, parameters)
+    check_weights(model)
+    if statistics is not None:
+        statistics = permute_channels(model, recipe, statistics)
+    in_memory = Residence(lambda _: nullcontext(), nullcontext, lambda: count_zeros(model, layers))
+    return reconstruct_blocks(
+        model,
+        layers,
+        recipe,
+        statistics,
+        calibration,
+        parameters,
+        in_memory,
+        layer_errors=layer_errors,
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True)
+class Residence:
+    """Where the blocks of a model are while it is reconstructed.
+
+    Attributes:
+        block: a context in which the block of an index is in memory; what its body makes of it is kept.
+        without_blocks: a context in which the model runs without the work of its blocks.
+        zeros: what pruning did, once all blocks are done.
+    """
+
+    block: Callable[[int], AbstractContextManager[None]]
+    without_blocks: Callable[[], AbstractContextManager[None]]
+    zeros: Callable[[], PruningSummary]
+
+
+def reconstruct_blocks(
+    model: PreTrainedModel,
+    layers: list[PrunableLayer],
+    recipe: Recipe,
+    statistics: Statistics | None,
+    calibration: CalibrationSet,
+    parameters: ReconstructionParameters,
+    residence: Residence,
+    *,
+    layer_errors: bool = True,
+    progress: bool = False,
+) -> ReconstructionSummary:
+    """As ``reconstruct``, for a model whose blocks need not be in memory and whose channels keep their order.
+
+    Args:
+        model: dense.
+        layers: that the recipe prunes.
+        recipe: as for ``reconstruct``.
+        statistics: as for ``reconstruct``.
+        calibration: as for ``reconstruct``.
+        parameters: as for ``reconstruct``.
+        residence: where the blocks are.
+        layer_errors: as for ``reconstruct``.
+        progress: as for ``reconstruct``.
+
+    Raises:
+        InputError: as ``reconstruct``, but for weights that are not finite.
+    """
+    _check(model, layers, recipe, statistics, calibration, parameters)
+    with frozen(model):
+        return _reconstruct(
+            model, layers, recipe, statistics, calibration, parameters, residence, layer_errors, progress
+        )
+
+
+def _check(
+    model: PreTrainedModel,
+    layers: list[PrunableLayer],
+    recipe: Recipe,
+    statistics: Statistics | None,
+    calibration: CalibrationSet,
+    parameters: ReconstructionParameters,
+) -> None:
+    check_sequences(parameters, len(calibration.tokens))
     check_fits(recipe, layers, model.config.model_type)
     check_pattern(recipe.sparsity, layers)
     if statistics is not None:
         check_statistics(recipe, layers, statistics)
-    check_weights(model)
-    if statistics is not None:
-        statistics = permute_channels(model, recipe, statistics)
-    counts = layer_counts(recipe, layers)
-    with frozen(model):
-        return _reconstruct(model, layers, counts, recipe, statistics, calibration, parameters, layer_errors, progress)
 
 
 def check_sequences(parameters: ReconstructionParameters, sequences: int) -> None:
@@ -133,54 +205,53 @@ def check_sequences(parameters: ReconstructionParameters, sequences: int) -> Non
 def _reconstruct(
     model: PreTrainedModel,
     layers: list[PrunableLayer],
-    counts: list[int],
     recipe: Recipe,
     statistics: Statistics | None,
     calibration: CalibrationSet,
     parameters: ReconstructionParameters,
+    residence: Residence,
     with_errors: bool,
     progress: bool,
 ) -> ReconstructionSummary:
     fitted_on = calibration.tokens[: parameters.reconstruction_sequences]
-    blocks = _Blocks(model, fitted_on, with_dense=parameters.tuning_steps > 0)
-    count_of = {layer.name: count for layer, count in zip(layers, counts, strict=True)}
+    blocks = _Blocks(model, fitted_on, parameters.tuning_steps > 0, residence.without_blocks)
+    count_of = dict(zip((layer.name for layer in layers), layer_counts(recipe, layers), strict=True))
     layer_errors: dict[str, float] = {}
     converged: dict[str, float] = {}
     block_errors: list[tuple[float, float]] = []
     experts: dict[str, bool] = {}
     few_tokens: set[str] = set()
     for index in tqdm(range(len(blocks)), desc="reconstruction", unit="block", disable=not progress):
-        mine = [layer for layer in layers if layer.decoder_layer == index]
-        blocks.advance_dense(index)
-        solved: dict[str, SolvedLayer] = {}
-        moments = blocks.moments(index, mine)
-        few_tokens |= moments.few_tokens
-        groups = moments.groups()
-        tasks = []
-        for moment, members in groups:
-            layer_statistics = None
-            if not chooses_masks(parameters):
-                layer_statistics = statistics or _of_stream(moment, members, fitted_on.shape[1])
-            tasks.append([_task(layer, count_of[layer.name], recipe, layer_statistics) for layer in members])
-        of_groups = solve_groups(
-            [(group_tasks, moment) for group_tasks, (moment, _) in zip(tasks, groups, strict=True)], parameters
-        )
-        for (moment, members), solutions in zip(groups, of_groups, strict=True):
-            for layer, solution in zip(members, solutions, strict=True):
-                if with_errors:
-                    layer_errors[layer.name] = relative_error(layer.module.weight.float(), solution.weight, moment)
-                if solution.converged is not None:
-                    converged[layer.name] = solution.converged
-                solved[layer.name] = solution
-        experts |= {layer.name: solved[layer.name].is_solved for layer in mine if expert_group(layer) is not None}
-        for layer in mine:
-            layer.module.weight.data.copy_(solved[layer.name].weight)
-        if parameters.tuning_steps:
-            block_errors.append(blocks.tune(index, list(by_parameter(mine)), parameters))
-        blocks.advance(index)
-    return ReconstructionSummary(
-        count_zeros(model, layers), layer_errors, converged, block_errors, _counts(experts, few_tokens)
-    )
+        with residence.block(index):
+            mine = [layer for layer in layers if layer.decoder_layer == index]
+            blocks.advance_dense(index)
+            solved: dict[str, SolvedLayer] = {}
+            moments = blocks.moments(index, mine)
+            few_tokens |= moments.few_tokens
+            groups = moments.groups()
+            tasks = []
+            for moment, members in groups:
+                layer_statistics = None
+                if not chooses_masks(parameters):
+                    layer_statistics = statistics or _of_stream(moment, members, fitted_on.shape[1])
+                tasks.append([_task(layer, count_of[layer.name], recipe, layer_statistics) for layer in members])
+            of_groups = solve_groups(
+                [(group_tasks, moment) for group_tasks, (moment, _) in zip(tasks, groups, strict=True)], parameters
+            )
+            for (moment, members), solutions in zip(groups, of_groups, strict=True):
+                for layer, solution in zip(members, solutions, strict=True):
+                    if with_errors:
+                        layer_errors[layer.name] = relative_error(layer.module.weight.float(), solution.weight, moment)
+                    if solution.converged is not None:
+                        converged[layer.name] = solution.converged
+                    solved[layer.name] = solution
+            experts |= {layer.name: solved[layer.name].is_solved for layer in mine if expert_group(layer) is not None}
+            for layer in mine:
+                layer.module.weight.data.copy_(solved[layer.name].weight)
+            if parameters.tuning_steps:
+                block_errors.append(blocks.tune(index, list(by_parameter(mine)), parameters))
+            blocks.advance(index)
+    return ReconstructionSummary(residence.zeros(), layer_errors, converged, block_errors, _counts(experts, few_tokens))
 
 
 def _counts(experts: dict[str, bool], few_tokens: set[str]) -> ExpertCounts | None:
@@ -212,11 +283,18 @@ class _Blocks:
     Where memory runs out, what was done for this block or batch is repeated in smaller parts, and nothing before it.
     """
 
-    def __init__(self, model: PreTrainedModel, tokens: Tensor, with_dense: bool) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokens: Tensor,
+        with_dense: bool,
+        without_blocks: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         _, self.blocks = decoder_blocks(model)
         batches = equal_batches(tokens)
-        check_calls(model, self.blocks, tokens)
-        self._calls = BlockCalls(model, self.blocks, batches[0])
+        with without_blocks():
+            check_calls(model, self.blocks, tokens)
+        self._calls = BlockCalls(model, self.blocks, batches[0], without_blocks)
         self._hidden = first_inputs(model, self.blocks, batches)
         self._dense: list[Tensor] | None = list(self._hidden) if with_dense else None
         # Whole batches, since the others are trained on.

@@ -1,5 +1,7 @@
 """Calibration tokens on their way through the decoder, block by block, so that one block is in work at a time."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,18 +49,25 @@ class BlockCalls:
             ``run``, and repeated in smaller parts where memory runs out.
     """
 
-    def __init__(self, model: PreTrainedModel, blocks: nn.ModuleList, batch: Tensor) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        blocks: nn.ModuleList,
+        batch: Tensor,
+        running: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         """See how the model calls its blocks with a batch.
 
         Args:
             model: the model.
             blocks: its blocks.
             batch: [sequences, length]; all batches have this shape.
+            running: a context in which the model can run.
 
         Raises:
             DoesNotFit: if the memory is too small for one sequence.
         """
-        self._model, self._blocks, self._batch = model, blocks, batch
+        self._model, self._blocks, self._batch, self._running = model, blocks, batch, running
         self._calls: dict[int, list[BlockCall]] = {}
         self.sequences = BatchSize(len(batch), of="pass of a block")
         self.sequences.run(lambda size: self.of(0, size))
@@ -70,7 +79,8 @@ class BlockCalls:
         """
         sequences = _largest_divisor(len(self._batch), size)
         if sequences not in self._calls:
-            self._calls[sequences] = block_calls(self._model, self._blocks, self._batch[:sequences])
+            with self._running():
+                self._calls[sequences] = block_calls(self._model, self._blocks, self._batch[:sequences])
         return self._calls[sequences][index]
 
 

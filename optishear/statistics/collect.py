@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,32 +51,78 @@ def _collect(model: PreTrainedModel, calibration_tokens: Tensor, batch_size: int
     """The statistics of one pass over token blocks [sequences, sequence_length]."""
     layers = all_prunable_layers(model)
     device = layers[0].module.weight.device
-    groups = {layer.name: group for layer in layers if (group := expert_group(layer)) is not None}
-    sums: dict[str, Tensor] = {}
-    tokens: Counter[str] = Counter()
-    last: dict[str, Any] = {"input": None, "sum": None}
-
-    def see(layer: PrunableLayer, read: Tensor) -> None:
-        if read is not last["input"]:
-            # Each channel's squares are added over at most one batch in float32, then in float64.
-            last["input"] = read
-            last["sum"] = read.detach().float().square().flatten(0, -2).sum(dim=0).double().cpu()
-        name = layer.name
-        sums[name] = sums[name] + last["sum"] if name in sums else last["sum"]
-        if name in groups:
-            tokens[name] += read.numel() // read.shape[-1]
-
-    with watching_inputs(layers, see):
+    sums = InputSums(layers)
+    with watching_inputs(layers, sums.see):
         batches = calibration_tokens.split(batch_size)
         for batch in tqdm(batches, desc="statistics", unit="batch", disable=not progress):
             output = backbone(model)(batch.to(device), use_cache=False)
-            _check_finite(sums, output.last_hidden_state)
-            last["input"] = last["sum"] = None
-    sequences, length = calibration_tokens.shape
-    norms = {layer.name: (sums[layer.name] / sequences).float() for layer in layers if layer.name not in groups}
-    norms |= _of_experts(layers, groups, sums, tokens, length)
-    counts = {name: tokens[name] for name in groups}
-    return Statistics({layer.name: norms[layer.name] for layer in layers}, tokens=counts)
+            sums.check(output.last_hidden_state.dtype)
+            check_hidden(output.last_hidden_state)
+            sums.end_batch()
+    return sums.statistics(*calibration_tokens.shape)
+
+
+class InputSums:
+    """The sums of the squares of what each layer reads, over the batches seen so far."""
+
+    def __init__(self, layers: list[PrunableLayer]) -> None:
+        """Begin with no batch.
+
+        Args:
+            layers: the prunable layers of the model, in their order.
+        """
+        self._layers = layers
+        self._groups = {layer.name: group for layer in layers if (group := expert_group(layer)) is not None}
+        self._sums: dict[str, Tensor] = {}
+        self._tokens: Counter[str] = Counter()
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def see(self, layer: PrunableLayer, read: Tensor) -> None:
+        """Add what a layer reads, [..., in]; those that read the very same tensor one after another share its sum."""
+        if self._last is None or read is not self._last[0]:
+            # Each channel's squares are added over at most one batch in float32, then in float64.
+            self._last = read, read.detach().float().square().flatten(0, -2).sum(dim=0).double().cpu()
+        name, of_batch = layer.name, self._last[1]
+        self._sums[name] = self._sums[name] + of_batch if name in self._sums else of_batch
+        if name in self._groups:
+            self._tokens[name] += read.numel() // read.shape[-1]
+
+    def end_batch(self) -> None:
+        """Let go of the tensor that was read last."""
+        self._last = None
+
+    def check(self, dtype: torch.dtype) -> None:
+        """Refuse inputs that are not finite, naming the first layer, in the order in which they run, that reads them.
+
+        Args:
+            dtype: that they were computed in.
+
+        Raises:
+            InputError: if a sum is not finite.
+        """
+        for name, total in self._sums.items():
+            if not bool(total.isfinite().all()):
+                raise not_finite(f"The inputs of the layer {name!r} are", dtype)
+
+    def statistics(self, sequences: int, length: int) -> Statistics:
+        """The statistics of so many sequences of that length."""
+        sums, groups, tokens = self._sums, self._groups, self._tokens
+        norms = {
+            layer.name: (sums[layer.name] / sequences).float() for layer in self._layers if layer.name not in groups
+        }
+        norms |= _of_experts(self._layers, groups, sums, tokens, length)
+        counts = {name: tokens[name] for name in groups}
+        return Statistics({layer.name: norms[layer.name] for layer in self._layers}, tokens=counts)
+
+
+def check_hidden(hidden: Tensor) -> None:
+    """Refuse hidden states that are not finite.
+
+    Raises:
+        InputError: if one is not.
+    """
+    if not bool(hidden.isfinite().all()):
+        raise not_finite("The model's last hidden states are", hidden.dtype)
 
 
 def _of_experts(
@@ -114,12 +159,3 @@ def warn_of_few_tokens(statistics: Statistics) -> None:
     words = statistics.few_tokens_in_words
     if words:
         logger.warning("%s Give more or longer sequences.", words)
-
-
-def _check_finite(sums: dict[str, Tensor], hidden: Tensor) -> None:
-    """Refuse what is not finite, naming the first layer, in the order in which they run, that reads it."""
-    for name, total in sums.items():
-        if not bool(total.isfinite().all()):
-            raise not_finite(f"The inputs of the layer {name!r} are", hidden.dtype)
-    if not bool(hidden.isfinite().all()):
-        raise not_finite("The model's last hidden states are", hidden.dtype)

@@ -7,9 +7,9 @@ from functools import partial
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.memory.fit import check_need, fitting_batch, least_room, log_ways
-from optishear.memory.model_shape import ModelShape, known_shape, shape_of_shard
+from optishear.memory.model_shape import ModelShape, known_shape, shape_of_resident, shape_of_shard
 from optishear.memory.need import Need
-from optishear.models.devices import resolve_devices
+from optishear.models.devices import DISK, resolve_devices
 from optishear.models.load import model_without_weights
 from optishear.models.precision import DTYPES
 from optishear.models.shards import placement_on
@@ -112,7 +112,10 @@ def _planned(model: PreTrainedModel, parameters: ModelParameters, choose: Choice
     """The need on each device, and what is free on the one that has least."""
     devices = resolve_devices(parameters.device)
     free = least_room({device: held_bytes(device) for device in devices})
-    shape = shape_of_shard(model, placement_on(parameters.model, model, devices))
+    if parameters.device == DISK:
+        shape = shape_of_resident(model)
+    else:
+        shape = shape_of_shard(model, placement_on(parameters.model, model, devices))
     need = choose(shape, DTYPES[precision_of(parameters).dtype].itemsize, free)
     check_need(need, devices[0], free, parameters.model, fix)
     return need, free

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 import torch
 from accelerate.utils.memory import clear_device_cache
 
+from optishear.errors import InputError
 from optishear.inference.footprint import memory_bytes
 from optishear.models.load import LoadedModel, load_model
 from optishear.parameters.model import ModelParameters
+from optishear.streaming.disk_model import DiskModel
 from tasks.store.model_sources import find_model
 
 _Key = tuple[str, str, str, bool]
@@ -43,6 +45,18 @@ def take_model(parameters: ModelParameters) -> LoadedModel:
         device=parameters.device,
         trust_remote_code=parameters.trust_remote_code,
     )
+
+
+def open_on_disk(parameters: ModelParameters) -> DiskModel:
+    """The model with its decoder blocks on disk; a model in memory is let go first.
+
+    Raises:
+        InputError: as ``DiskModel``; or if code of the checkpoint is to be run.
+    """
+    if parameters.trust_remote_code:
+        raise InputError("A model on disk runs no code of its checkpoint; unset trust_remote_code or give a device.")
+    release_model()
+    return DiskModel(parameters.model, parameters.dtype)
 
 
 def keep_between_flows() -> None:

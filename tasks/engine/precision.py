@@ -14,7 +14,7 @@ from typing import TypeVar
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.json_file import write_json
-from optishear.models.devices import resolve_device, resolve_devices
+from optishear.models.devices import DISK, resolve_device, resolve_devices
 from optishear.models.finite import check_float16
 from optishear.models.memory import check_memory
 from optishear.models.precision import AUTO, Precision, announce, choose_precision, given_precision
@@ -83,7 +83,8 @@ def check_precision(model: PreTrainedModel, parameters: ModelParameters) -> None
         InputError: names the model.
     """
     check_float16(parameters.model, model.config, parameters.dtype)
-    if not uses_deployments(parameters):  # on the pool the worker has the memory
+    # On the pool the worker has the memory; of a model on disk a block is in memory.
+    if not uses_deployments(parameters) and parameters.device != DISK:
         weights = weights_by_place(parameters.model, model, resolve_devices(parameters.device))
         check_memory(parameters.model, weights, precision_of(parameters).dtype)
 

@@ -1,12 +1,16 @@
 """Stage 4b: reconstruct the kept weights, and save the checkpoint in place of the masked one, ``model/``."""
 
+from functools import partial
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.file_names import CALIBRATION, STATISTICS
 from optishear.memory.solver_needs import RECONSTRUCTION_FIX, reconstruct_need
+from optishear.models.devices import DISK
+from optishear.models.load import LoadedModel
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.reconstruction import ReconstructionParameters
@@ -14,9 +18,12 @@ from optishear.recipes.recipe import Recipe
 from optishear.reconstruction.description import in_words, mask_rule
 from optishear.reconstruction.reconstruct import ReconstructionSummary, check_sequences, reconstruct
 from optishear.run_metrics.checkpoint import ReconstructionMetrics
+from optishear.statistics.statistics import Statistics
+from optishear.streaming.disk_model import DiskModel
+from optishear.streaming.prune import reconstruct_on_disk
 from tasks.engine.disk import checkpoint_bytes
 from tasks.engine.memory import Choice, check_stage_memory, plan_stage
-from tasks.engine.model_cache import take_model
+from tasks.engine.model_cache import open_on_disk, take_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import load_calibration
 from tasks.stages.parameters import ReconstructStageParameters
@@ -73,18 +80,37 @@ def _write(
     blocks = load_calibration(calibration)
     sequences, length = blocks.tokens.shape
     plan_stage(parameters, _memory(parameters, sequences, length), RECONSTRUCTION_FIX)
-    loaded = take_model(parameters)
     of_model = load_statistics(statistics)
-    summary = reconstruct(loaded.model, recipe, of_model, blocks, parameters, progress=True)
+    save = partial(_save, outputs, parameters, recipe, of_model)
+    if parameters.device == DISK:
+        disk = open_on_disk(parameters)
+        with TemporaryDirectory(dir=outputs) as folder:
+            summary = reconstruct_on_disk(disk, recipe, of_model, blocks, parameters, Path(folder), progress=True)
+            save(disk, summary, Path(folder))
+    else:
+        loaded = take_model(parameters)
+        save(loaded, reconstruct(loaded.model, recipe, of_model, blocks, parameters, progress=True))
+
+
+def _save(
+    outputs: Path,
+    parameters: ReconstructStageParameters,
+    recipe: Recipe,
+    statistics: Statistics,
+    loaded: LoadedModel | DiskModel,
+    summary: ReconstructionSummary,
+    weights: Path | None = None,
+) -> None:
     save_pruned(
         outputs,
         loaded,
         recipe,
         summary.pruning,
-        of_model.few_tokens_in_words,
+        statistics.few_tokens_in_words,
         reconstruction_in_words=in_words(parameters, summary),
         mask_rule=mask_rule(parameters),
         reconstruction=_metrics(summary),
+        weights=weights,
     )
 
 

@@ -11,12 +11,14 @@ from optishear.file_names import CALIBRATION, STATISTICS
 from optishear.memory.model_shape import ModelShape
 from optishear.memory.need import Need
 from optishear.memory.needs import LENGTH_FIX, SEQUENCES_PER_PASS, statistics_need
+from optishear.models.devices import DISK
 from optishear.parameters.calibration import CalibrationParameters
 from optishear.parameters.model import ModelParameters
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
+from optishear.streaming.statistics import statistics_from_disk
 from tasks.engine.memory import check_batch, plan_batch
-from tasks.engine.model_cache import shared_model
+from tasks.engine.model_cache import open_on_disk, shared_model
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import load_calibration
 from tasks.store.artifacts import Artifact
@@ -42,11 +44,21 @@ def check_memory_of_statistics(
     Raises:
         InputError: names the memory.
     """
-    check_batch(model, parameters, partial(_need, calibration.sequence_length), LENGTH_FIX)
+    check_batch(
+        model, parameters, partial(_need, parameters, calibration.sequences, calibration.sequence_length), LENGTH_FIX
+    )
 
 
-def _need(length: int, shape: ModelShape, itemsize: int, sequences_per_pass: int) -> Need:
-    return statistics_need(shape, itemsize, length=length, sequences_per_pass=sequences_per_pass)
+def _need(
+    parameters: ModelParameters,
+    sequences: int,
+    length: int,
+    shape: ModelShape,
+    itemsize: int,
+    sequences_per_pass: int,
+) -> Need:
+    kept = sequences * length if parameters.device == DISK else 0
+    return statistics_need(shape, itemsize, length=length, sequences_per_pass=sequences_per_pass, kept_tokens=kept)
 
 
 def _inputs(parameters: ModelParameters, calibration: Artifact) -> dict[str, str]:
@@ -55,10 +67,13 @@ def _inputs(parameters: ModelParameters, calibration: Artifact) -> dict[str, str
 
 def _write(outputs: Path, parameters: ModelParameters, calibration: Artifact) -> None:
     blocks = load_calibration(calibration)
-    need = partial(_need, blocks.tokens.shape[1])
+    need = partial(_need, parameters, *blocks.tokens.shape)
     first = plan_batch(parameters, SEQUENCES_PER_PASS, need, LENGTH_FIX)
-    with shared_model(parameters) as loaded:
-        statistics = collect_statistics(loaded.model, blocks, first)
+    if parameters.device == DISK:
+        statistics = statistics_from_disk(open_on_disk(parameters), blocks, first)
+    else:
+        with shared_model(parameters) as loaded:
+            statistics = collect_statistics(loaded.model, blocks, first)
     statistics.save(
         outputs / STATISTICS,
         {

@@ -1,6 +1,7 @@
 """The command ``prune`` on a mixture of experts, and on chosen layers: what its card says, recounted."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,33 @@ def test_patterns_that_choose_nothing_end_the_command(
     assert stopped.value.code == 2
     assert repr(flags[1]) in capsys.readouterr().err
     assert not (tmp_path / "pruned" / "model").exists()
+
+
+@pytest.mark.parametrize("method", ["none", "admm"])
+def test_a_model_on_disk_gives_the_files_of_one_in_memory(
+    mixtral: Path, text_file: Path, tmp_path: Path, home: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def files(folder: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted(folder.rglob("[!.]*")) if path.is_file()}
+
+    prune(mixtral, text_file, tmp_path / "memory", "--reconstruction", method)
+    shutil.copytree(home, tmp_path / "other")
+    shutil.rmtree(tmp_path / "other" / "artifacts")
+    monkeypatch.setenv("OPTISHEAR_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr("optishear.models.load._weights", lambda *_: pytest.fail("loaded"))
+
+    prune(mixtral, text_file, tmp_path / "disk", "--device", "disk", "--reconstruction", method)
+
+    expected, found = files(tmp_path / "memory"), files(tmp_path / "disk")
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+def test_what_needs_the_whole_model_is_refused_on_disk(
+    mixtral: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        prune(mixtral, Path("self"), tmp_path / "pruned", "--device", "disk")
+
+    assert stopped.value.code == 2
+    assert "The device 'disk' is for" in capsys.readouterr().err

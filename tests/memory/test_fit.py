@@ -7,7 +7,7 @@ import torch
 
 from optishear.errors import InputError
 from optishear.memory import fit
-from optishear.memory.fit import check_need, fitting_batch, log_ways, room
+from optishear.memory.fit import check_need, fitting_batch, least_room, log_ways, room
 from optishear.memory.need import Need, need_at_peak
 from wording import refused
 
@@ -77,3 +77,14 @@ def test_a_smaller_way_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         log_ways(size_and_need[1], 120)
     assert "2 instead of 4 sequences per pass" in caplog.text
+
+
+def test_the_device_with_least_room_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {0: 100, 1: 60}
+    first, second = torch.device("cuda:0"), torch.device("cuda:1")
+    monkeypatch.setattr(fit, "free_memory", lambda device: free[device.index])
+    assert least_room({first: 0, second: 0}) == 60
+    assert least_room({first: 0, second: 50}) == 100
+    assert least_room({first: 10, second: 20}, models=2) == 50
+    monkeypatch.setattr(fit, "room", lambda device: None if device == second else 100)
+    assert least_room({first: 0, second: 0}) is None

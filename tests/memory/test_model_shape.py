@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from optishear.memory.model_shape import ModelShape, shape_of
+from optishear.memory.model_shape import ModelShape, shape_of, shape_of_resident, shape_of_shard
+from optishear.models.shards import placement_on
 from tiny import FAMILIES, VOCABULARY, tiny_model
 
 
@@ -32,3 +33,21 @@ def test_no_weights_are_needed(kind: str) -> None:
     with torch.device("meta"):
         empty = AutoModelForCausalLM.from_config(model.config)
     assert shape_of(empty) == shape_of(model)
+
+
+def test_of_a_model_over_two_devices_it_is_that_of_the_largest_part() -> None:
+    model, gpus = tiny_model("mistral", layers=3), (torch.device("cuda:0"), torch.device("cuda:1"))
+    whole, shard = shape_of(model), shape_of_shard(model, placement_on("a model", model, gpus))
+    assert shard.blocks == 2
+    assert shard.prunable == 2 * whole.block
+    assert whole.parameters / 2 < shard.parameters < whole.parameters
+    assert shard.layer == whole.layer
+    assert shape_of_shard(model, placement_on("a model", model, gpus[:1])) == whole
+
+
+def test_of_a_model_on_disk_it_has_one_block() -> None:
+    resident = [shape_of_resident(tiny_model("mistral", layers=layers)) for layers in (2, 20)]
+    assert resident[0] == resident[1]
+    assert resident[0].prunable == resident[0].block
+    block = sum(parameter.numel() for parameter in tiny_model("mistral").model.layers[0].parameters())
+    assert resident[0].parameters == 2 * VOCABULARY * 32 + 32 + 2 * block

@@ -9,7 +9,6 @@ import torch
 from tiny_checkpoint import write_tiny_checkpoint
 
 from fake_device import FakeGpus, no_threads
-from optishear.errors import InputError
 from optishear.models import memory
 from optishear.models.devices import devices_of, further_devices, resolve_devices
 from optishear.models.load import load_model
@@ -144,7 +143,7 @@ def test_a_checkpoint_is_that_of_one_device(folder: Path, tmp_path: Path) -> Non
 
 
 def test_a_device_that_is_unknown_names_all_kinds() -> None:
-    with pytest.raises(InputError, match="choose auto, cpu, cuda, cuda:N or shard"):
+    with refused("'shards'", "auto", "cpu", "cuda:N", "shard", "disk"):
         resolve_devices("shards")
 
 
