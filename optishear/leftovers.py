@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import psutil
+from optishear.running import is_running
 
 # The final name, the machine and the process that write it, a random part, and what it is.
 _NAME = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.(partial|old|ready)", re.S)
@@ -56,13 +56,8 @@ def is_alive(path: Path) -> bool:
         if match["machine"] != _machine():
             return _newest(path) > time.time() - _DAYS
         process = int(match["process"])
-        if process == os.getpid():
-            return True
-        # A process that began after this was made has only the same number.
-        return psutil.Process(process).create_time() <= path.lstat().st_ctime + _CLOCK
-    except psutil.NoSuchProcess:
-        return False
-    except (OSError, psutil.Error):  # gone meanwhile, or another user's process
+        return process == os.getpid() or is_running(process, path.lstat().st_ctime, _CLOCK)
+    except OSError:  # gone meanwhile
         return True
 
 

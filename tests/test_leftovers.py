@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from optishear import leftovers
@@ -55,7 +56,7 @@ def test_a_living_writer_is_left_alone(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_number_that_another_process_has_now_is_no_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = of_process(os.getppid(), tmp_path / "page.html", monkeypatch)
-    monkeypatch.setattr(leftovers.psutil.Process, "create_time", lambda _: time.time() + 100)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: time.time() + 100)
     assert not is_alive(path)
 
 

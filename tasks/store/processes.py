@@ -21,6 +21,7 @@ from optishear.errors import IncompleteError, InputError
 from optishear.file_lock import try_lock
 from optishear.files import ensure_writable
 from optishear.home import home_folder
+from optishear.running import is_running
 
 # A clock that is set moves the time at which a process seems to have started.
 _SAME_START = 30.0
@@ -68,7 +69,7 @@ class ProcessRecord(BaseModel):
         """Whether it is certain that nothing computes its runs any more: on another machine it is not."""
         if self.host != platform.node():
             return False
-        return self.left or not _lives(self.pid, self.started)
+        return self.left or not is_running(self.pid, self.started, _SAME_START)
 
 
 class OwnProcess:
@@ -214,14 +215,3 @@ def _read(file: int) -> ProcessRecord | None:
         return ProcessRecord.model_validate_json(os.pread(file, 2**20, 0))
     except (OSError, ValidationError):
         return None
-
-
-def _lives(pid: int, started: float) -> bool:
-    """Whether a process of this machine lives; another one may have got its number since."""
-    try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) < _SAME_START and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:  # of another user: it cannot be told from the one that was recorded
-        return True

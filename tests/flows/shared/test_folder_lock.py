@@ -69,6 +69,17 @@ def test_without_locks_a_run_on_another_machine_is_taken_to_be_alive(
         pytest.fail("entered")
 
 
+def test_without_locks_a_number_that_another_process_has_now_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_lock, "fcntl", None)
+    with locked(tmp_path, "mine"):
+        record = json.loads((tmp_path / LOCK).read_text())
+    (tmp_path / LOCK).write_text(json.dumps({**record, "at": record["at"] - 10**6}))
+    with locked(tmp_path, "mine"):
+        assert json.loads((tmp_path / LOCK).read_text())["at"] >= record["at"]
+
+
 def test_a_folder_is_free_again_after_a_run(tmp_path: Path) -> None:
     for _ in range(2):
         with locked(tmp_path, "mine"):

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from optishear.errors import InputError
+from optishear.running import is_running
 from other_process import other_process
 from tasks.store import processes
 from tasks.store.processes import (
@@ -70,7 +71,7 @@ def test_a_process_of_another_machine_may_live(other: "subprocess.Popen[str]") -
 def test_the_lock_counts_more_than_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in two containers of one name, each of which sees its own processes alone."""
     (path,) = other_records()
-    monkeypatch.setattr(processes, "_lives", lambda *_: False)
+    monkeypatch.setattr(processes, "is_running", lambda *_: False)
     assert not is_ended(path)
 
 
@@ -85,8 +86,8 @@ def test_what_is_no_record_is_left_alone(content: str) -> None:
 
 def test_a_number_that_another_process_has_got_since_is_of_none() -> None:
     started = psutil.Process().create_time()
-    assert processes._lives(os.getpid(), started)
-    assert not processes._lives(os.getpid(), started - 3600)
+    assert is_running(os.getpid(), started, 30)
+    assert not is_running(os.getpid(), started - 3600, 30)
 
 
 def test_one_process_at_a_time_looks_after_the_runs(other: "subprocess.Popen[str]") -> None:
