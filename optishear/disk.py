@@ -134,9 +134,20 @@ def write_error(folder: Path, error: BaseException) -> InputError:
     folder = lasting_folder(folder)
     if not folder.exists():
         return folder_gone(folder)
-    return InputError(
-        f"The folder {str(folder)!r} cannot be written ({_reason(error)}); name one that you may write to."
-    )
+    return not_writable(folder, error)
+
+
+def not_writable(folder: Path, error: BaseException) -> InputError:
+    """The error for a folder, which need not be there yet, in which nothing can be written.
+
+    Args:
+        folder: where something was to be written.
+        error: what said so.
+    """
+    if is_disk_full(error):
+        return disk_full(folder, error)
+    named = str(lasting_folder(folder))
+    return InputError(f"The folder {named!r} cannot be written ({_reason(error)}); name one that you may write to.")
 
 
 def folder_gone(folder: Path) -> InputError:

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from optishear.disk import disk_full, is_disk_full, write_error
-from optishear.errors import InputError
+from optishear.disk import disk_full, is_disk_full, not_writable, write_error
 from optishear.exchange import exchange
-from optishear.leftovers import aside_path, lasting_folder, remove, remove_leftovers
+from optishear.leftovers import aside_path, remove, remove_leftovers
 
 _COPIED_AT_ONCE = 2**30
 _BUFFER = 2**20
@@ -101,12 +100,7 @@ def ensure_writable(folder: Path) -> Path:
         # It has no name where the system can do that, so that nothing is left of it.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        if is_disk_full(error):
-            raise disk_full(folder, error) from None
-        raise InputError(
-            f"The folder {str(lasting_folder(folder))!r} cannot be written ({error.strerror or error}); "
-            "name one that you may write to."
-        ) from None
+        raise not_writable(folder, error) from None
     return folder
 
 
