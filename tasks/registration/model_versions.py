@@ -28,6 +28,8 @@ from tasks.tracking.flow_runs import KEY_TAG
 from tasks.tracking.mlflow_run import TrackedRun
 
 CHAMPION = "champion"
+# What MLflow answers, by release and store, where no version has the alias.
+_NO_ALIAS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
 _PERPLEXITY, _SETTINGS, _LIMITS, _PROMOTION = "perplexity", "evaluated_on", "limits", "promotion"
 _LOGGED_MODEL, _PLACE, _DIGEST = "logged_model", "checkpoint", "checkpoint_digest"
 # Tags that had another name in an earlier version: former name, current name.
@@ -99,7 +101,7 @@ def register_version(
             version = _new_version(run, name, checkpoint)
         elif _is_placed_here(version, name, checkpoint):
             place_checkpoint(checkpoint, _place(version))
-        reigning = client.get_registered_model(name).aliases.get(CHAMPION)
+        reigning = _reigning(client, name)
         decision = _decide_on_files(client, version, checkpoint, challenger, limits)
         decision_tags = {
             _PERPLEXITY: repr(challenger.perplexity),
@@ -227,7 +229,7 @@ def _decide_on_files(
             check_files(place, digest_of_checkpoint(checkpoint), f"version {version.version} of {version.name}")
         except InputError as error:
             logger.warning("%s", error)
-            reigning = client.get_registered_model(version.name).aliases.get(CHAMPION)
+            reigning = _reigning(client, version.name)
             if str(reigning) == str(version.version):
                 return Decision(
                     True, f"Still the champion, although its files are not those that were evaluated: {error}"
@@ -240,7 +242,7 @@ def _decide(
     client: MlflowClient, version: ModelVersion, challenger: Challenger, limits: RegistryParameters
 ) -> Decision:
     """The decision of last time, where the champion itself is evaluated as it was then; else a new one."""
-    reigning = client.get_registered_model(version.name).aliases.get(CHAMPION)
+    reigning = _reigning(client, version.name)
     if reigning is None:
         return decide(challenger, limits, champion=None)
     if str(reigning) != str(version.version):
@@ -250,6 +252,16 @@ def _decide(
     if _PROMOTION in tags and same.items() <= tags.items():
         return Decision(True, tags[_PROMOTION])
     return decide(challenger, limits, champion=None, reigns=True)
+
+
+def _reigning(client: MlflowClient, name: str) -> str | None:
+    """The version that is the champion. The registered model would bring all of its versions with it."""
+    try:
+        return str(client.get_model_version_by_alias(name, CHAMPION).version)
+    except MlflowException as error:
+        if error.error_code in _NO_ALIAS:
+            return None
+        raise
 
 
 def _champion(version: ModelVersion) -> Champion:
