@@ -28,6 +28,8 @@ Content = TypeVar("Content", bound=BaseModel)
 logger = logging.getLogger("optishear.stages")
 # Files whose bytes this process has compared with their digest: path, inode, size, time of modification, digest.
 _VERIFIED: set[tuple[str, int, int, int, str]] = set()
+# Damaged artifacts that this process has warned of: folder, when it was made, files. It is looked for more than once.
+_REPORTED: set[tuple[str, datetime, tuple[str, ...]]] = set()
 
 
 class StoredFile(BaseModel):
@@ -167,7 +169,9 @@ def find(stage: str, key: str) -> Artifact | None:
     if (artifact.stage, artifact.key) != (stage, key) or not artifact.outputs:
         return None
     damaged = [name for name, file in artifact.outputs.items() if not file.describes(folder / name)]
-    if damaged:
+    state = (str(folder), artifact.created, tuple(damaged))
+    if damaged and state not in _REPORTED:
+        _REPORTED.add(state)
         logger.warning(
             "%s: %s is damaged or missing in %s; the stage is computed again", stage, ", ".join(sorted(damaged)), folder
         )

@@ -140,3 +140,11 @@ def test_two_that_want_it_at_once_make_it_once() -> None:
     for thread in threads:
         thread.join()
     assert len(made) == 1
+
+
+def test_damage_is_reported_once_and_again_for_the_next_artifact(caplog: pytest.LogCaptureFixture) -> None:
+    for reported in (1, 2):
+        make().path("number.txt").write_text("damaged")
+        for _ in range(3):
+            assert store.find("count", "count-1") is None
+        assert len(caplog.records) == reported
