@@ -68,6 +68,15 @@ def test_ranks_of_long_rows_do_not_overflow() -> None:
     assert ranks[0, -1] == 2**15 + 4
 
 
+def test_a_mask_is_of_booleans() -> None:
+    for width in (1, 24):
+        scores = torch.rand(3, width)
+        for pruned in {0, 1, width}:
+            assert row_mask(scores, pruned).dtype == torch.bool
+            assert torch.equal(row_mask(scores, pruned), by_sorting(scores, pruned))
+    assert {group_mask(scores, 1, group).dtype for group in (4, 8, 12, 24)} == {torch.bool}
+
+
 def test_pattern_decides() -> None:
     scores = torch.rand(4, 8)
     assert (~keep_mask(scores, parse_pattern("0.25"))).sum(dim=1).tolist() == [2] * 4

@@ -165,6 +165,13 @@ def test_a_line_is_on_the_disk_before_the_next_measurement(path: Path, monkeypat
     assert synced == [path.stat().st_size]
 
 
+def test_what_was_put_is_there_at_once_and_no_program(path: Path) -> None:
+    for journal in (Journal(), Journal(path)):
+        journal.put("a", {"seconds": [1.0]})
+        assert journal.get("a") == {"seconds": [1.0]}
+    assert not path.stat().st_mode & 0o111
+
+
 def test_a_line_is_json_with_its_checksum(path: Path) -> None:
     record: dict[str, Any] = json.loads(path.read_bytes().split(b"\n")[0])
     assert record.keys() == {"key", "values", "sha256"}
