@@ -1,6 +1,6 @@
-"""Write the tables of docs/memory.md: the planned memory of each stage by model, and measured peaks beside it.
+"""Write the tables of docs/memory.md and docs/scale.md: the planned memory of each stage by model, and measured peaks.
 
-python tools/memory_table.py            # write the tables into the page
+python tools/memory_table.py            # write the tables into the pages
 python tools/memory_table.py --check    # exit with 1 where they are not current
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig
 
 from optishear.divergence.model_divergence import TOKENS_PER_BACKWARD
 from optishear.memory.model_shape import ModelShape, shape_of_shard
@@ -25,7 +25,7 @@ from optishear.memory.needs import (
     statistics_need,
 )
 from optishear.memory.search_plan import rank_bytes, search_need
-from optishear.memory.solver_needs import reconstruct_need, recover_need
+from optishear.memory.solver_needs import reconstruct_need, recover_need, recovery_state_bytes
 from optishear.models.shards import placement_on
 from optishear.parameters.read import read_parameters
 from optishear.parameters.reconstruction import ReconstructionParameters
@@ -33,7 +33,8 @@ from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.searching.search_memory import search_work
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "memory.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE, SCALE = DOCS / "memory.md", DOCS / "scale.md"
 # The default parameters of a run in bfloat16.
 SEQUENCES, LENGTH, WINDOW, BATCH, ITEMSIZE = 32, 512, 1024, 64, 2
 GIB = 2**30
@@ -79,9 +80,27 @@ MODELS: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 8,
         "vocab_size": 128256,
     },
+    "Mixtral-8x7B": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 32000,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 2,
+    },
 }
 # Of these, what each GPU takes.
 SHARDED = ("LLaMA-3-70B over 8 GPUs",)
+
+# The columns of docs/scale.md, and the GiB that a GPU of 80 GB can give.
+SCALES = [
+    f"{model}{gpus}"
+    for model in ("Qwen2.5-1.5B", "LLaMA-3-8B", "LLaMA-3-70B", "Mixtral-8x7B")
+    for gpus in ("", " over 8 GPUs")
+]
+ROOM = 79
 
 # Peaks in GiB, by tests/memory/test_size_runs.py.
 MEASURED: dict[str, dict[str, float]] = {
@@ -120,12 +139,12 @@ MEASURED: dict[str, dict[str, float]] = {
 }
 
 
-def configuration(name: str, blocks: int | None = None) -> LlamaConfig:
-    """The configuration of a model of Llama's kind, with fewer blocks where a number is given."""
+def configuration(name: str, blocks: int | None = None) -> LlamaConfig | MixtralConfig:
+    """The configuration of a model of Llama's or Mixtral's kind, with fewer blocks where a number is given."""
     sizes = {"tie_word_embeddings": False, "max_position_embeddings": 8192, **MODELS[name]}
     if blocks is not None:
         sizes["num_hidden_layers"] = blocks
-    return LlamaConfig(**sizes)
+    return MixtralConfig(**sizes) if "num_local_experts" in sizes else LlamaConfig(**sizes)
 
 
 def model_and_gpus(name: str) -> tuple[str, int]:
@@ -223,9 +242,30 @@ def _table(header: list[str], rows: Iterator[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def page(text: str) -> str:
-    """The page's text with current tables."""
-    for name, table in tables().items():
+def scale_tables() -> dict[str, str]:
+    """The table of docs/scale.md."""
+    shapes = {name: shape(name) for name in SCALES}
+    planned = {name: needs(of_model) for name, of_model in shapes.items()}
+    stages = ("statistics", "search", "search 2:4", "prune", "reconstruct (admm)", "recover", "evaluate")
+    rows = [[stage, *(_fitting(stage, of_model) for of_model in planned.values())] for stage in stages]
+    wholes = [shape(model_and_gpus(name)[0]) for name in SCALES]
+    rows.append(["disk: checkpoint", *(_gib(ITEMSIZE * whole.parameters) for whole in wholes)])
+    rows.append(["disk: state of the recovery", *(_gib(recovery_state_bytes(whole, ITEMSIZE)) for whole in wholes)])
+    return {"scale": _table(["stage", *SCALES], iter(rows))}
+
+
+def _fitting(stage: str, of_model: dict[str, Need]) -> str:
+    """GiB of the first way of a stage that fits a GPU, ``*`` where it is not the first one; a dash where none does."""
+    ways = [need for name, need in of_model.items() if name == stage or name.startswith(f"{stage},")]
+    fitting = next((need for need in ways if need.total <= ROOM * GIB), None)
+    if fitting is None:
+        return "–"
+    return _gib(fitting.total) + ("" if fitting is ways[0] else "*")
+
+
+def page(text: str, of_page: dict[str, str]) -> str:
+    """A page's text with current tables."""
+    for name, table in of_page.items():
         begin, end = f"<!-- {name}: tools/memory_table.py -->", f"<!-- end of {name} -->"
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
@@ -237,15 +277,17 @@ def main() -> None:
     """Write or check the tables."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--check", action="store_true", help="write nothing; fail where the tables are not current")
-    text = PAGE.read_text(encoding="utf-8")
-    current = page(text)
-    if current == text:
-        print("The tables are current.")
-    elif options.parse_args().check:
-        sys.exit("The tables of docs/memory.md are not current; run: python tools/memory_table.py")
-    else:
-        PAGE.write_text(current, encoding="utf-8")
-        print("Written.")
+    check = options.parse_args().check
+    for path, of_page in ((PAGE, tables()), (SCALE, scale_tables())):
+        text = path.read_text(encoding="utf-8")
+        current = page(text, of_page)
+        if current == text:
+            print(f"The tables of {path.name} are current.")
+        elif check:
+            sys.exit(f"The tables of docs/{path.name} are not current; run: python tools/memory_table.py")
+        else:
+            path.write_text(current, encoding="utf-8")
+            print(f"Written: {path.name}")
 
 
 if __name__ == "__main__":

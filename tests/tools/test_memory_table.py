@@ -1,11 +1,23 @@
 """The tables of docs/memory.md are what the plan says."""
 
-from memory_table import MEASURED, MODELS, PAGE, configuration, needs, page, shape
+from memory_table import (
+    MEASURED,
+    MODELS,
+    PAGE,
+    SCALE,
+    configuration,
+    needs,
+    page,
+    scale_tables,
+    shape,
+    tables,
+)
 
 
 def test_the_tables_are_current() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    assert page(text) == text, "run: python tools/memory_table.py"
+    for path, of_page in ((PAGE, tables()), (SCALE, scale_tables())):
+        text = path.read_text(encoding="utf-8")
+        assert page(text, of_page) == text, "run: python tools/memory_table.py"
 
 
 def test_shapes_are_those_of_the_models() -> None:
@@ -16,6 +28,7 @@ def test_shapes_are_those_of_the_models() -> None:
         "LLaMA-3-8B": 8_030_261_248,
         "LLaMA-2-13B": 13_015_864_320,
         "LLaMA-3-70B": 70_553_706_496,
+        "Mixtral-8x7B": 46_702_792_704,
     }
     for name in MODELS:
         # Qwen's biases are not in the shape.
