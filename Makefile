@@ -24,7 +24,7 @@ test-fast: $(VENV)/dev
 test-servers: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m servers tests/servers --durations 20
 
-# What happens to a run whose servers are killed; half an hour.
+# Runs that are killed, whose disks and servers go away, and whose files are damaged; hours on two cores.
 drills: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m drill tests/drills
 

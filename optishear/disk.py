@@ -54,6 +54,15 @@ def free_disk(folder: Path) -> int | None:
     return usage.free if usage.total else None
 
 
+def identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one of its name; ``None`` where there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def check_disk(folder: Path, needed: int, what: str) -> None:
     """Refuse work whose files do not fit on the disk of a folder.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from optishear.disk import disk_error, disk_reason, says_disk
+from optishear.disk import disk_error, disk_reason, identity, says_disk
 from optishear.errors import InputError
 from optishear.files import ensure_writable
 from optishear.home import home_folder
@@ -98,14 +98,23 @@ class _WithoutDisks(logging.Filter):
     """Drops what libraries log of a disk that is full, cannot be written or is broken, with a traceback for each try.
 
     They raise the same error, and who asked for the write says it in one sentence.
+
+    Attributes:
+        home: the identity of the home folder at the begin.
     """
+
+    home: tuple[int, int] | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to keep the record."""
         if says_disk(record.getMessage()):
             return False
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        return error is None or (disk_reason(error) is None and disk_error(error, home_folder()) is None)
+        if error is None:
+            return True
+        if self.home is not None and identity(home_folder()) != self.home:  # it has gone, and was made again
+            return False
+        return disk_reason(error) is None and disk_error(error, home_folder()) is None
 
 
 class _Console(logging.StreamHandler):  # type: ignore[type-arg]
@@ -142,6 +151,7 @@ def quiet_console() -> None:
     stages.addHandler(_Console())
     # Prefect's console handler on the root logger would print every line twice.
     stages.propagate = False
+    _WITHOUT_DISKS.home = identity(home_folder())
     for filtered in (*logging.getLogger().handlers, *map(logging.getLogger, _WRITERS_OF_MLFLOW)):
         filtered.addFilter(_WITHOUT_DISKS)
     for handler in logging.getLogger().handlers:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Flow, flow
@@ -14,7 +13,7 @@ from prefect.states import Failed
 from flows.parameters.output import OutputParameters
 from flows.shared.embedded_server import use_own_server
 from flows.shared.environment import make_home
-from optishear.disk import disk_error, folder_gone
+from optishear.disk import disk_error, folder_gone, identity
 from optishear.errors import IncompleteError, InputError
 from optishear.home import home_folder
 from optishear.parameters.base import Parameters
@@ -115,27 +114,19 @@ def disks_in_sentences(parameters: object) -> Iterator[None]:
     """
     outputs = [parameters.output] if isinstance(parameters, OutputParameters) else []
     folders = [folder for folder in (home_folder(), *outputs) if folder.exists()]
-    home = _identity(home_folder())
+    home = identity(home_folder())
     try:
         yield
-    except InputError as error:
-        # What is read there is missed first. A lock or a database may have made the folder again.
-        if home is None or _identity(home_folder()) == home:
-            raise
-        raise folder_gone(home_folder()) from error
     except Exception as error:
+        # What is read there is missed first. A lock or a database may have made the folder again.
+        if home is not None and identity(home_folder()) != home:
+            raise folder_gone(home_folder()) from error
+        if isinstance(error, InputError):
+            raise
         sentence = disk_error(error, *folders)
         if sentence is None:
             raise
         raise sentence from error
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = folder.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 class _WithoutTracebacks(logging.Filter):

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from optishear.disk import disk_error, disk_reason
 from optishear.errors import InputError, first_line
+from optishear.home import home_folder
 
 RETRIES = 2
 SECONDS_BEFORE_RETRY = [10.0, 60.0]
@@ -56,6 +58,14 @@ def _server_of(error: BaseException) -> str:
     except (AttributeError, RuntimeError):  # httpx raises the latter where it does not know
         found = re.search(r"host='([^']+)', port=(\d+)", str(error))
         return f"{found[1]}:{found[2]}" if found else ""
+
+
+def retry_unless_disk(_task: Any, _task_run: Any, state: Any) -> bool:
+    """Prefect's hook: retry all but what a full, broken or missing disk has failed."""
+    result = state.result(raise_on_failure=False)
+    if not isinstance(result, BaseException):
+        return True
+    return disk_reason(result) is None and disk_error(result, home_folder()) is None
 
 
 def retry_condition(_task: Any, _task_run: Any, state: Any) -> bool:

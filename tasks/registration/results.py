@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from optishear.file_names import CHECKPOINT
 from optishear.recipes.recipe import Recipe
 from optishear.run_metrics.schema import RunMetrics
+from tasks.engine.retries import retry_unless_disk
 from tasks.registration.champion import challenger_of
 from tasks.registration.model_versions import Registered, register_version, registered_name
 from tasks.registration.parameters import RegisterModelParameters
@@ -45,6 +46,7 @@ class Attachments:
 _IN_MLFLOW: dict[str, Any] = {
     "retries": 4,
     "retry_delay_seconds": [5, 30, 120, 300],
+    "retry_condition_fn": retry_unless_disk,
     "cache_policy": NO_CACHE,
     "persist_result": False,
 }

@@ -91,7 +91,8 @@ def test_a_line_of_the_log_is_not_written_into_a_progress_bar(capsys: pytest.Cap
 def test_the_tracebacks_of_a_broken_disk_are_not_shown_and_those_of_a_fault_are(home: Path) -> None:
     output = io.StringIO()
     handler = logging.StreamHandler(output)
-    handler.addFilter(_WithoutDisks())
+    filtering = _WithoutDisks()
+    handler.addFilter(filtering)
 
     def shown(message: str, error: BaseException | None = None) -> bool:
         output.seek(0)
@@ -108,3 +109,8 @@ def test_the_tracebacks_of_a_broken_disk_are_not_shown_and_those_of_a_fault_are(
     # A server whose disk it is says nothing of it.
     shutil.rmtree(home)
     assert not shown("a row was not stored", RuntimeError("500 Internal Server Error"))
+    # It was made again by a lock.
+    make_home()
+    assert shown("a file was not found", RuntimeError("trials.parquet"))
+    filtering.home = (0, 0)
+    assert not shown("a file was not found", RuntimeError("trials.parquet"))

@@ -49,9 +49,10 @@ def losing_its_home(parameters: PipelineParameters) -> str:
 @titled_flow("pipeline")
 def missing_a_file_of_its_home(parameters: PipelineParameters) -> str:
     home = Path(os.environ["OPTISHEAR_HOME"])
-    home.rename(home.with_name("away"))
+    home.rename(home.with_name(f"away-{parameters.trials}"))
     home.mkdir()  # as a lock does
-    raise InputError("The calibration set cannot be read.")
+    error: Exception = FileNotFoundError("trials.parquet")
+    raise InputError("The calibration set cannot be read.") if parameters.trials == 1 else error
 
 
 @stage_flow("evaluate")
@@ -151,5 +152,6 @@ def test_a_server_that_fails_with_the_disk_below_it_is_told_by_the_disk(home: Pa
 
 def test_a_home_that_is_gone_is_named_where_a_file_of_it_is_missed(home: Path) -> None:
     home.mkdir(exist_ok=True)
-    with refused(home):
-        missing_a_file_of_its_home(PARAMETERS)
+    for trials in (1, 2):
+        with refused(home):
+            missing_a_file_of_its_home(PARAMETERS.model_copy(update={"trials": trials}))

@@ -1,11 +1,17 @@
 """Another try is made where it can help, and never for bad input."""
 
+import errno
+import os
+import shutil
+from pathlib import Path
+
 import httpx
 import pytest
 import torch
+from prefect.states import Failed
 
 from optishear.errors import InputError
-from tasks.engine.retries import is_transient, unanswered
+from tasks.engine.retries import is_transient, retry_unless_disk, unanswered
 
 
 class Timeout(Exception):
@@ -62,3 +68,16 @@ def test_the_wording_without_a_named_server() -> None:
 
 def test_another_failure_has_no_such_sentence() -> None:
     assert unanswered(ValueError("bug")) is None
+
+
+def test_what_a_disk_has_failed_is_not_tried_again(home: Path) -> None:
+    def tried_again(error: BaseException) -> bool:
+        return retry_unless_disk(None, None, Failed(data=error))
+
+    home.mkdir()
+    assert tried_again(RuntimeError("500 Internal Server Error"))
+    assert tried_again(ConnectionError("no route"))
+    assert not tried_again(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert not tried_again(RuntimeError(f"the row was not stored: {os.strerror(errno.EROFS)}"))
+    shutil.rmtree(home)
+    assert not tried_again(RuntimeError("500 Internal Server Error"))
