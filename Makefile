@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python tools/install.py
 # compile than to run.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-servers drills attack coverage check evidence clean
+.PHONY: demo test test-fast test-servers drills attack sbom coverage check evidence clean
 
 demo: $(VENV)/demo
 	$(BIN)/optishear run --config configurations/demo.yaml
@@ -31,6 +31,13 @@ drills: $(VENV)/dev
 # Twenty times as many made-up inputs as in the tests, others at each run; an hour.
 attack: $(VENV)/dev
 	OPTISHEAR_ATTACK=20 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/bad_input
+
+# All that is installed, with versions and licenses, in CycloneDX's format.
+sbom: $(VENV)/dev
+	$(PYTHON) -m venv $(VENV)/sbom
+	$(VENV)/sbom/bin/python -m pip install --quiet cyclonedx-bom==7.5.0
+	$(VENV)/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file optishear.cdx.json $(BIN)/python
 
 # Branch coverage of the tests without servers: a table, and coverage-html/index.html.
 coverage: $(VENV)/dev

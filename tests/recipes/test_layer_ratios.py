@@ -1,9 +1,13 @@
 """Sharing the target sparsity out between layers."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from optishear.metrics.metric import WANDA
 from optishear.models.layers import prunable_layers
@@ -76,3 +80,20 @@ def test_unknown_paths_take_the_mean_and_the_target_is_met() -> None:
     assert by_path[1, "fc1"] - by_path[1, "q_proj"] == pytest.approx(0.3)
     sizes = [layer.module.weight.numel() for layer in layers]
     assert sum(r * n for r, n in zip(mapped, sizes, strict=True)) / sum(sizes) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("pruned", "counts"),
+    [(10, [3, 4, 3]), (11, [4, 4, 3]), (12, [4, 4, 4]), (9, [3, 3, 3]), (8, [3, 3, 2])],
+    ids=["as rounded", "one more", "two more", "one less", "two less"],
+)
+def test_what_was_rounded_nearest_to_a_half_changes_first(pruned: int, counts: list[int]) -> None:
+    """3.4, 3.6 and 3 of 10 weights of a row."""
+    layers: list[Any] = [SimpleNamespace(module=nn.Linear(10, 1, bias=False)) for _ in range(3)]
+    assert pruned_per_row([0.34, 0.36, 0.3], layers, pruned / 30) == counts
+
+
+def test_a_ratio_for_each_layer_is_needed() -> None:
+    layers: list[Any] = [SimpleNamespace(module=nn.Linear(10, 1, bias=False)) for _ in range(2)]
+    with pytest.raises(ValueError, match="zip"):
+        pruned_per_row([0.5], layers)

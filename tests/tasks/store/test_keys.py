@@ -7,6 +7,8 @@ from optishear.calibration.text import text_digest
 from tasks.stages.parameters import SearchStageParameters
 from tasks.store.keys import chosen, content_key, folder_digest
 
+KEY = "search-c8307ff83ecded4111759544876fbe34"
+
 
 def test_a_key_depends_on_stage_version_parameters_and_inputs() -> None:
     reference = content_key("search", 1, {"seed": 0}, {"model": "a"})
@@ -64,3 +66,20 @@ def test_a_folder_is_known_by_its_files(tmp_path: Path) -> None:
     (moved / "inner" / "boolq.yaml").write_text("task: rte")
     assert folder_digest(moved) != before
     assert folder_digest(None) == ""
+
+
+def test_a_key_is_that_of_earlier_releases() -> None:
+    """Whoever changes it lets every cached stage be computed again."""
+    assert content_key("search", 1, {"seed": 0, "name": "é"}, {"model": "a"}) == KEY
+
+
+def test_chosen_values_are_those_of_json() -> None:
+    assert chosen(StatisticsParameters(output=Path("somewhere")), ("output",)) == {"output": "somewhere"}
+
+
+def test_what_python_has_compiled_is_no_part_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "task.py").write_text("x = 1")
+    before = folder_digest(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "task.pyc").write_bytes(b"compiled")
+    assert folder_digest(tmp_path) == before
