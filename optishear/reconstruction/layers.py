@@ -200,7 +200,7 @@ def _stack_by_admm(
         tolerance=parameters.reconstruction_tolerance,
     )
     return [
-        SolvedLayer(each.back(weight, original) * kept, kept, float(rows.float().mean()))
+        SolvedLayer(_pruned(each.back(weight, original), kept), kept, float(rows.float().mean()))
         for each, weight, original, kept, rows in zip(conditioned, solution, dense, mask, converged, strict=True)
     ]
 
@@ -279,4 +279,9 @@ def _admm_layer(
         iterations=parameters.reconstruction_iterations,
         tolerance=parameters.reconstruction_tolerance,
     )
-    return SolvedLayer(conditioned.back(solution, dense) * mask, mask, float(converged.float().mean()))
+    return SolvedLayer(_pruned(conditioned.back(solution, dense), mask), mask, float(converged.float().mean()))
+
+
+def _pruned(weight: Tensor, mask: Tensor) -> Tensor:
+    """The weight with zeros where none is kept; a product would leave negative zeros, which formats keep."""
+    return weight.masked_fill(~mask, 0)

@@ -105,7 +105,8 @@ def sparsegpt(
             errors[..., column] = error
         updated[..., start:end] = block
         _subtract_product(updated[..., end:], errors, upper[..., start:end, end:])
-    return updated, support
+    # Products with the mask leave negative zeros, which formats keep.
+    return updated.masked_fill_(~support, 0), support
 
 
 def _subtract_outer(values: Tensor, column: Tensor, row: Tensor) -> None:

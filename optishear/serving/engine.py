@@ -13,6 +13,15 @@ from transformers.modeling_utils import PreTrainedModel
 from optishear.inference.decode import decode
 from optishear.inference.footprint import memory_bytes
 
+# Tokens that are given one by one when outputs are compared.
+_ALONE = 16
+
+
+def in_parts(tokens: Sequence[int]) -> list[Sequence[int]]:
+    """All tokens but the last 16 at once, at least one, and each of those alone."""
+    first = max(len(tokens) - _ALONE, 1)
+    return [tokens[:first], *([token] for token in tokens[first:])]
+
 
 class Engine(Protocol):
     """A loaded model in an engine.
@@ -36,7 +45,10 @@ class Engine(Protocol):
         """Names of layers."""
 
     def logits(self, tokens: Sequence[int]) -> Tensor:
-        """The logits after each token, [tokens, vocabulary] float32 on the CPU."""
+        """The logits after each token, [tokens, vocabulary] float32 on the CPU.
+
+        The last tokens are given one by one, since engines have other kernels for a single token.
+        """
 
     def prompt_seconds(self, tokens: Sequence[int]) -> float:
         """Time of one pass over all tokens."""
@@ -66,8 +78,12 @@ class TransformersEngine:
     @torch.no_grad()
     def logits(self, tokens: Sequence[int]) -> Tensor:
         """As of every engine."""
-        logits: Tensor = self.model(input_ids=self._batch(tokens), use_cache=False).logits[0]
-        return logits.float().cpu()
+        parts, past = [], None
+        for part in in_parts(tokens):
+            output = self.model(input_ids=self._batch(part), past_key_values=past, use_cache=True)
+            past = output.past_key_values
+            parts.append(output.logits[0].float().cpu())
+        return torch.cat(parts)
 
     @torch.no_grad()
     def prompt_seconds(self, tokens: Sequence[int]) -> float:

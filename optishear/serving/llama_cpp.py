@@ -11,6 +11,7 @@ from torch import Tensor
 
 from optishear.errors import InputError
 from optishear.extras import require
+from optishear.serving.engine import in_parts
 
 
 class LlamaCppEngine:
@@ -42,7 +43,8 @@ class LlamaCppEngine:
     def logits(self, tokens: Sequence[int]) -> Tensor:
         """As of every engine."""
         llama = self._open(logits_all=True)
-        llama.eval(list(tokens))
+        for part in in_parts(tokens):
+            llama.eval(list(part))
         logits = torch.from_numpy(np.array(llama.scores[: len(tokens)], dtype=np.float32))
         llama.close()
         return logits

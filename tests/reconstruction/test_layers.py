@@ -40,6 +40,17 @@ def test_a_layer_that_no_token_went_through_keeps_its_weights_under_the_recipes_
     assert relative_error(asked.layer.module.weight.detach(), solved.weight, torch.zeros(24, 24)) == 0
 
 
+@pytest.mark.parametrize("sparsity", ["0.5", "2:4"])
+@pytest.mark.parametrize("method", ["sparsegpt", "admm"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_pruned_weights_are_zeros_without_a_sign(method: str, sparsity: str, layers: int) -> None:
+    """The bitmask format keeps negative zeros as values."""
+    parameters = ReconstructionParameters(reconstruction=method)
+    for solved in solve_layers([task(sparsity) for _ in range(layers)], moment(), parameters):
+        assert (solved.weight == 0).any()
+        assert not solved.weight[solved.weight == 0].signbit().any()
+
+
 def test_without_a_mask_such_a_layer_keeps_its_largest_weights() -> None:
     asked = task("0.5", with_mask=False)
     (solved,) = solve_layers([asked], torch.zeros(24, 24), ReconstructionParameters(reconstruction="sparsegpt"))

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from flows.command_line.main import main
-from optishear.inference.kernel import best_kernel
+from optishear.inference.kernel import Kernel, best_kernel
 from optishear.models.layers import prunable_layers
 from optishear.parameters.proof import ProveParameters
 from optishear.pruning.export import export_checkpoint
@@ -83,6 +84,25 @@ def test_packed_layers_run_sparse(tmp_path: Path) -> None:
     assert found.same_outputs
     assert found.same_tokens > 0.9
     assert found.export.memory_bytes < found.dense.memory_bytes
+
+
+def test_a_wrong_kernel_is_found_though_it_is_only_for_single_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if best_kernel() is None:
+        pytest.skip("no sparse kernel for this processor, or no compiler")
+    export_checkpoint(pruned(tmp_path / "dense"), tmp_path / "packed", "bitmask")
+    right = Kernel.matvec
+
+    def wrong(*arguments: Any) -> None:
+        right(*arguments)
+        arguments[-1].neg_()
+
+    monkeypatch.setattr(Kernel, "matvec", wrong)
+    found = prove(ProveParameters(folder=tmp_path / "packed", **QUICK))
+    assert found.sparse_layers == LAYERS
+    assert not found.same_outputs
+    assert not found.faster
 
 
 def test_without_a_kernel_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
