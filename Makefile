@@ -28,7 +28,7 @@ test-servers: $(VENV)/dev
 drills: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m drill tests/drills
 
-# Twenty times as many made-up inputs as in the tests, others at each run; an hour.
+# Twenty times as many made-up inputs as in the tests, others at each run.
 attack: $(VENV)/dev
 	OPTISHEAR_ATTACK=20 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/bad_input
 

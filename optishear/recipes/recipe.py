@@ -9,7 +9,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -19,6 +21,7 @@ from pydantic import (
 
 from optishear.errors import InputError, first_line
 from optishear.files import write_text
+from optishear.json_file import finite
 from optishear.metrics.metric import PUBLISHED, GradientMetric, Metric
 from optishear.models.layers import KINDS, PrunableLayer, block_path, expert_path
 from optishear.models.selection import Selection
@@ -26,6 +29,7 @@ from optishear.pattern import Pattern, parse_layer_pattern, parse_pattern
 from optishear.yaml_file import parse_yaml
 
 AnyMetric = TypeVar("AnyMetric", bound=Metric)
+_ORIGIN = TypeAdapter(dict[str, JsonValue])
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 # Of recipes with patterns of layers; the others are of version 1 and state none.
 SCHEMA_VERSION = 2
@@ -184,13 +188,25 @@ class Recipe(BaseModel):
             InputError: if the file is missing, not YAML, or not a recipe.
         """
         try:
-            return cls.model_validate(parse_yaml(Path(path).read_text(encoding="utf-8")))
+            recipe = cls.model_validate(parse_yaml(Path(path).read_text(encoding="utf-8")))
+            _check_origin(recipe.origin)
+            return recipe
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise InputError(f"The recipe {str(path)!r} is not valid: {where}: {first['msg']}.") from None
         except (OSError, ValueError) as error:  # a validation error is a ValueError, too
             raise InputError(f"The recipe {str(path)!r} cannot be read ({first_line(error)}).") from None
+
+
+def _check_origin(origin: dict[str, Any]) -> None:
+    """Refuse bytes, dates and NaN, which YAML has: they would be written as something else, or not at all."""
+    try:
+        plain = finite(_ORIGIN.validate_python(origin, strict=True))
+    except ValidationError:
+        plain = None
+    if plain != origin:
+        raise ValueError("origin has a value that is no text, number, list or mapping; write it as text")
 
 
 def metric_of(metrics: Mapping[str, AnyMetric], layer: PrunableLayer) -> AnyMetric:

@@ -117,3 +117,11 @@ def test_patterns_that_cannot_be_are_refused(text: str, words: str, tmp_path: Pa
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(InputError, match=words):
         Recipe.load(tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize("value", ["!!binary /w==", "2026-02-28", ".nan", "[.inf]"])
+def test_an_origin_that_cannot_be_written_as_it_was_read_is_refused(value: str, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"name: a\nsparsity: 0.5\nmetrics: {{all: {{space: meta}}}}\norigin: {{seed: {value}}}\n")
+    with pytest.raises(InputError, match="origin"):
+        Recipe.load(file)
