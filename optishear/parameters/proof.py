@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from optishear.parameters.base import Parameters, at_most
+from optishear.parameters.roles import Role
 
 # Beyond any context, and the time of a coffee.
 _MOST_TOKENS, _MOST_ROUNDS = 8192, 100
@@ -16,7 +17,7 @@ class ProveParameters(Parameters):
 
     heading: ClassVar[str] = "Proof"
 
-    folder: Path = Field(
+    folder: Annotated[Path, Role.FOLDER] = Field(
         Path("model"), description="Folder of the export: what optishear export wrote, or the folder model/ in it."
     )
     prompt_tokens: Annotated[int, Field(ge=8), at_most(_MOST_TOKENS)] = Field(
