@@ -93,8 +93,10 @@ def test_the_retry_button_takes_a_failed_run_to_its_end(
 
 def test_prefect_shows_the_schedule(page: Page, servers: Servers, lost: Lost) -> None:
     page.goto(f"{servers.prefect_url}/deployments")
-    shows(page, "calibrate", "evaluate", "nightly")  # the list goes on on another page
-    shows(page, "At 02:00 AM every day")
+    shows(page, "calibrate", "evaluate")  # the list goes on on other pages
+    nightly = servers.api("GET", "deployments/name/nightly/nightly")
+    page.goto(f"{servers.prefect_url}/deployments/deployment/{nightly['id']}")
+    shows(page, "nightly", "At 02:00 AM every day")
 
 
 def test_mlflow_shows_the_run(page: Page, servers: Servers, mended: Mended) -> None:
