@@ -25,6 +25,9 @@ class Journal:
     The file has one line for each measurement (``journal_line``), written before the next measurement starts. A line
     that does not hold is dropped, and a warning says how many were. All searches on the same model, statistics and
     calibrations can use one journal, even at the same time. The caller must choose the path accordingly.
+
+    Attributes:
+        earlier_seconds: of the measurements of earlier searches that were asked for.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -35,6 +38,9 @@ class Journal:
         """
         self._path = path
         self._measurements: dict[str, Measurement] = {}
+        # Of measurements in the file that were not asked for yet, by key.
+        self._seconds: dict[str, float] = {}
+        self.earlier_seconds = 0.0
         if path is not None:
             ensure_writable(path.parent)
             if path.exists():
@@ -45,6 +51,7 @@ class Journal:
 
     def get(self, key: str) -> Measurement | None:
         """The latest measurement of a key."""
+        self.earlier_seconds += self._seconds.pop(key, 0.0)
         return self._measurements.get(key)
 
     def put(self, key: str, measurement: Measurement) -> None:
@@ -68,7 +75,8 @@ class Journal:
             if record is None:
                 dropped += 1
             else:
-                self._measurements[record[0]] = record[1]
+                key, measurement = record
+                self._measurements[key], self._seconds[key] = measurement, sum(measurement["seconds"])
         if dropped:
             logger.warning(
                 "%s: dropped %d of %d lines that are damaged or incomplete; what they held is measured again",

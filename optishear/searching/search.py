@@ -49,6 +49,7 @@ class SearchResult:
         front: the recipes of the Pareto front of the last round, including the chosen one.
         trials: all evaluated candidates (columns in ``trials.trials_table``).
         rank_cache_bytes: size of the cached ranks.
+        earlier_seconds: of its measurements that were in the journal before, such as those of a killed search.
     """
 
     recipe: Recipe
@@ -57,6 +58,7 @@ class SearchResult:
     front: list[Recipe]
     trials: pa.Table
     rank_cache_bytes: int
+    earlier_seconds: float = 0.0
 
 
 def run_search(
@@ -171,7 +173,7 @@ def run_search(
             logger.info(words)
             choice = replace(choice, reason=f"{choice.reason} {words}")
         result = search_result(trials, choice, pattern, facts, weights.rank_cache_bytes, selection)
-        return replace(result, confirmation=confirmation)
+        return replace(result, confirmation=confirmation, earlier_seconds=measurements.earlier_seconds)
 
 
 def check_sequences(parameters: SearchParameters, calibrations: dict[str, CalibrationSet]) -> None:

@@ -42,7 +42,8 @@ class Stage(Generic[Group, Inputs]):
         version: raised whenever the stage gives another result for the same input; part of the key.
         parameters: names of the parameters that change its result; only these are in the key.
         inputs: digests of what it reads, from the same arguments; part of the key.
-        write: writes the artifact's files to the folder that it is given first.
+        write: writes the artifact's files to the folder that it is given first. One that goes on where a killed one was
+            returns the seconds that the killed one took.
         label: name of a run of it, where one flow has several.
         after: called once the artifact of a request is stored, to remove what a killed stage would go on from.
         scores: numbers of an artifact that its MLflow run shows.
@@ -56,7 +57,7 @@ class Stage(Generic[Group, Inputs]):
     version: int
     parameters: tuple[str, ...]
     inputs: Callable[Concatenate[Group, Inputs], dict[str, str]]
-    write: Callable[Concatenate[Path, Group, Inputs], None]
+    write: Callable[Concatenate[Path, Group, Inputs], float | None]
     label: str = ""
     after: Callable[[Request], None] = lambda _: None
     scores: Callable[[Artifact], Mapping[str, float | None]] = lambda _: {}
@@ -85,13 +86,13 @@ class Stage(Generic[Group, Inputs]):
         """The artifact, from the store or computed, without Prefect."""
         parameters = self._settled(parameters)
 
-        def write(outputs: Path) -> None:
+        def write(outputs: Path) -> float | None:
             check_stage_disk(self.name, self.disk(parameters))
             try:
                 with _one_at_a_time, system_metrics():
                     if not self._on_gpu(parameters):
                         release_model()  # of the stage before; this one uses none
-                    self.write(outputs, parameters, *args, **kwargs)
+                    return self.write(outputs, parameters, *args, **kwargs)
             except BaseException as error:
                 # A failed stage may have left the shared model half-changed.
                 release_failed(error)

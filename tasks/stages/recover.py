@@ -1,5 +1,6 @@
 """Stage 4c: train the kept weights of the pruned model, and save the checkpoint in place of the former, ``model/``."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -89,7 +90,7 @@ def _inputs(parameters: RecoverStageParameters, recipe: Recipe, pruned: Artifact
     }
 
 
-def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pruned: Artifact) -> None:
+def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pruned: Artifact) -> float:
     plan_stage(parameters, _memory(parameters, parameters.sequence_length), RECOVERY_FIX)
     checkpoint = load_model(
         str(pruned.path(CHECKPOINT)),
@@ -99,7 +100,9 @@ def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pr
     )
     layers = select_layers(checkpoint.model, recipe.selection)
     state_file = _state_file(recover_stage.request(parameters, recipe, pruned))
+    started = time.monotonic()
     summary = _recover(checkpoint.model, layers, parameters, state_file)
+    earlier_seconds = max(0.0, summary.seconds - (time.monotonic() - started))
     before = checkpoint_metrics(pruned)
     words = [before.reconstruction_in_words, summary.in_words]
     save_pruned(
@@ -113,6 +116,7 @@ def _write(outputs: Path, parameters: RecoverStageParameters, recipe: Recipe, pr
         reconstruction=before.reconstruction,
         recovery=summary,
     )
+    return earlier_seconds
 
 
 def _recover(

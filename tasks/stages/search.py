@@ -100,7 +100,7 @@ def search_inputs(parameters: SearchStageParameters, calibration: Artifact, stat
     }
 
 
-def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> None:
+def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> float:
     blocks = load_calibration(calibration)
     sequences, length = blocks.tokens.shape
     plan_stage(parameters, _memory(parameters, sequences, length), SEARCH_FIX)
@@ -143,6 +143,7 @@ def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifa
             selection=Selection.of(parameters.include, parameters.exclude),
         )
     write_result(outputs, result, parameters.permute_channels)
+    return result.earlier_seconds
 
 
 def write_result(outputs: Path, result: SearchResult, permute_channels: bool) -> None:

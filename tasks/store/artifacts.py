@@ -98,7 +98,7 @@ class Artifact(BaseModel):
         parameters: the parameters that are part of the key.
         inputs: digests of what the stage read.
         outputs: the files, by path within the folder.
-        seconds: wall-clock time it took.
+        seconds: wall-clock time it took, with that of killed processes of which it used the work.
         peak_memory_bytes: highest resident memory of the process meanwhile, plus the GPU's peak where one was used.
         created: when, in UTC.
         cached: whether it was in the store before this run.
@@ -183,11 +183,15 @@ def forget(artifact: Artifact) -> None:
     shutil.rmtree(artifact.folder)
 
 
-def make_once(request: Request, write: Callable[[Path], None]) -> Artifact:
+def make_once(request: Request, write: Callable[[Path], float | None]) -> Artifact:
     """The artifact of a request: from the store, or written by ``write`` and stored.
 
     Of several processes that request one key at a time, one computes it and the others wait. The operating system frees
     the lock of a killed process.
+
+    Args:
+        request: what is asked for.
+        write: writes the files to a folder. It returns the seconds of earlier processes of which it used the work.
     """
     folder = artifacts_folder() / request.stage / request.key
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +202,7 @@ def make_once(request: Request, write: Callable[[Path], None]) -> Artifact:
         with write_aside(folder, alone=True) as aside:
             aside.mkdir()
             with measured() as cost:
-                write(aside)
+                earlier_seconds = write(aside) or 0.0
             artifact = Artifact(
                 stage=request.stage,
                 version=request.version,
@@ -211,7 +215,7 @@ def make_once(request: Request, write: Callable[[Path], None]) -> Artifact:
                     for path in sorted(aside.rglob("*"))
                     if path.is_file()
                 },
-                seconds=round(cost.seconds, 3),
+                seconds=round(earlier_seconds + cost.seconds, 3),
                 peak_memory_bytes=cost.peak_memory_bytes,
                 created=datetime.now(UTC),
             )

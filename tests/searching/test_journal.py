@@ -56,6 +56,16 @@ def test_what_was_put_is_read_back_exactly(path: Path, caplog: pytest.LogCapture
     assert dropped(caplog) == 0
 
 
+def test_the_seconds_of_earlier_measurements_count_once_where_they_are_asked_for(path: Path) -> None:
+    journal = Journal(path)
+    journal.put("third", FIRST)
+    assert journal.get("third") == FIRST
+    assert journal.earlier_seconds == 0
+    assert journal.get("first") == journal.get("first") == FIRST
+    assert journal.get("none") is None
+    assert journal.earlier_seconds == 3.0
+
+
 def test_a_journal_that_ends_anywhere_keeps_its_whole_lines(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     content = path.read_bytes()
     start = content.index(b"\n") + 1

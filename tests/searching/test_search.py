@@ -1,5 +1,6 @@
 """Properties of the whole search, over all algorithms and spaces."""
 
+import json
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,11 +137,15 @@ def test_a_killed_search_goes_on_and_ends_the_same(
     with pytest.raises(Killed):
         search(journal=tmp_path / "journal.jsonl", **budget)
     measurements_before_the_kill = 10**6
+    lines = map(json.loads, (tmp_path / "journal.jsonl").read_text().splitlines())
+    earlier = {line["key"]: sum(line["values"]["seconds"]) for line in lines}
     with (tmp_path / "journal.jsonl").open("a") as journal:
         journal.write('{"key": "torn')
     resumed = search(journal=tmp_path / "journal.jsonl", **budget)
     assert len(set(measured)) == len(measured), "nothing is measured twice"
     assert resumed.recipe == undisturbed.recipe
+    assert undisturbed.earlier_seconds == 0
+    assert resumed.earlier_seconds == sum(earlier.values()) > 0
     assert resumed.trials.drop_columns("seconds") == undisturbed.trials.drop_columns("seconds")
 
 

@@ -327,6 +327,7 @@ def test_a_killed_search_goes_on_where_it_was(
     continued = search_stage.make(parameters, blocks, observed)
     trials = len(load_trials(continued))
     assert 40 <= lines < trials
+    assert continued.seconds > sum(load_trials(continued)["seconds"].to_pylist())
 
     monkeypatch.setenv("OPTISHEAR_HOME", str(home.with_name("undisturbed")))
     blocks, observed = observe(parameters)

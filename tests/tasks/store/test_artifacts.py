@@ -118,6 +118,12 @@ def test_a_failed_stage_leaves_nothing(home: Path) -> None:
     make()
 
 
+def test_the_time_of_a_killed_process_counts_where_its_work_was_used() -> None:
+    assert make().seconds < 100
+    again = store.make_once(Request("count", 1, "count-2", {}, {}), lambda _: 100.0)
+    assert 100 <= again.seconds < 200
+
+
 def test_a_forgotten_one_is_made_again() -> None:
     store.forget(make())
     assert store.find("count", "count-1") is None
