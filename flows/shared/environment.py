@@ -100,10 +100,10 @@ class _WithoutDisks(logging.Filter):
     They raise the same error, and who asked for the write says it in one sentence.
 
     Attributes:
-        home: the identity of the home folder at the begin.
+        home: the home folder at the begin, and its identity.
     """
 
-    home: tuple[int, int] | None = None
+    home: tuple[Path, tuple[int, int] | None] | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to keep the record."""
@@ -112,8 +112,8 @@ class _WithoutDisks(logging.Filter):
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if error is None:
             return True
-        if self.home is not None and identity(home_folder()) != self.home:  # it has gone, and was made again
-            return False
+        if self.home is not None and self.home[0] == home_folder() and self.home[1] != identity(home_folder()):
+            return False  # it has gone, and may have been made again
         return disk_reason(error) is None and disk_error(error, home_folder()) is None
 
 
@@ -151,7 +151,7 @@ def quiet_console() -> None:
     stages.addHandler(_Console())
     # Prefect's console handler on the root logger would print every line twice.
     stages.propagate = False
-    _WITHOUT_DISKS.home = identity(home_folder())
+    _WITHOUT_DISKS.home = home_folder(), identity(home_folder())
     for filtered in (*logging.getLogger().handlers, *map(logging.getLogger, _WRITERS_OF_MLFLOW)):
         filtered.addFilter(_WITHOUT_DISKS)
     for handler in logging.getLogger().handlers:

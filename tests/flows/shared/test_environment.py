@@ -112,5 +112,8 @@ def test_the_tracebacks_of_a_broken_disk_are_not_shown_and_those_of_a_fault_are(
     # It was made again by a lock.
     make_home()
     assert shown("a file was not found", RuntimeError("trials.parquet"))
-    filtering.home = (0, 0)
+    filtering.home = home, (0, 0)
     assert not shown("a file was not found", RuntimeError("trials.parquet"))
+    # Another run of this process has another home folder.
+    filtering.home = home.with_name("other"), (0, 0)
+    assert shown("a file was not found", RuntimeError("trials.parquet"))
