@@ -38,7 +38,8 @@ def open_page(browser: Browser, **options: Any) -> Page:
         browser: the process.
         options: of playwright's ``new_page``.
     """
-    page = browser.new_page(**{"viewport": {"width": 1400, "height": 1000}, **options})
+    window = {"viewport": {"width": 1400, "height": 1000}, "timezone_id": "UTC"}
+    page = browser.new_page(**{**window, **options})
     page.set_default_timeout(PATIENCE)
     page.route("**/*", _on_this_machine)
     return page

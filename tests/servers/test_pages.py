@@ -96,7 +96,7 @@ def test_prefect_shows_the_schedule(page: Page, servers: Servers, lost: Lost) ->
     shows(page, "calibrate", "evaluate")  # the list goes on on other pages
     nightly = servers.api("GET", "deployments/name/nightly/nightly")
     page.goto(f"{servers.prefect_url}/deployments/deployment/{nightly['id']}")
-    shows(page, "nightly", "At 02:00 AM every day")
+    shows(page, "nightly", "auto-scheduled", "02:00:00 AM")
 
 
 def test_mlflow_shows_the_run(page: Page, servers: Servers, mended: Mended) -> None:
