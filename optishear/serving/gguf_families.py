@@ -122,10 +122,8 @@ def converted(name: str, weight: Tensor, config: PreTrainedConfig) -> Tensor:
         config: of the model.
     """
     family = FAMILIES[config.model_type]
-    if family.interleaved and name.endswith(("q_proj.weight", "q_proj.bias")):
-        return _interleaved(weight, config.num_attention_heads)
-    if family.interleaved and name.endswith(("k_proj.weight", "k_proj.bias")):
-        return _interleaved(weight, config.num_key_value_heads)
+    if family.interleaved and (heads := _heads(name, config)):
+        return _interleaved(weight, heads)
     if family.shifted_norms and name.endswith("norm.weight"):
         return weight + 1
     return weight
@@ -134,13 +132,18 @@ def converted(name: str, weight: Tensor, config: PreTrainedConfig) -> Tensor:
 def restored(name: str, weight: Tensor, config: PreTrainedConfig) -> Tensor:
     """The weight of the checkpoint that ``converted`` took."""
     family = FAMILIES[config.model_type]
-    if family.interleaved and name.endswith(("q_proj.weight", "q_proj.bias")):
-        return _in_halves(weight, config.num_attention_heads)
-    if family.interleaved and name.endswith(("k_proj.weight", "k_proj.bias")):
-        return _in_halves(weight, config.num_key_value_heads)
+    if family.interleaved and (heads := _heads(name, config)):
+        return _in_halves(weight, heads)
     if family.shifted_norms and name.endswith("norm.weight"):
         return weight - 1
     return weight
+
+
+def _heads(name: str, config: PreTrainedConfig) -> int:
+    """The heads of a query's or a key's projection; 0 for other tensors."""
+    if name.endswith(("q_proj.weight", "q_proj.bias")):
+        return int(config.num_attention_heads)
+    return int(config.num_key_value_heads) if name.endswith(("k_proj.weight", "k_proj.bias")) else 0
 
 
 def _interleaved(weight: Tensor, heads: int) -> Tensor:

@@ -73,14 +73,20 @@ def test_rows_that_no_blocks_fit_are_bfloat16(tmp_path: Path) -> None:
     assert stored["blk.0.ffn_down.weight"] == "Q8_0"
 
 
-@pytest.mark.parametrize(("gguf_type", "steps"), [("q8_0", 127), ("q5_0", 16), ("q4_0", 8)])
-def test_quantized_weights_are_near_and_zeros_stay_zeros(tmp_path: Path, gguf_type: GgufType, steps: int) -> None:
+def half_pruned(folder: Path) -> torch.Tensor:
+    """Save a model; the weight of a layer of it, of which half are zeros."""
     model = served_model(CONFIGURATIONS["qwen2"])
-    weight = model.model.layers[0].mlp.up_proj.weight
+    weight: torch.Tensor = model.model.layers[0].mlp.up_proj.weight
     with torch.no_grad():
         weight[torch.rand_like(weight) < 0.5] = 0
-    model.save_pretrained(tmp_path / "model")
-    byte_level_tokenizer().save_pretrained(tmp_path / "model")
+    model.save_pretrained(folder)
+    byte_level_tokenizer().save_pretrained(folder)
+    return weight
+
+
+@pytest.mark.parametrize(("gguf_type", "steps"), [("q8_0", 127), ("q5_0", 16), ("q4_0", 8)])
+def test_quantized_weights_are_near_and_zeros_stay_zeros(tmp_path: Path, gguf_type: GgufType, steps: int) -> None:
+    weight = half_pruned(tmp_path / "model")
 
     found = torch.from_numpy(weight_of(exported(tmp_path / "model", gguf_type), "blk.0.ffn_up.weight"))
     assert not found[weight == 0].any()
@@ -94,12 +100,7 @@ def test_quantized_weights_are_near_and_zeros_stay_zeros(tmp_path: Path, gguf_ty
 @pytest.mark.parametrize("gguf_type", ["q4_1", "q5_1"])
 def test_types_with_a_minimum_do_not_keep_zeros(tmp_path: Path, gguf_type: GgufType) -> None:
     """As docs/serving.md says."""
-    model = served_model(CONFIGURATIONS["qwen2"])
-    weight = model.model.layers[0].mlp.up_proj.weight
-    with torch.no_grad():
-        weight[torch.rand_like(weight) < 0.5] = 0
-    model.save_pretrained(tmp_path / "model")
-    byte_level_tokenizer().save_pretrained(tmp_path / "model")
+    weight = half_pruned(tmp_path / "model")
     found = torch.from_numpy(weight_of(exported(tmp_path / "model", gguf_type), "blk.0.ffn_up.weight"))
     assert (found[weight == 0] != 0).any()
 
