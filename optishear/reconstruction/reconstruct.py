@@ -104,17 +104,10 @@ def reconstruct(
     if statistics is not None:
         statistics = permute_channels(model, recipe, statistics)
     in_memory = Residence(lambda _: nullcontext(), nullcontext, lambda: count_zeros(model, layers))
-    return reconstruct_blocks(
-        model,
-        layers,
-        recipe,
-        statistics,
-        calibration,
-        parameters,
-        in_memory,
-        layer_errors=layer_errors,
-        progress=progress,
-    )
+    with frozen(model):
+        return _reconstruct(
+            model, layers, recipe, statistics, calibration, parameters, in_memory, layer_errors, progress
+        )
 
 
 @dataclass(frozen=True)
