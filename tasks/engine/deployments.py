@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from optishear.errors import IncompleteError, InputError
 from optishear.parameters.base import Parameters
 from optishear.pattern import Pattern
+from tasks.engine.handover import completed_in, time_of_next
 from tasks.engine.parameter_groups import part, with_absolute_paths
 from tasks.engine.parameters import PlacementParameters
 from tasks.engine.retries import RETRIES
@@ -29,7 +31,9 @@ class UnfinishedRunError(IncompleteError):
     """A run of a deployment did not complete; its message gives the reason in one sentence."""
 
 
-def finish_deployment(deployment: str, parameters: Mapping[str, Any], label: str, key: str) -> None:
+def finish_deployment(
+    deployment: str, parameters: Mapping[str, Any], label: str, key: str, *, pool: str | None = None
+) -> None:
     """Run a deployment to its end, from within a task.
 
     A repeated call within one try of the parent finds the same run again, so that a parent that lost its server for
@@ -41,6 +45,7 @@ def finish_deployment(deployment: str, parameters: Mapping[str, Any], label: str
         parameters: of its flow, as JSON values.
         label: the run's name.
         key: the key of the artifact to compute.
+        pool: the work pool, where one process of it computes several runs (``tasks.engine.stage_process``).
 
     Raises:
         InputError: if it failed because of bad input.
@@ -48,8 +53,11 @@ def finish_deployment(deployment: str, parameters: Mapping[str, Any], label: str
     """
     state = None
     for again in range(RETRIES + 1):
-        state = _end_of(deployment, parameters, label, f"{parent.id}:{key}:{parent.run_count}:{again}")
+        start = time_of_next(pool) if pool is not None and not again else None
+        state = _end_of(deployment, parameters, label, f"{parent.id}:{key}:{parent.run_count}:{again}", start)
         if state.is_completed():
+            if pool is not None:
+                completed_in(pool)
             return
         if not state.is_crashed():
             break
@@ -60,9 +68,12 @@ def finish_deployment(deployment: str, parameters: Mapping[str, Any], label: str
     raise UnfinishedRunError(f"The run {label!r} of {deployment!r} failed: {reason}")
 
 
-def _end_of(deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str) -> State[Any]:
+def _end_of(
+    deployment: str, parameters: Mapping[str, Any], label: str, idempotency_key: str, start: datetime | None
+) -> State[Any]:
     run = run_deployment(
         deployment,
+        scheduled_time=start,
         parameters=dict(parameters),
         flow_run_name=label,
         tags=current_tags(),

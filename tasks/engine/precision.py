@@ -102,7 +102,7 @@ def _precision_of_pool(parameters: ModelParameters) -> Precision:
     request = _request(parameters)
     if find(request.stage, request.key) is None:
         arguments = deployment_arguments(parameters, ModelParameters, {})
-        finish_deployment(deployment_of(NAME, parameters), arguments, NAME, request.key)
+        finish_deployment(deployment_of(NAME, parameters), arguments, NAME, request.key, pool=pool_of(parameters))
     answer = Reference(stage=request.stage, key=request.key).artifact()
     precision = Precision(**answer.read_json(PRECISION))
     announce(precision)

@@ -14,7 +14,7 @@ from optishear.parameters.base import Parameters
 from tasks.engine.deployments import deployment_arguments, finish_deployment
 from tasks.engine.disk import check_stage_disk
 from tasks.engine.model_cache import release_failed, release_model
-from tasks.engine.placement import deployment_of, uses_deployments
+from tasks.engine.placement import deployment_of, pool_of, uses_deployments
 from tasks.engine.precision import with_dtype
 from tasks.engine.retries import RETRIES, SECONDS_BEFORE_RETRY, retry_condition
 from tasks.engine.stored_results import SERIALIZER
@@ -115,6 +115,7 @@ class Stage(Generic[Group, Inputs]):
             deployment_arguments(parameters, self.on_gpu, {**arguments, "run": running_reference()}),
             stage_title(self.label or self.name, self.name, parameters),
             request.key,
+            pool=pool_of(parameters),
         )
         return Reference(stage=request.stage, key=request.key).artifact()
 

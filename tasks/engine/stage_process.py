@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from logging import Logger
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from prefect._internal import control_listener
@@ -30,7 +30,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.engine import handle_engine_signals
 from prefect.exceptions import Abort
@@ -41,10 +41,10 @@ from prefect.types import DateTime
 from prefect.utilities.engine import propose_state_sync
 
 from optishear.errors import InputError
+from tasks.engine.handover import HANDOVER, SECONDS_TO_WAIT
 from tasks.engine.model_cache import keep_between_flows
 
 WAIT = "OPTISHEAR_STAGE_WAIT"
-_DEFAULT_WAIT = 20.0
 _RUN = "PREFECT__FLOW_RUN_ID"
 _SECONDS_BETWEEN_POLLS = 0.5
 _SECONDS_BETWEEN_LOOKS = 5.0
@@ -111,26 +111,37 @@ def _parent_of(client: SyncPrefectClient, run: FlowRun) -> UUID | None:
 
 def _due(client: SyncPrefectClient, pool: str, parent: UUID) -> list[UUID]:
     """The runs that a parent run has waiting in the pool, the oldest first; none where the pool is paused or full."""
+    now = DateTime.now(UTC)
     # The server lists as many runs as the pool has places, so those of this parent may be behind others' and missing.
-    if not client.get_scheduled_flow_runs_for_work_pool(pool):
+    if not client.get_scheduled_flow_runs_for_work_pool(pool, scheduled_before=now + HANDOVER):
         return []
     runs = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-            # A stage that is repeated after a delay is due only then.
-            next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=DateTime.now(UTC)),
+            next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=now + HANDOVER),
         ),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
         sort=FlowRunSort.EXPECTED_START_TIME_ASC,
     )
-    return [run.id for run in runs]
+    # A stage that is repeated after a delay is due only then.
+    return [run.id for run in runs if not _is_repeated(run) or _starts_by(run, now)]
+
+
+def _is_repeated(run: FlowRun) -> bool:
+    return run.state is not None and run.state.name == "AwaitingRetry"
+
+
+def _starts_by(run: FlowRun, moment: datetime) -> bool:
+    return run.next_scheduled_start_time is None or run.next_scheduled_start_time <= moment
 
 
 def _claim(client: SyncPrefectClient, run: UUID) -> bool:
     """Whether the server lets this process have the run, and no worker."""
+    # With a time of its own, since the server copies that of the scheduled state, for which the run would wait.
+    pending: State[Any] = Pending(state_details=StateDetails(scheduled_time=DateTime.now(UTC)))
     try:
-        return propose_state_sync(client, Pending(), flow_run_id=run).is_pending()
+        return propose_state_sync(client, pending, flow_run_id=run).is_pending()
     except Abort:
         return False
 
@@ -170,7 +181,7 @@ def _cancelled_with_its_state(run: UUID) -> Iterator[None]:
 def _seconds_to_wait() -> float:
     given = os.environ.get(WAIT, "")
     try:
-        return float(given) if given else _DEFAULT_WAIT
+        return float(given) if given else SECONDS_TO_WAIT
     except ValueError:
         raise InputError(f"{WAIT} is {given!r}; give seconds, such as 20, or 0 to wait for no other stage.") from None
 

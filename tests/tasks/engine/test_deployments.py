@@ -1,6 +1,7 @@
 """What a deployment is handed, how often it is started, and what is told of its end."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from optishear.parameters.model import ModelParameters
 from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import named_recipe
 from tasks.engine import deployments as deployed
+from tasks.engine import handover
 from tasks.engine.deployments import UnfinishedRunError, deployment_arguments, failure, finish_deployment
 from tasks.engine.parameter_groups import with_absolute_paths
 from tasks.stages.calibrate import calibrate_stage
@@ -57,16 +59,33 @@ class Runs:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *ends: State[Any], run_count: int = 1) -> None:
         self._ends = list(ends)
         self.keys: list[str] = []
+        self.times: list[datetime | None] = []
         monkeypatch.setattr(deployed, "run_deployment", self)
         monkeypatch.setattr(deployed, "parent", SimpleNamespace(id="parent", run_count=run_count))
 
-    def __call__(self, _name: str, idempotency_key: str, **_: Any) -> FlowRun:
+    def __call__(self, _name: str, idempotency_key: str, scheduled_time: datetime | None, **_: Any) -> FlowRun:
+        self.times.append(scheduled_time)
         self.keys.append(idempotency_key)
         return FlowRun(flow_id=uuid4(), state=self._ends.pop(0))
 
 
 def finish() -> None:
     finish_deployment("search-stage/search", {}, "search", "key")
+
+
+def test_a_stage_after_another_in_its_pool_is_scheduled_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "_completed", {})
+    runs = Runs(monkeypatch, *[Completed()] * 3, Crashed(message="lost"), *[Completed()] * 2)
+    for pool in ("gpu", "shard", "gpu", "gpu"):
+        finish_deployment("search-stage/search", {}, "search", "key", pool=pool)
+    first, in_other_pool, third, fourth, after_a_crash = runs.times
+    assert first is in_other_pool is after_a_crash is None
+    for later in (third, fourth):
+        assert later is not None
+        assert timedelta(seconds=10) < later - datetime.now(UTC) <= handover.HANDOVER
+    monkeypatch.setattr(handover, "SECONDS_TO_WAIT", 0.0)  # the process has ended
+    finish_deployment("search-stage/search", {}, "search", "key", pool="gpu")
+    assert runs.times[-1] is None
 
 
 def test_a_run_that_completes_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

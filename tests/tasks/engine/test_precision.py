@@ -11,6 +11,7 @@ from optishear.models import precision as choice
 from optishear.models.precision import Precision
 from optishear.parameters.model import ModelParameters
 from tasks.engine import precision
+from tasks.engine.placement import GPU_POOL
 from tasks.engine.precision import make_precision, precision_of, with_dtype
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import CalibrateStageParameters
@@ -33,7 +34,8 @@ def pool(monkeypatch: pytest.MonkeyPatch, processor: Callable[..., None]) -> lis
     """A pool whose workers have bfloat16, asked from a machine without; holds the deployments that were run."""
     asked: list[str] = []
 
-    def run(deployment: str, parameters: dict[str, Any], label: str, key: str) -> None:
+    def run(deployment: str, parameters: dict[str, Any], label: str, key: str, *, pool: str) -> None:
+        assert pool == GPU_POOL
         asked.append(deployment)
         monkeypatch.setattr(choice, "_decisions", {})
         processor(**NATIVE, name="a worker's")
