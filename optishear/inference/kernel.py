@@ -4,23 +4,15 @@ They are C, compiled once on the machine by its own compiler and kept in ``home_
 """
 
 import ctypes
-import hashlib
 import logging
-import os
-import platform
-import shutil
-import subprocess
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
-from optishear.files import write_aside
-from optishear.home import home_folder
+from optishear.native.library import compiled_library, pointers
+from optishear.native.processor import processor_features
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +46,7 @@ class Kernel:
         """Write the product of the packed weight and ``x`` [inputs] to ``y`` [rows]; all contiguous, on the CPU."""
         rows, words = mask.shape
         getattr(self.library, f"matvec_{_NAMES[values.dtype]}")(
-            *_pointers(mask, values, starts, x, y), ctypes.c_int64(rows), ctypes.c_int64(words)
+            *pointers(mask, values, starts, x, y), ctypes.c_int64(rows), ctypes.c_int64(words)
         )
 
     def expand(self, mask: Tensor, values: Tensor, starts: Tensor) -> Tensor:
@@ -62,7 +54,7 @@ class Kernel:
         rows, words = mask.shape
         dense = torch.empty(rows, words * WORD, dtype=values.dtype)
         getattr(self.library, f"expand_{_NAMES[values.dtype]}")(
-            *_pointers(mask, values, starts, dense), ctypes.c_int64(rows), ctypes.c_int64(words)
+            *pointers(mask, values, starts, dense), ctypes.c_int64(rows), ctypes.c_int64(words)
         )
         return dense
 
@@ -88,57 +80,11 @@ def best_kernel() -> Kernel | None:
 
 def runnable_variants() -> list[str]:
     """The variants that this processor runs, the fastest first."""
-    features = _processor_features()
+    features = processor_features()
     return [variant for variant, (needed, _) in _VARIANTS.items() if needed <= features]
 
 
 def compiled(variant: str) -> Kernel | None:
     """A variant, compiled on its first use; ``None`` if the compiler is missing or refuses."""
-    source = files("optishear.inference").joinpath(f"kernel_{variant}.c").read_bytes()
-    command = [
-        os.environ.get("CC", "cc"), "-O3", "-std=gnu11", "-shared", "-fPIC", "-fopenmp", *_VARIANTS[variant][1]
-    ]  # fmt: skip
-    # PyTorch's own OpenMP where it brings one, so that both share their threads and not only the cores.
-    own = sorted(Path(torch.__file__).parent.joinpath("lib").glob("libgomp*.so*"))
-    link = ["-Wl,--no-as-needed", str(own[0]), "-Wl,--as-needed"] if own else []
-    identity = hashlib.sha256(source + "\0".join([*command, *link]).encode()).hexdigest()[:16]
-    library = home_folder().absolute() / "kernels" / f"{variant}-{identity}.so"
-    if not library.is_file() and not _compile(source, command, link, library):
-        return None
-    try:
-        return Kernel(variant, ctypes.CDLL(str(library)))
-    except OSError as error:
-        logger.warning("The sparse kernel %s cannot be loaded (%s).", library.name, error)
-        return None
-
-
-def _compile(source: bytes, command: list[str], link: list[str], library: Path) -> bool:
-    if shutil.which(command[0]) is None:
-        return False
-    with TemporaryDirectory() as folder:
-        built = Path(folder) / library.name
-        process = subprocess.run(
-            [*command, "-x", "c", "-", "-x", "none", *link, "-o", built], input=source, capture_output=True, check=False
-        )
-        if process.returncode:
-            logger.warning(
-                "The sparse kernel does not compile: %s", process.stderr.decode(errors="replace").strip()[:500]
-            )
-            return False
-        with write_aside(library) as aside:
-            shutil.copyfile(built, aside)
-    return True
-
-
-def _processor_features() -> set[str]:
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return set()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return set()
-    return set(next((line for line in lines if line.startswith("flags")), "").partition(":")[2].split())
-
-
-def _pointers(*tensors: Tensor) -> list[ctypes.c_void_p]:
-    return [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
+    library = compiled_library("optishear.inference", f"kernel_{variant}.c", variant, _VARIANTS[variant][1])
+    return None if library is None else Kernel(variant, library)

@@ -3,16 +3,11 @@
 import torch
 from torch import Tensor
 
+from optishear.training.adam_passes import Matrix, passes_for
+
 # Decay of the averages of gradients and of their squares, each step.
 MOMENTUM, SQUARES = 0.9, 0.95
-# Weights that are updated at a time: on a CPU what fits its caches, on a GPU few enough for small temporaries.
-WEIGHTS_PER_BLOCK = {"cpu": 2**18}
-WEIGHTS_PER_BLOCK_ON_GPU = 2**24
 _SMALLEST_SQUARE = 1e-38
-# The smallest normal number of float32 and of bfloat16, far below the precision of any weight; and of float16, whose
-# smallest numbers are not.
-_SMALLEST = float(torch.finfo(torch.float32).tiny)
-_SMALLEST_HALF = 2.0**-24
 
 
 class FactoredAdam:
@@ -39,6 +34,7 @@ class FactoredAdam:
         values = parameter.detach()
         # [matrices, rows, columns]; a vector is a matrix of one row.
         self._values = values.view(-1, *values.shape[-2:]) if values.ndim >= 2 else values.view(1, 1, -1)
+        self._passes = passes_for(self._values)
         self._momentum = torch.zeros_like(self._values)
         self._residual = torch.zeros_like(self._values) if values.dtype.itemsize < 4 else None
         matrices, rows, columns = self._values.shape
@@ -79,60 +75,20 @@ class FactoredAdam:
             steps: number of this step, from 1.
         """
         gradients = gradient.view_as(self._values)
-        for matrix in range(len(self._values)):
-            self._average_squares(matrix, gradients[matrix])
-            self._move(matrix, gradients[matrix], rate, steps)
+        for number, gradients_of_matrix in enumerate(gradients):
+            self._step(number, gradients_of_matrix, rate, steps)
 
-    def _average_squares(self, matrix: int, gradients: Tensor) -> None:
-        columns = torch.zeros_like(self._columns[matrix])
-        for rows in self._blocks():
-            gradient = self._of_kept(_copy(gradients[rows]), self._kept(matrix, rows))
-            squares = gradient.mul_(gradient)
-            columns += squares.sum(dim=0)
-            mean = squares.sum(dim=1) / self._kept_of_rows[matrix, rows].clamp_min(1)
-            self._rows[matrix, rows].lerp_(mean, 1 - self._decay)
-        self._columns[matrix].lerp_(columns / self._kept_of_columns[matrix].clamp_min(1), 1 - self._decay)
-
-    def _move(self, matrix: int, gradients: Tensor, rate: float, steps: int) -> None:
-        kept_of_rows = self._kept_of_rows[matrix]
-        mean = (self._rows[matrix] * kept_of_rows).sum() / kept_of_rows.sum().clamp_min(1)
-        of_rows = self._rows[matrix].clamp_min(_SMALLEST_SQUARE).rsqrt() * mean.sqrt()
-        of_columns = self._columns[matrix].clamp_min(_SMALLEST_SQUARE).rsqrt()
+    def _step(self, number: int, gradients: Tensor, rate: float, steps: int) -> None:
+        """Make the step of one matrix."""
+        residuals = None if self._residual is None else self._residual[number]
+        matrix = Matrix(self._values[number], self._momentum[number], residuals, self._is_pruned)
+        kept_of_rows, kept_of_columns = self._kept_of_rows[number], self._kept_of_columns[number]
+        rows, columns = self._rows[number], self._columns[number]
+        sums_of_rows, sums_of_columns = self._passes.sums_of_squares(matrix, gradients)
+        rows.lerp_(sums_of_rows / kept_of_rows.clamp_min(1), 1 - self._decay)
+        columns.lerp_(sums_of_columns / kept_of_columns.clamp_min(1), 1 - self._decay)
+        mean = (rows * kept_of_rows).sum() / kept_of_rows.sum().clamp_min(1)
+        of_rows = rows.clamp_min(_SMALLEST_SQUARE).rsqrt() * mean.sqrt()
+        of_columns = columns.clamp_min(_SMALLEST_SQUARE).rsqrt()
         width = rate * float(self._size) * (1 - self._decay**steps) ** 0.5 / (1 - MOMENTUM**steps)
-        for rows in self._blocks():
-            values, kept = self._values[matrix, rows], self._kept(matrix, rows)
-            average = _copy(self._momentum[matrix, rows])
-            average.lerp_(self._of_kept(_copy(gradients[rows]), kept), 1 - MOMENTUM)
-            self._momentum[matrix, rows] = average
-            average.mul_(of_rows[rows, None]).mul_(of_columns[None, :])
-            exact = _copy(values)
-            if self._residual is not None:
-                exact.add_(self._residual[matrix, rows].float())
-            exact = self._of_kept(exact.sub_(average, alpha=width), kept)
-            # A kept weight at zero would be one that is pruned.
-            if kept is not None:
-                exact.add_(kept, alpha=_SMALLEST)
-            values.copy_(exact)
-            if kept is not None and values.dtype == torch.float16:
-                values.masked_fill_((values == 0) & kept.bool(), _SMALLEST_HALF)
-            if self._residual is not None:
-                self._residual[matrix, rows] = exact.sub_(values.float())
-
-    def _kept(self, matrix: int, rows: slice) -> Tensor | None:
-        """Ones where weights are kept, in float32, since products with a bool are slow on a CPU; ``None`` for all."""
-        return self._values[matrix, rows].float().sign().abs_() if self._is_pruned else None
-
-    def _of_kept(self, values: Tensor, kept: Tensor | None) -> Tensor:
-        """Values with zeros where the weight is pruned, in place."""
-        return values if kept is None else values.mul_(kept)
-
-    def _blocks(self) -> list[slice]:
-        _, rows, columns = self._values.shape
-        weights = WEIGHTS_PER_BLOCK.get(self._values.device.type, WEIGHTS_PER_BLOCK_ON_GPU)
-        height = max(1, weights // columns)
-        return [slice(start, start + height) for start in range(0, rows, height)]
-
-
-def _copy(values: Tensor) -> Tensor:
-    """A float32 copy."""
-    return values.to(torch.float32, copy=True)
+        self._passes.move(matrix, gradients, of_rows, of_columns, width, 1 - MOMENTUM)

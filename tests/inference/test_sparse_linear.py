@@ -190,7 +190,7 @@ def test_without_a_compiler_layers_stay_dense(
 
 
 def test_a_processor_without_the_features_has_no_variant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "_processor_features", lambda: {"sse2", "avx2", "fma", "popcnt"})
+    monkeypatch.setattr(kernels, "processor_features", lambda: {"sse2", "avx2", "fma", "popcnt"})
     assert runnable_variants() == ["avx2"]
-    monkeypatch.setattr(kernels, "_processor_features", lambda: {"sse2"})
+    monkeypatch.setattr(kernels, "processor_features", lambda: {"sse2"})
     assert runnable_variants() == []

@@ -4,9 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from optishear.training import factored_adam
+from optishear.training import adam_passes
 from optishear.training.factored_adam import MOMENTUM, SQUARES
 from optishear.training.trained_weights import TrainedWeights, unpruned
+
+
+@pytest.fixture(params=["PyTorch", "compiled"], autouse=True)
+def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to make a step; where nothing can be compiled, both are PyTorch's."""
+    if request.param == "PyTorch":
+        monkeypatch.setattr(adam_passes, "compiled_passes", lambda _dtype: None)
 
 
 class Reference:
@@ -54,7 +61,7 @@ def train(parameter: nn.Parameter, gradients: Tensor, rate: float = 0.01, passes
 @pytest.mark.parametrize("shape", [(12, 20), (3, 12, 20)], ids=str)
 @pytest.mark.parametrize("block", [7, 10_000])
 def test_steps_are_those_of_the_definition(shape: tuple[int, ...], block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(factored_adam.WEIGHTS_PER_BLOCK, "cpu", 20 * block)
+    monkeypatch.setitem(adam_passes.WEIGHTS_PER_BLOCK, "cpu", 20 * block)
     parameter = pruned_weight(*shape)
     reference = Reference(parameter)
     gradients = torch.randn(6, *shape, generator=torch.Generator().manual_seed(1))

@@ -1,0 +1,1 @@
+"""Libraries in C, compiled on the machine that runs them."""
