@@ -198,6 +198,7 @@ def _evaluation_plan(parameters: PruneAndEvaluateParameters) -> Iterator[Planned
             last,
             lambda speed, _: recover_seconds(speed, parameters, length),
             lambda artifacts: recover_stage.find(parameters, recipe(artifacts), artifacts[former]),
+            frozenset({"training"}),
             expensive=True,
         )
     yield evaluated("pruned", lambda artifacts: of_checkpoint(artifacts[last]))

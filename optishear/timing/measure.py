@@ -40,8 +40,9 @@ from optishear.searching.sensitivity import marginal_costs
 from optishear.statistics.collect import collect_statistics
 from optishear.statistics.statistics import Statistics
 from optishear.timing.speed import ATTENTION_TOKENS, Speed
+from optishear.timing.training import measure_training
 
-Step = Literal["statistics", "search", "window", "decode", "reconstruction", "sparsegpt"]
+Step = Literal["statistics", "search", "window", "decode", "reconstruction", "sparsegpt", "training"]
 _SHORT_TOKENS = 32
 _FEWEST_TOKENS = 64
 # One forward pass takes at most about so long: with all steps the measurement is then over in half a minute.
@@ -124,6 +125,8 @@ def measure_speed(
         methods["sparsegpt_solve"] = read_parameters(ReconstructionParameters, {"reconstruction": "sparsegpt"})
     if methods:
         seconds_by_step |= _measure_reconstruction(model, layers, sequence.tokens, request.pattern, methods)
+    if "training" in request.steps:
+        seconds_by_step |= measure_training(model, layers, sequence.tokens)
     processor = processor_of(device)
     return Speed(
         processor=f"{processor.name} with {processor.instruction_set}",

@@ -4,6 +4,8 @@ from pydantic import BaseModel, ConfigDict
 
 # Length of the sequence that attention is measured on.
 ATTENTION_TOKENS = 2048
+# Tokens of the shorter one of both measured steps of training.
+SHORT_STEP = 128
 
 
 class Speed(BaseModel):
@@ -31,6 +33,10 @@ class Speed(BaseModel):
         solve: reconstruction of one decoder block's layers, without forward passes.
         sparsegpt_solve: the same by SparseGPT.
         moments: second moments of one decoder block's inputs on the sequence.
+        short_training: dense distributions, divergence and backward pass to all weights over ``SHORT_STEP`` tokens, or
+            the sequence where it is shorter.
+        training: the same over the sequence.
+        update: an update of all weights in a step of training.
         block: forward pass of one decoder block over the sequence.
         blocks: number of decoder blocks.
         weights: number of weights of the prunable layers.
@@ -60,6 +66,9 @@ class Speed(BaseModel):
     solve: float | None = None
     sparsegpt_solve: float | None = None
     moments: float | None = None
+    short_training: float | None = None
+    training: float | None = None
+    update: float | None = None
     block: float | None = None
     blocks: int
     weights: int
@@ -83,6 +92,19 @@ class Speed(BaseModel):
         slope = max(0.0, longer - short) / max(1, self.tokens - self.short_tokens)
         least = short * min(1.0, tokens / self.short_tokens)
         return max(least, short + slope * (tokens - self.short_tokens)) + self._attention(tokens)
+
+    def training_step(self, tokens: int) -> float:
+        """Seconds of a step of training on so many tokens, on a straight line through both measured steps."""
+        assert self.short_training is not None
+        assert self.training is not None
+        assert self.update is not None
+        short_tokens = min(SHORT_STEP, self.tokens)
+        if self.tokens > short_tokens:
+            slope = max(0.0, self.training - self.short_training) / (self.tokens - short_tokens)
+        else:
+            slope = self.training / self.tokens
+        least = self.short_training * min(1.0, tokens / short_tokens)
+        return max(least, self.short_training + slope * (tokens - short_tokens)) + self.update
 
     def _attention(self, tokens: int) -> float:
         return self.attention * (tokens / ATTENTION_TOKENS) ** 2

@@ -15,8 +15,7 @@ from optishear.timing.speed import Speed
 
 # A backward pass takes about twice as long as the forward pass before it.
 _FORWARD_AND_BACKWARD = 3.0
-# A step's update of the weights takes about as long as the forward pass of so many tokens.
-_TOKENS_PER_UPDATE = 500
+_MOST_TOKENS = 10**12
 # Weights that are written, hashed and read back a second.
 _WEIGHTS_PER_SECOND = 6e7
 # Weights whose scales the diagnosis sorts into histograms a second.
@@ -94,26 +93,23 @@ def recover_seconds(speed: Speed, parameters: RecoveryParameters, sequence_lengt
 
 def recovered_tokens(speed: Speed, seconds: float, sequence_length: int) -> int:
     """Expected number of tokens that a recovery of so many seconds trains on."""
-    token = (1 + _FORWARD_AND_BACKWARD) * speed.per_sequence(speed.forward, sequence_length) / sequence_length
-    return (
-        bisect_right(
-            range(int(seconds / token) + 1),
-            seconds,
-            lo=1,
-            key=lambda tokens: _training_seconds(speed, tokens, sequence_length),
-        )
-        - 1
-    )
+
+    def took(tokens: int) -> float:
+        return _training_seconds(speed, tokens, sequence_length)
+
+    most = 1
+    while most < _MOST_TOKENS and took(most) <= seconds:
+        most *= 2
+    return bisect_right(range(most + 1), seconds, lo=1, key=took) - 1
 
 
 def _training_seconds(speed: Speed, tokens: int, sequence_length: int) -> float:
     """Expected seconds of training on so many tokens, with the checks."""
     forward = speed.per_sequence(speed.forward, sequence_length) / sequence_length
-    # The dense model's outputs, and in every check the pruned model's on what is held out.
+    # In every check, the pruned model's outputs on what is held out; before the first one, the dense model's.
     rule = rule_for(tokens, sequence_length)
-    checked = (rule.checks + 1) * HELD_OUT * sequence_length
-    updates = tokens / rule.tokens_per_step * _TOKENS_PER_UPDATE
-    return forward * (tokens * (1 + _FORWARD_AND_BACKWARD) + updates + checked)
+    checked = (rule.checks + 2) * HELD_OUT * sequence_length
+    return tokens / rule.tokens_per_step * speed.training_step(rule.tokens_per_step) + forward * checked
 
 
 def evaluate_seconds(speed: Speed, work: EvaluationWork) -> float:

@@ -90,7 +90,7 @@ def _write(outputs: Path, parameters: SpeedStageParameters, steps: list[Step]) -
 
 speed_stage = Stage(
     name=NAME,
-    version=3,
+    version=4,
     parameters=(
         "dtype",
         "sequences",

@@ -15,6 +15,7 @@ TIMES: dict[Step, set[str]] = {
     "decode": {"decode_step"},
     "reconstruction": {"block", "moments", "solve"},
     "sparsegpt": {"block", "moments", "sparsegpt_solve"},
+    "training": {"short_training", "training", "update"},
 }
 ALL = frozenset().union(*TIMES.values())
 

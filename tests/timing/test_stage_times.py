@@ -64,8 +64,8 @@ def test_sparsegpt_has_a_solver_of_its_own(sequences: int | None, fitted: int) -
     ("values", "seconds"),
     [
         ({"recovery_budget": "10m"}, 600),
-        # Each token forward in both models and back in one, 100 updates like 500 tokens each, 7 checks of 16 sequences.
-        ({"recovery_tokens": 10_000}, 4 * 100 + 100 * 5 + 7 * 16),
+        # 100 steps of gradients and an update; the dense model and 7 checks on 16 sequences.
+        ({"recovery_tokens": 10_000}, 100 * (4 + 5) + 8 * 16),
         ({"recovery_tokens": 10_000, "recovery_budget": "10s"}, 10),
     ],
 )
@@ -73,6 +73,17 @@ def test_recovery(values: dict[str, object], seconds: float) -> None:
     parameters = RecoveryParameters.model_validate(values)
     took = recover_seconds(speed(), parameters, sequence_length=100)
     assert took == pytest.approx(2 * speed().load + prune_seconds(speed()) + seconds)
+
+
+def test_steps_of_training_lie_on_a_line_through_two_lengths() -> None:
+    measured = speed(tokens=512, short_training=2.0, training=8.0, update=1.0)
+    assert measured.training_step(128) == pytest.approx(3.0)
+    assert measured.training_step(320) == pytest.approx(6.0)
+    assert measured.training_step(1024) == pytest.approx(17.0)
+    assert measured.training_step(64) == pytest.approx(2.0)
+    # Where both were measured on one short sequence, longer ones are in proportion.
+    one_length = speed(tokens=100, short_training=2.0, training=2.0, update=1.0)
+    assert one_length.training_step(200) == pytest.approx(5.0)
 
 
 def test_the_diagnosis_grows_with_the_methods() -> None:
