@@ -1,8 +1,9 @@
-"""Evaluate a candidate: compute its masks, then run the sequences that are not in the journal."""
+"""Evaluate candidates: compute their masks, then run the sequences that are not in the journal."""
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from typing import Protocol
 
 from optishear.divergence.model_divergence import Divergence, ModelDivergence, combine_sequences
@@ -12,6 +13,8 @@ from optishear.pattern import Pattern
 from optishear.search_space.candidate import Candidate
 from optishear.searching.journal import Journal, Measurement, measurement_key
 from optishear.searching.masked_weights import MaskedWeights
+from optishear.searching.measuring import Measured, Part, Work, measure_part
+from optishear.searching.population import Population
 from optishear.searching.sensitivity import marginal_costs, pattern_costs
 
 
@@ -24,6 +27,14 @@ class Evaluator(Protocol):
         The seconds are those of what was not measured before.
         """
         ...
+
+    def measure_many(self, candidates: Sequence[Candidate], sequences: int) -> Generator[dict[str, float], None, None]:
+        """What ``measure`` gives for each candidate, in order, each when it is asked for.
+
+        The candidates do not depend on each other. An evaluator with workers measures several at a time.
+        """
+        for candidate in candidates:
+            yield self.measure(candidate, sequences)
 
     def marginal_costs(self, candidate: Candidate, first: int, count: int) -> tuple[list[float], float]:
         """Cost of one more pruned weight in each layer, or of each pattern in it, and the seconds.
@@ -38,7 +49,7 @@ def objective_name(divergence: str, calibration: str) -> str:
     return f"{divergence}/{calibration}" if calibration else divergence
 
 
-class CandidateEvaluator:
+class CandidateEvaluator(Evaluator):
     """Measures candidates on one or several sets of search tokens."""
 
     def __init__(
@@ -49,6 +60,7 @@ class CandidateEvaluator:
         journal: Journal,
         pattern: Pattern,
         fractions: tuple[float, ...] = (),
+        population: Population | None = None,
     ) -> None:
         """Store the inputs of a measurement.
 
@@ -59,6 +71,8 @@ class CandidateEvaluator:
             journal: earlier measurements.
             pattern: the target; measurements of one N:M pattern are not used for another.
             fractions: what each of the patterns prunes that layers may have, where these are searched.
+            population: workers with the same model and divergences, which ``measure_many`` uses; without, it measures
+                one candidate after the other.
         """
         self._layers = layers
         self._weights = weights
@@ -66,6 +80,7 @@ class CandidateEvaluator:
         self._journal = journal
         self._target = pattern.fraction
         self._fractions = fractions
+        self._population = population
         # The same counts give other masks in groups than in rows.
         self._grouping = str(pattern) if pattern.is_structured else "rows"
         self._loss_scale = LossScale(layers[0].module.weight.dtype)
@@ -78,6 +93,31 @@ class CandidateEvaluator:
         Only sequences that are not in the journal are run. The seconds of a sequence are counted once in a search, so
         a candidate that is promoted to twice the tokens costs the second half only.
         """
+        return self._values(candidate, sequences, {})
+
+    def measure_many(self, candidates: Sequence[Candidate], sequences: int) -> Generator[dict[str, float], None, None]:
+        """What ``measure`` gives for each candidate, in order, each when it is asked for.
+
+        The journal has it from then on. What workers have measured beyond that is dropped, so that the journal is the
+        same for any number of workers.
+        """
+        if self._population is None:
+            yield from super().measure_many(candidates, sequences)
+            return
+        works = [self._missing(candidate, sequences) for candidate in candidates]
+        with closing(self._population.measure([work for work in works if work.parts])) as results:
+            for candidate, work in zip(candidates, works, strict=True):
+                measured = dict(zip(work.parts, next(results), strict=True)) if work.parts else {}
+                yield self._values(candidate, sequences, measured)
+
+    def _missing(self, candidate: Candidate, sequences: int) -> Work:
+        """What is to be measured of a candidate: the sequences of each set that are not in the journal."""
+        known = {name: self._journal.sequences(self._key(candidate, name)) for name in self._divergences}
+        parts = tuple(Part(name, first, sequences - first) for name, first in known.items() if first < sequences)
+        return Work(candidate.layer_metrics, candidate.pruned_per_row, parts)
+
+    def _values(self, candidate: Candidate, sequences: int, measured: Mapping[Part, Measured]) -> dict[str, float]:
+        """The values of ``measure``; parts that no worker has measured are measured here."""
         seconds = 0.0
         values: dict[str, float] = {}
         for name, divergence in self._divergences.items():
@@ -85,10 +125,11 @@ class CandidateEvaluator:
             measurement = self._journal.get(key) or {}
             known = len(measurement.get("seconds", []))
             if known < sequences:
-                started = time.perf_counter()
-                self._weights.apply(candidate.layer_metrics, candidate.pruned_per_row)
-                distances = divergence.measure_sequences(known, sequences - known)
-                measurement = self._append(key, measurement, distances, time.perf_counter() - started)
+                part = Part(name, known, sequences - known)
+                found = measured.get(part) or measure_part(
+                    self._weights, divergence, candidate.layer_metrics, candidate.pruned_per_row, part
+                )
+                measurement = self._append(key, measurement, found.distances, found.seconds)
             counted = self._counted.get(key, 0)
             seconds += sum(measurement["seconds"][counted:sequences])
             self._counted[key] = max(counted, sequences)

@@ -54,6 +54,10 @@ class Journal:
         self.earlier_seconds += self._seconds.pop(key, 0.0)
         return self._measurements.get(key)
 
+    def sequences(self, key: str) -> int:
+        """Number of sequences that a key was measured on; the key is not counted as asked for."""
+        return len(self._measurements.get(key, {}).get("seconds", []))
+
     def put(self, key: str, measurement: Measurement) -> None:
         """Store a measurement; it replaces an earlier one with the same key.
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from optishear.metrics.metric import WANDA
@@ -70,19 +70,21 @@ def make_priors(
     return Priors(curves, seconds)
 
 
-def measure_priors(priors: Priors, space: Space, evaluate: Callable[[Candidate], Trial]) -> dict[str, Trial]:
+def measure_priors(
+    priors: Priors, space: Space, evaluate: Callable[[list[Candidate]], Sequence[Trial]]
+) -> dict[str, Trial]:
     """The trial of each prior by name, the best first.
 
     Args:
         priors: the ratios.
         space: a space with ratios; its metrics if they are fixed, otherwise Wanda, score the weights.
-        evaluate: evaluates a candidate.
+        evaluate: evaluates candidates; gives their trials in the same order.
     """
     metrics = space.fixed_metrics or {"all": WANDA}
-    trials = {
-        name: evaluate(space.candidate(metrics, space.curve_ratios(curve).tolist(), exact=True))
-        for name, curve in priors.curves.items()
-    }
+    candidates = [
+        space.candidate(metrics, space.curve_ratios(curve).tolist(), exact=True) for curve in priors.curves.values()
+    ]
+    trials = dict(zip(priors.curves, evaluate(candidates), strict=True))
     # Two priors may be one candidate, such as all of them in a model with one decoder layer.
     order = {trial.number: place for place, trial in enumerate(best_first(list(trials.values())))}
     ordered = dict(sorted(trials.items(), key=lambda item: order[item[1].number]))

@@ -1,7 +1,7 @@
 """Run a search: its phases, their rounds, and the generations of a round."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -111,7 +111,9 @@ class SearchRun:
         first = len(self.trials)
         measured = replace(plan, phase="prior", sequences=self._parameters.search_sequences, trials=None, seconds=None)
         self._measure_named(measured, space)
-        self.prior_trials = measure_priors(self._priors, space, lambda candidate: self._evaluate(candidate, measured))
+        self.prior_trials = measure_priors(
+            self._priors, space, lambda candidates: list(self._evaluate_all(candidates, measured))
+        )
         self._report_generation()
         if plan.seconds is None:
             return plan
@@ -140,14 +142,17 @@ class SearchRun:
                     break
                 before = len(self.trials)
                 objectives = []
-                for genome in proposals:
-                    if self._spent(plan, begin, first, min(len(start), MINIMUM_TRIALS)):
-                        self._report_generation()
-                        return self._promoted(genomes, first)
-                    trial = self._evaluate(space.decode(genome), plan)
-                    genomes[trial.number] = genome
-                    objectives.append([trial.objectives[name] for name in self._searched_objectives()])
-                    bar.update(len(self.trials) - first - bar.n)
+                limit = None if plan.trials is None else plan.trials - (before - first)
+                candidates = list(map(space.decode, proposals))
+                with closing(self._evaluate_all(candidates, plan, limit=limit)) as trials:
+                    for genome in proposals:
+                        if self._spent(plan, begin, first, min(len(start), MINIMUM_TRIALS)):
+                            self._report_generation()
+                            return self._promoted(genomes, first)
+                        trial = next(trials)
+                        genomes[trial.number] = genome
+                        objectives.append([trial.objectives[name] for name in self._searched_objectives()])
+                        bar.update(len(self.trials) - first - bar.n)
                 algorithm.tell(proposals, np.array(objectives))
                 idle = idle + 1 if len(self.trials) == before else 0
                 self._report_generation()
@@ -191,43 +196,70 @@ class SearchRun:
 
     def _measure_named(self, plan: Round, space: Space) -> None:
         """Measure the named metrics on the tokens of a round, before anything that may be one of them."""
-        for name, metric in NAMED.items():
-            self._evaluate(space.named({"all": metric}), plan, name)
+        candidates = [space.named({"all": metric}) for metric in NAMED.values()]
+        list(self._evaluate_all(candidates, plan, tuple(NAMED)))
 
     def _further_shares(self, plan: Round, space: Space) -> None:
         """Evaluate the best candidate's layers at further shares of dense weights, for the front."""
         best = choose(self.last_round(), target_of(space)).trial.candidate
-        for share in dense_shares(self._parameters)[1:]:
-            self._evaluate(space.at_share(best.metrics, space.candidate_ratios(best).numpy(), share), plan)
+        ratios = space.candidate_ratios(best).numpy()
+        shares = dense_shares(self._parameters)[1:]
+        list(self._evaluate_all([space.at_share(best.metrics, ratios, share) for share in shares], plan))
         self._report_generation()
 
-    def _evaluate(self, candidate: Candidate, plan: Round, name: str = "") -> Trial:
+    def _evaluate(self, candidate: Candidate, plan: Round) -> Trial:
         """The trial of a candidate, which is evaluated once on the same tokens."""
+        (trial,) = self._evaluate_all([candidate], plan)
+        return trial
+
+    def _evaluate_all(
+        self, candidates: Sequence[Candidate], plan: Round, names: Sequence[str] = (), limit: int | None = None
+    ) -> Generator[Trial, None, None]:
+        """The trials of candidates that do not depend on each other, in order.
+
+        Each candidate is evaluated once on the same tokens.
+
+        A trial is counted when it is asked for. Workers may have measured it before; what is not asked for is dropped.
+
+        Args:
+            candidates: one generation.
+            plan: the round.
+            names: of named metrics.
+            limit: number of new candidates to measure; the caller asks for no more.
+        """
         # The key of a candidate of a large model has thousands of characters.
-        key = measurement_key(plan.sequences, candidate.key)
-        if key not in self._trials_by_key:
-            values = self._evaluator.measure(candidate, plan.sequences)
-            seconds = values.pop("seconds")
-            self._objectives = self._objectives or [
-                name
-                for divergence in self._parameters.divergences
-                for name in values
-                if name.split("/")[0] == divergence
-            ]
-            self._trials_by_key[key] = Trial(
-                number=len(self.trials),
-                phase="reference" if name else plan.phase,
-                round=plan.index,
-                name=name,
-                candidate=candidate,
-                sequences=plan.sequences,
-                objectives={objective: values[objective] for objective in self._objective_names()},
-                measured=values,
-                seconds=seconds,
-            )
-            self.trials.append(self._trials_by_key[key])
-            self._seconds.append(self._seconds[-1] + seconds)
-        return self._trials_by_key[key]
+        keys = [measurement_key(plan.sequences, candidate.key) for candidate in candidates]
+        fresh = {
+            key: candidate for key, candidate in zip(keys, candidates, strict=True) if key not in self._trials_by_key
+        }
+        with closing(self._evaluator.measure_many(list(fresh.values())[:limit], plan.sequences)) as measured:
+            for index, key in enumerate(keys):
+                if key not in self._trials_by_key:
+                    self._add(key, fresh[key], plan, names[index] if names else "", next(measured))
+                yield self._trials_by_key[key]
+
+    def _add(self, key: str, candidate: Candidate, plan: Round, name: str, values: dict[str, float]) -> None:
+        """Add the trial of a candidate from its measured values."""
+        seconds = values.pop("seconds")
+        self._objectives = self._objectives or [
+            objective
+            for divergence in self._parameters.divergences
+            for objective in values
+            if objective.split("/")[0] == divergence
+        ]
+        self._trials_by_key[key] = Trial(
+            number=len(self.trials),
+            phase="reference" if name else plan.phase,
+            round=plan.index,
+            name=name,
+            candidate=candidate,
+            sequences=plan.sequences,
+            objectives={objective: values[objective] for objective in self._objective_names()},
+            measured=values,
+            seconds=seconds,
+        )
+        self.trials.append(self._trials_by_key[key])
+        self._seconds.append(self._seconds[-1] + seconds)
 
     def _objective_names(self) -> list[str]:
         if self._pattern.is_structured:

@@ -26,7 +26,7 @@ from optishear.pruning.apply import check_pattern
 from optishear.recipes.layer_ratios import curves_by_path, layer_ratios, resample
 from optishear.search_space.candidate import Candidate, make_candidate
 from optishear.searching.choice import choose, target_of
-from optishear.searching.evaluator import CandidateEvaluator
+from optishear.searching.evaluator import CandidateEvaluator, Evaluator
 from optishear.searching.held_out import HeldOut
 from optishear.searching.journal import Journal
 from optishear.searching.masked_weights import MaskedWeights
@@ -172,7 +172,7 @@ def check_universal(parameters: SearchParameters) -> None:
             raise InputError(f"A search for several models does not support {name}; remove it.")
 
 
-class UniversalEvaluator:
+class UniversalEvaluator(Evaluator):
     """Evaluates candidates of one model, the leader, on several models."""
 
     def __init__(

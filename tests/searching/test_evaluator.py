@@ -12,7 +12,7 @@ from optishear.metrics.metric import RIA, WANDA
 from optishear.models.layers import prunable_layers
 from optishear.pattern import parse_pattern
 from optishear.search_space.candidate import Candidate, make_candidate
-from optishear.searching import evaluator
+from optishear.searching import evaluator, measuring
 from optishear.searching.evaluator import CandidateEvaluator
 from optishear.searching.journal import Journal
 from optishear.searching.masked_weights import MaskedWeights
@@ -45,7 +45,8 @@ class Bench:
 
             monkeypatch.setattr(ModelDivergence, name, counting)
         ticks = count()
-        monkeypatch.setattr(evaluator, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+        for module in (evaluator, measuring):
+            monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
 
     def evaluator(self) -> CandidateEvaluator:
         return CandidateEvaluator(self.layers, self.weights, self.errors, Journal(self.journal), self.pattern)

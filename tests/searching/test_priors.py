@@ -15,6 +15,7 @@ from optishear.search_space.candidate import Candidate
 from optishear.searching import priors as priors_module
 from optishear.searching import run as run_module
 from optishear.searching.descent import RatioDescent
+from optishear.searching.evaluator import Evaluator
 from optishear.searching.journal import Journal
 from optishear.searching.priors import Priors, make_priors
 from optishear.searching.run import SearchRun
@@ -29,7 +30,7 @@ HALF = parse_pattern("0.5")
 FALLING = [0.8, 0.6, 0.4, 0.2]
 
 
-class Distance:
+class Distance(Evaluator):
     """The divergence of a candidate is its distance from falling ratios; a measurement takes ten seconds."""
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:

@@ -9,13 +9,14 @@ from optishear.models.layers import prunable_layers
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.search_space.candidate import Candidate
+from optishear.searching.evaluator import Evaluator
 from optishear.searching.run import SearchRun
 from tiny import tiny_model
 
 LAYERS = prunable_layers(tiny_model())
 
 
-class Slow:
+class Slow(Evaluator):
     """Every measurement takes ten seconds, and the fewer layers have Wanda's metric the better."""
 
     def measure(self, candidate: Candidate, sequences: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from optishear.errors import InputError
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.pruning.apply import apply_recipe
-from optishear.searching import evaluator, priors
+from optishear.searching import evaluator, measuring, priors
 from optishear.searching.journal import Journal, Measurement
 from optishear.searching.search import SearchResult, run_search
 from optishear.statistics.collect import collect_statistics
@@ -121,7 +121,7 @@ def test_a_killed_search_goes_on_and_ends_the_same(
 ) -> None:
     # A clock that moves by one step, exact in binary, whenever it is read.
     ticks = count()
-    for module in (evaluator, priors):
+    for module in (evaluator, measuring, priors):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(ticks) / 64))
     undisturbed = search(**budget)
     measured: list[tuple[str, int]] = []

@@ -10,6 +10,7 @@ from optishear.models.layers import prunable_layers
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
 from optishear.search_space.candidate import Candidate
+from optishear.searching.evaluator import Evaluator
 from optishear.searching.journal import Journal
 from optishear.searching.priors import make_priors
 from optishear.searching.run import SearchRun
@@ -23,7 +24,7 @@ STATISTICS = collect_statistics(tiny_model(), random_calibration(), progress=Fal
 SPEED = speed()
 
 
-class Clocked:
+class Clocked(Evaluator):
     """Counts the seconds that a search takes where each part takes what ``SPEED`` says."""
 
     def __init__(self) -> None:
