@@ -14,6 +14,7 @@ _EXTRAS = {
     "lm_eval": ("lm-eval", "evaluation"),
     "matplotlib": ("matplotlib", "report"),
     "optuna": ("optuna", "tpe"),
+    "ray": ("ray", "workers"),
     "sentencepiece": ("sentencepiece", "sentencepiece"),
 }
 

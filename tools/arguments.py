@@ -24,6 +24,7 @@ from optishear.parameters.recovery import RecoveryParameters
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import Pattern
 from optishear.units import Duration
+from optishear.workers import Workers
 
 FILE = Path(__file__).resolve().parents[1] / "optishear" / "interface" / "arguments.py"
 _WIDTH = 120
@@ -40,6 +41,7 @@ from typing import Literal, TypedDict
 from optishear.named_source import NamedSource
 from optishear.pattern import Pattern
 from optishear.units import Duration
+from optishear.workers import Workers
 '''
 
 
@@ -115,7 +117,7 @@ def type_text(annotation: Any) -> str:
         return f"Sequence[{type_text(inner[0])}]"
     if annotation is NoneType:
         return "None"
-    if annotation in (Duration, NamedSource, Path, Pattern):
+    if annotation in (Duration, NamedSource, Path, Pattern, Workers):
         return f"{annotation.__name__} | str"
     if annotation in (bool, int, float, str):
         return str(annotation.__name__)

@@ -16,6 +16,7 @@ from optishear.parameters.base import Parameters
 from optishear.parameters.former_names import FORMER_NAMES
 from optishear.pattern import Pattern
 from optishear.units import Duration
+from optishear.workers import Workers
 
 _HEADINGS = [
     "Model",
@@ -52,6 +53,7 @@ _METAVARS = {
     Duration: "DURATION",
     NamedSource: "NAME=SOURCE",
     NamedModel: "[NAME=]MODEL",
+    Workers: "NUMBER|ADDRESS",
 }
 
 

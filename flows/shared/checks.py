@@ -48,7 +48,7 @@ from tasks.stages.diagnose import check_memory_of_diagnosis
 from tasks.stages.evaluate import check_memory_of_evaluation, check_window_length
 from tasks.stages.reconstruct import check_fitted_sequences, check_memory_of_reconstruction
 from tasks.stages.recover import check_memory_of_recovery, check_recovery, check_recovery_gpus
-from tasks.stages.search import check_memory_of_search, check_search, check_search_texts
+from tasks.stages.search import check_memory_of_search, check_search, check_search_texts, check_search_workers
 from tasks.stages.statistics import check_memory_of_statistics
 from tasks.store.model_sources import find_model
 from tasks.tracking.experiment import connect
@@ -140,6 +140,7 @@ CHECKS: tuple[Callable[..., object], ...] = (
     check_search,
     check_finalists,
     check_search_texts,
+    check_search_workers,
     check_fitted_sequences,
     check_recovery,
     check_recovery_gpus,

@@ -10,6 +10,7 @@ from typing import Literal, TypedDict
 from optishear.named_source import NamedSource
 from optishear.pattern import Pattern
 from optishear.units import Duration
+from optishear.workers import Workers
 
 
 class CalibrationArguments(TypedDict, total=False):
@@ -90,6 +91,11 @@ class SearchArguments(CalibrationArguments, total=False):
     """
     memory_budget: float | None
     """Limit of the rank caches in GiB; default: what the other parts of the search leave."""
+    workers: Workers | str
+    """Processes that share the candidates of a generation, with the result of none: a number on this machine, each with
+    a copy of the model, and on GPUs with a GPU of its own; or the address of a Ray cluster, such as head:6379 or auto.
+    A budget counts the seconds of all of them. Default: 0.
+    """
 
 
 class PruneArguments(CalibrationArguments, total=False):

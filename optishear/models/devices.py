@@ -67,6 +67,28 @@ def further_devices(device: torch.device, count: int) -> tuple[torch.device, ...
     return tuple(others[: count - 1])
 
 
+def worker_devices(device: torch.device, count: int) -> tuple[torch.device, ...]:
+    """A device for each of some workers: of GPUs each has one alone, the process's own last; the CPU is shared.
+
+    Args:
+        device: of the process.
+        count: number of workers.
+
+    Raises:
+        InputError: if there are too few GPUs.
+    """
+    if device.type != "cuda":
+        return (device,) * count
+    present = torch.cuda.device_count()
+    if count > present:
+        raise InputError(
+            f"{count} workers are to have a GPU each, but there {_are(present)}; give workers {present} or fewer."
+        )
+    own = torch.device("cuda", device.index or 0)
+    others = [torch.device("cuda", number) for number in range(present) if number != own.index]
+    return tuple([*others, own][:count])
+
+
 def _are(count: int) -> str:
     return f"are {count}" if count > 1 else "is one" if count else "are none"
 

@@ -9,6 +9,7 @@ from optishear.parameters.base import Natural, Parameters, Positive, Share, at_m
 from optishear.parameters.roles import Role
 from optishear.pattern import Pattern
 from optishear.units import Duration
+from optishear.workers import Workers
 
 Algorithm = Literal["nsga3", "nsga2", "random", "qmc", "tpe", "exhaustive", "evopress"]
 # All genomes of a generation are drawn at once.
@@ -105,6 +106,13 @@ class SearchParameters(Parameters):
     )
     memory_budget: Annotated[Annotated[float, Field(gt=0), at_most(_LARGEST_MEMORY)] | None, Role.PLACE] = Field(
         None, description="Limit of the rank caches in GiB; default: what the other parts of the search leave."
+    )
+    workers: Annotated[Workers, Role.PLACE] = Field(
+        "0",
+        validate_default=True,
+        description="Processes that share the candidates of a generation, with the result of none: a number on this "
+        "machine, each with a copy of the model, and on GPUs with a GPU of its own; or the address of a Ray cluster, "
+        "such as head:6379 or auto. A budget counts the seconds of all of them.",
     )
 
     @model_validator(mode="before")

@@ -9,7 +9,6 @@ import pyarrow as pa
 from transformers.modeling_utils import PreTrainedModel
 
 from optishear.calibration.calibration_set import CalibrationSet
-from optishear.divergence.model_divergence import ModelDivergence
 from optishear.errors import InputError
 from optishear.metrics.metric import WANDA
 from optishear.models.in_memory import check_in_memory, frozen
@@ -31,7 +30,9 @@ from optishear.searching.masked_weights import MaskedWeights
 from optishear.searching.priors import make_priors, prior_values
 from optishear.searching.run import Progress, SearchRun
 from optishear.searching.search_memory import gradient_sequences, memory_of_loaded, search_work
+from optishear.searching.search_workers import SearchWorkers
 from optishear.searching.trials import Trial, trials_table
+from optishear.searching.worker_setup import Measuring
 from optishear.statistics.statistics import Statistics
 from optishear.units import format_bytes
 
@@ -107,20 +108,21 @@ def run_search(
     check_sequences(parameters, calibrations)
     main = calibrations[""].tokens
     work = search_work(parameters, len(main), main.shape[1], pattern)
-    memory = memory_of_loaded(model, parameters, work)
+    population = SearchWorkers(parameters.workers, model)
+    memory = memory_of_loaded(model, parameters, work, population.models_on_device)
     batch_size = min(batch_size, memory.sequences_per_pass)
     fitting_tokens = main[fitting_sequences(parameters, len(main))]
     descent_sequences = gradient_sequences(parameters, len(main))
-    divergences = {
-        name: ModelDivergence(
-            model,
-            calibration.tokens[: parameters.search_sequences if name else descent_sequences],
-            tuple(parameters.divergences),
-            batch_size,
-            measured=parameters.search_sequences,
-        )
-        for name, calibration in calibrations.items()
-    }
+    measuring = Measuring(
+        {
+            name: calibration.tokens[: parameters.search_sequences if name else descent_sequences]
+            for name, calibration in calibrations.items()
+        },
+        tuple(parameters.divergences),
+        batch_size,
+        parameters.search_sequences,
+    )
+    divergences = measuring.of(model)
     first_held_out = len(divergences[""].tokens)
     if parameters.reconstructed_finalists:
         first_held_out = max(first_held_out, parameters.search_sequences + len(fitting_tokens))
@@ -128,12 +130,13 @@ def run_search(
     measurements = Journal(journal)
     priors = make_priors(parameters, layers, statistics, pattern, measurements)
     with (
+        population.started(measuring, statistics, pattern, selection, memory) as workers,
         frozen(model),
         recomputed_activations(model) if memory.recomputed else nullcontext(),
         MaskedWeights(layers, statistics, pattern, memory.rank_bytes, memory.copy_on_host) as weights,
     ):
         fractions = tuple(pattern_fractions(parameters, pattern)) if parameters.dense_share else ()
-        evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern, fractions)
+        evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern, fractions, workers)
         run = SearchRun(
             evaluator, layers, parameters, pattern, seed, descent_sequences, on_generation, progress, priors
         )

@@ -167,7 +167,7 @@ def check_universal(parameters: SearchParameters) -> None:
     """
     if parameters.sparsity_budget != "exact":
         raise InputError("A search for several models needs sparsity_budget exact: each model has its own ratios.")
-    for name in ("search_calibrations", "reconstructed_finalists", "dense_share", "denser_patterns"):
+    for name in ("search_calibrations", "reconstructed_finalists", "dense_share", "denser_patterns", "workers"):
         if getattr(parameters, name):
             raise InputError(f"A search for several models does not support {name}; remove it.")
 

@@ -13,6 +13,7 @@ from optishear.models.devices import SHARD, resolve_devices
 from optishear.parameters.base import Parameters
 from optishear.parameters.model import ModelParameters
 from optishear.parameters.recovery import RecoveryParameters
+from optishear.parameters.search import SearchParameters
 from tasks.engine.parameters import PlacementParameters
 
 GPU_POOL = "gpu"
@@ -24,7 +25,8 @@ def pool_of(parameters: Parameters) -> str:
     """The work pool of stages that need a GPU: ``shard`` for those that use all GPUs of a machine, else ``gpu``."""
     in_shards = isinstance(parameters, ModelParameters) and parameters.device == SHARD
     shared = isinstance(parameters, RecoveryParameters) and parameters.recovery_gpus > 1
-    return SHARD_POOL if in_shards or shared else GPU_POOL
+    population = isinstance(parameters, SearchParameters) and bool(parameters.workers)
+    return SHARD_POOL if in_shards or shared or population else GPU_POOL
 
 
 def deployment_of(stage: str, parameters: Parameters) -> str:

@@ -10,19 +10,22 @@ from optishear.calibration.text import text_digest
 from optishear.errors import InputError
 from optishear.file_names import CALIBRATION, FRONT, RECIPE, STATISTICS, TRIALS
 from optishear.home import journals_folder
-from optishear.models.devices import resolve_device
+from optishear.models.devices import SHARD, resolve_device
 from optishear.models.selection import Selection
+from optishear.parameters.model import ModelParameters
 from optishear.parameters.roles import plain_fields
 from optishear.parameters.search import SearchParameters
 from optishear.recipes.recipe import Recipe
 from optishear.searching.dense_share import check_dense_share
 from optishear.searching.finalists import fitting_sequences
+from optishear.searching.ray_workers import check_workers
 from optishear.searching.rounds import DEFAULT_TRIALS
 from optishear.searching.search import SearchResult, run_search
 from optishear.searching.search_memory import SEARCH_FIX, search_memory, search_work
 from optishear.searching.trials import Trial
 from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import shared_model
+from tasks.engine.placement import uses_deployments
 from tasks.engine.progress import progress_bar
 from tasks.engine.stage import Stage
 from tasks.stages.calibrate import calibrate_stage, load_calibration
@@ -66,6 +69,21 @@ def check_search_texts(parameters: SearchParameters) -> None:
     """
     for text in parameters.search_calibrations:
         check_calibration(text.source)
+
+
+def check_search_workers(parameters: ModelParameters, search: SearchParameters) -> None:
+    """Refuse workers without Ray, without GPUs for them, or for a model on all GPUs; a stage's process checks its own.
+
+    Raises:
+        InputError: names the number or the address.
+    """
+    if search.workers and parameters.device == SHARD:
+        raise InputError(
+            f"The parameter workers is {str(search.workers)!r}, but the device {SHARD!r} needs all GPUs for one model; "
+            "leave out one of them."
+        )
+    if not uses_deployments(parameters):
+        check_workers(search.workers, resolve_device(parameters.device))
 
 
 def check_memory_of_search(model: PreTrainedModel, parameters: SearchStageParameters) -> None:
@@ -170,7 +188,7 @@ def journal_of(inputs: dict[str, str], dtype: str) -> Path:
     return journals_folder() / f"{digest({**inputs, 'dtype': dtype, 'version': _JOURNAL_VERSION})}.jsonl"
 
 
-# Further calibration sets are inputs by their content, and the memory budget does not change the result.
+# Further calibration sets are inputs by their content, and neither the memory budget nor workers change the result.
 MATTER = tuple(sorted(plain_fields(SearchParameters)))
 
 search_stage = Stage(

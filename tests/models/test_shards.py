@@ -10,7 +10,7 @@ from tiny_checkpoint import write_tiny_checkpoint
 
 from fake_device import FakeGpus, no_threads
 from optishear.models import memory
-from optishear.models.devices import devices_of, further_devices, resolve_devices
+from optishear.models.devices import devices_of, further_devices, resolve_devices, worker_devices
 from optishear.models.load import load_model
 from optishear.models.shards import balanced, device_map, placement_on, weights_by_device, weights_by_place
 from optishear.pruning.checkpoint import save_checkpoint
@@ -157,3 +157,13 @@ def test_gpus_beside_one_are_the_others_in_order() -> None:
     assert further_devices(torch.device("cpu"), 1) == ()
     with refused("2 GPUs", "'cpu'", "are none", "recovery_gpus 1"):
         further_devices(torch.device("cpu"), 2)
+
+
+def test_each_worker_has_a_gpu_and_the_process_shares_its_own_last() -> None:
+    with FakeGpus(3), no_threads():
+        assert worker_devices(GPUS[1], 2) == (GPUS[0], GPUS[2])
+        assert worker_devices(torch.device("cuda"), 3) == (GPUS[1], GPUS[2], GPUS[0])
+        assert worker_devices(GPUS[0], 0) == ()
+        with refused("4 workers", "are 3", "workers 3"):
+            worker_devices(GPUS[0], 4)
+    assert worker_devices(torch.device("cpu"), 2) == (torch.device("cpu"),) * 2

@@ -20,7 +20,7 @@ from wording import refused
 
 GROUPS = [GenerateParameters, TrackingParameters, *(entry.parameters for entry in FLOWS)]
 # Places that are no path: devices, numbers and names.
-NAMES = {"device", "placement", "experiment", "registered_model", "memory_budget", "parallel_cells"} | {
+NAMES = {"device", "placement", "experiment", "registered_model", "memory_budget", "parallel_cells", "workers"} | {
     "champion_max_perplexity_increase",
     "champion_max_task_drop",
 }

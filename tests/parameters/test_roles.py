@@ -27,7 +27,16 @@ def test_a_pipeline_names_places_and_sources() -> None:
     by_role = {role: {name for name, each in roles_of(PipelineParameters).items() if each is role} for role in Role}
     assert by_role == {
         Role.PLACE: {
-            *("device", "output", "memory_budget", "placement", "experiment", "tracking_uri", "registered_model"),
+            *(
+                "device",
+                "output",
+                "memory_budget",
+                "workers",
+                "placement",
+                "experiment",
+                "tracking_uri",
+                "registered_model",
+            ),
             *("champion_max_perplexity_increase", "champion_max_task_drop"),
         },
         Role.MODEL: {"model"},
@@ -41,6 +50,7 @@ def test_what_is_no_plain_value_has_a_role() -> None:
     assert set(plain_fields(SearchParameters)) == set(SearchParameters.model_fields) - {
         "search_calibrations",
         "memory_budget",
+        "workers",
     }
 
 

@@ -10,7 +10,7 @@ from flows.parameters.statistics import StatisticsParameters
 from optishear.parameters.model import ModelParameters
 from tasks.engine import placement
 from tasks.engine.placement import GPU_POOL, check_placement, deployment_of, pool_of, uses_deployments
-from tasks.stages.parameters import RecoverStageParameters
+from tasks.stages.parameters import RecoverStageParameters, SearchStageParameters
 from wording import refused
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -53,6 +53,11 @@ def test_a_recovery_on_several_gpus_runs_where_all_are_seen() -> None:
     assert deployment_of("recover", RecoverStageParameters(**given)) == "recover-stage/recover-shard"
     given["recovery_gpus"] = 1
     assert deployment_of("recover", RecoverStageParameters(**given)) == "recover-stage/recover"
+
+
+def test_a_search_with_workers_runs_where_all_gpus_are_seen() -> None:
+    assert deployment_of("search", SearchStageParameters(workers=2)) == "search-stage/search-shard"
+    assert deployment_of("search", SearchStageParameters()) == "search-stage/search"
 
 
 @pytest.mark.usefixtures("gpu_pool")

@@ -25,6 +25,7 @@ from optishear.file_names import CALIBRATION, CHECKPOINT, FRONT, STATISTICS, TRI
 from optishear.named_source import NamedSource
 from optishear.pattern import parse_pattern
 from optishear.recipes.recipe import Recipe, named_recipe
+from optishear.workers import Workers
 from task_folder import TaskFolder
 from tasks.engine import model_cache
 from tasks.engine.model_cache import release_model, shared_model, take_model
@@ -159,7 +160,7 @@ def test_keys_know_content_and_neither_device_nor_path(
     elsewhere = parameters.model_copy(
         update={
             "model": str(moved), "calibration": str(other_text), "device": "cpu", "output": tmp_path / "o",
-            "tracking_uri": "http://127.0.0.1:1", "experiment": "e", "memory_budget": 1.0,
+            "tracking_uri": "http://127.0.0.1:1", "experiment": "e", "memory_budget": 1.0, "workers": Workers(2),
         }
     )  # fmt: skip
     assert calibrate_stage.request(elsewhere).key == blocks.key

@@ -1,0 +1,119 @@
+"""Workers of a search as Ray actors: the same recipe and journal, a killed actor, and where they listen."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from optishear.extras import is_installed
+from optishear.parameters.search import SearchParameters
+from optishear.pattern import parse_pattern
+from optishear.searching.measuring import Measured, Part, Work
+from optishear.searching.ray_workers import RayWorker, check_workers, ray_session
+from optishear.searching.search import SearchResult, run_search
+from optishear.searching.search_workers import SearchWorkers
+from optishear.statistics.collect import collect_statistics
+from optishear.workers import Workers
+from tiny import random_calibration, tiny_model
+from wording import refused
+
+CALIBRATION = random_calibration(8, 32)
+
+
+def search(journal: Path, workers: str = "0") -> SearchResult:
+    model = tiny_model()
+    statistics = collect_statistics(model, CALIBRATION, progress=False)
+    parameters = SearchParameters(trials=40, population=8, search_sequences=4, workers=workers)
+    half = parse_pattern("0.5")
+    return run_search(model, {"": CALIBRATION}, statistics, parameters, half, journal=journal, progress=False)
+
+
+def measurements(journal: Path) -> list[tuple[str, str]]:
+    """Keys and values of a journal in order, to the last digit; the seconds are those of a clock."""
+    records = map(json.loads, journal.read_text().splitlines())
+    return [
+        (record["key"], json.dumps({name: values for name, values in record["values"].items() if name != "seconds"}))
+        for record in records
+    ]
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """Two workers' session, which the searches of this module find and use; it takes some seconds to start."""
+    if not is_installed("ray"):
+        pytest.skip("Ray is not installed (the extra workers)")
+    with ray_session(Workers(2), torch.get_num_threads(), 2**20) as module:
+        yield module
+
+
+def test_two_actors_of_which_one_is_killed_find_what_none_do(
+    ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = search(tmp_path / "alone.jsonl")
+    asked: list[str] = []
+    measure = RayWorker.measure
+
+    def counting(self: RayWorker, work: Work) -> list[Measured]:
+        if not asked:
+            # An error of a measurement is raised as it is; the actor goes on.
+            with pytest.raises(KeyError, match="unknown"):
+                measure(self, Work([], [], (Part("unknown", 0, 1),)))
+        asked.append(self.name)
+        if self.name == "worker 1 of 2" and asked.count(self.name) == 8:
+            ray.kill(self.actor)
+        return measure(self, work)
+
+    monkeypatch.setattr(RayWorker, "measure", counting)
+    with caplog.at_level(logging.WARNING):
+        shared = search(tmp_path / "shared.jsonl", "2")
+    assert asked.count("worker 1 of 2") == 8
+    assert asked.count("worker 2 of 2") > 8
+    assert "worker 1 of 2" in caplog.text
+    assert shared.recipe == alone.recipe
+    assert shared.trials.drop_columns("seconds") == alone.trials.drop_columns("seconds")
+    assert measurements(tmp_path / "shared.jsonl") == measurements(tmp_path / "alone.jsonl")
+    assert ray.is_initialized(), "a session that was there before is left open"
+
+
+def test_nothing_listens_beyond_this_machine(ray: Any) -> None:
+    started = psutil.Process().children(recursive=True)
+    listening = [
+        connection.laddr.ip
+        for process in [psutil.Process(), *started]
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 3
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_workers_need_ray_or_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    check_workers(Workers(), torch.device("cpu"))
+    with refused("ray", "workers", "optishear[workers]"):
+        check_workers(Workers(2), torch.device("cpu"))
+
+
+def test_a_search_without_workers_imports_no_ray() -> None:
+    code = (
+        "import sys, optishear.searching.search, flows.command_line.main; "
+        "sys.exit(any(name.split('.')[0] == 'ray' for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
+
+
+def test_a_model_on_several_devices_has_no_workers() -> None:
+    model = tiny_model()
+    model.lm_head.to("meta")
+    with refused("2", "cuda"):
+        SearchWorkers(Workers(2), model)
