@@ -158,15 +158,32 @@ def ray_session(workers: Workers, threads: int, model_bytes: int) -> Iterator[An
                     "object_store_memory": model_bytes + _FURTHER_BYTES,
                     "_temp_dir": folder,
                 }
-            try:
-                ray.init(address=workers.address or "local", **options)
-            except Exception as error:  # of many types, from sockets to Ray's own
-                place = f"The Ray cluster {workers.address!r} cannot be reached" if not local else "Ray does not start"
-                raise InputError(f"{place}: {first_line(error)}; leave out workers.") from error
+            _start(ray, workers.address, options)
             try:
                 yield ray
             finally:
                 ray.shutdown()
+
+
+def _start(ray: Any, address: str, options: dict[str, Any]) -> None:
+    """Connect to a cluster, or start a session on this machine if there is no address.
+
+    Ray gives its processes 30 seconds to start; on a busy machine the second time is faster than the first.
+
+    Raises:
+        InputError: if that fails.
+    """
+    for is_last in (True,) if address else (False, True):
+        try:
+            ray.init(address=address or "local", **options)
+            return
+        except Exception as error:  # of many types, from sockets to Ray's own
+            ray.shutdown()
+            reason = first_line(error)
+            if is_last:
+                place = f"The Ray cluster {address!r} cannot be reached" if address else "Ray does not start"
+                raise InputError(f"{place}: {reason}; leave out workers.") from error
+            logger.warning("Ray did not start (%s); it is started once more", reason)
 
 
 @cache
