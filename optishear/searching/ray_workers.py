@@ -168,12 +168,12 @@ def ray_session(workers: Workers, threads: int, model_bytes: int) -> Iterator[An
 def _start(ray: Any, address: str, options: dict[str, Any]) -> None:
     """Connect to a cluster, or start a session on this machine if there is no address.
 
-    Ray gives its processes 30 seconds to start; on a busy machine the second time is faster than the first.
+    Ray gives its processes 30 seconds to start, which a busy machine may not do at first.
 
     Raises:
         InputError: if that fails.
     """
-    for is_last in (True,) if address else (False, True):
+    for is_last in (True,) if address else (False, False, True):
         try:
             ray.init(address=address or "local", **options)
             return
@@ -183,7 +183,7 @@ def _start(ray: Any, address: str, options: dict[str, Any]) -> None:
             if is_last:
                 place = f"The Ray cluster {address!r} cannot be reached" if address else "Ray does not start"
                 raise InputError(f"{place}: {reason}; leave out workers.") from error
-            logger.warning("Ray did not start (%s); it is started once more", reason)
+            logger.warning("Ray did not start (%s); it is started again", reason)
 
 
 @cache
