@@ -12,17 +12,20 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from optishear.running import is_running
+from optishear.running import birth_of, is_running
 
-# The final name, the machine and the process that write it, a random part, and what it is.
-_NAME = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.(partial|old|ready)", re.S)
+# The final name, the machine and the process that write it, when that began, a random part, and what it is. Those of
+# release 0.4 have no begin.
+_NAME = re.compile(
+    r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)(-(?P<birth>[0-9a-f]{8}))?-[0-9a-f]{8}"
+    r"\.(partial|old|ready)",
+    re.S,
+)
 # Of earlier releases: the name has no process.
 _FORMER_NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(partial|old)", re.S)
 _LONGEST = 150
 # A process of another machine is taken as ended where nothing has changed for so long, in seconds.
 _DAYS = 30 * 86_400.0
-# File systems round times of modification, and clocks of file servers differ.
-_CLOCK = 5.0
 
 
 def aside_path(final: Path, ending: str) -> Path:
@@ -33,7 +36,8 @@ def aside_path(final: Path, ending: str) -> Path:
         ending: ``partial`` for what is being written, ``old`` for what is moved away, ``ready`` for a folder whose
             files only have to be moved to their places.
     """
-    return final.parent / f".{_short(final.name)}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.{ending}"
+    writer = f"{_machine()}-{os.getpid()}-{_digest(birth_of(os.getpid()))}"
+    return final.parent / f".{_short(final.name)}.{writer}-{uuid.uuid4().hex[:8]}.{ending}"
 
 
 def is_leftover_name(name: str) -> bool:
@@ -56,7 +60,9 @@ def is_alive(path: Path) -> bool:
         if match["machine"] != _machine():
             return _newest(path) > time.time() - _DAYS
         process = int(match["process"])
-        return process == os.getpid() or is_running(process, path.lstat().st_ctime, _CLOCK)
+        if match["birth"] not in (None, _digest(birth_of(process))):
+            return False  # the number is another one's now
+        return process == os.getpid() or is_running(process, "")
     except OSError:  # gone meanwhile
         return True
 
@@ -111,7 +117,11 @@ def _machine() -> str:
     space = ""
     with suppress(OSError):  # only Linux has it
         space = os.readlink("/proc/self/ns/pid")
-    return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:8]
+    return _digest(f"{platform.node()} {space}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _newest(path: Path) -> float:

@@ -1,23 +1,54 @@
 """Whether the process that had a number at some time still runs."""
 
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
 import psutil
 
+# Of ``/proc/NUMBER/stat`` behind the name of the program: the ticks of the processor from the start of the machine on.
+_BIRTH = 19
 
-def is_running(number: int, at: float, clock: float) -> bool:
-    """Whether a process of this machine that had this number at a time still runs.
 
-    One that began later has only got the number since, and a zombie does nothing any more. One of another user may be
+def birth_of(number: int) -> str:
+    """What tells a process of this machine from all others that had or will have its number: when it began.
+
+    It is measured from the start of the machine on, so that setting the clock does not change it. Empty where there is
+    no such process, or the system does not say when it began.
+
+    Args:
+        number: of the process.
+    """
+    with suppress(OSError, IndexError):  # only Linux has it
+        behind_name = Path(f"/proc/{number}/stat").read_text(errors="replace").rpartition(")")[2]
+        return f"{_start_of_machine()} {behind_name.split()[_BIRTH]}"
+    with suppress(psutil.Error):  # other systems note the time once, and setting the clock does not change it
+        return repr(psutil.Process(number).create_time())
+    return ""
+
+
+def is_running(number: int, birth: str) -> bool:
+    """Whether a process of this machine still runs.
+
+    Another one that has got its number since is not it, and a zombie does nothing any more. One of another user may be
     it, where the system does not say when it began.
 
     Args:
         number: of the process.
-        at: seconds since the epoch at which it ran; infinity where that is not known.
-        clock: seconds by which clocks differ, or were set since.
+        birth: of ``birth_of``; empty where that is not known, as in files of earlier releases.
     """
     try:
-        process = psutil.Process(number)
-        return process.create_time() <= at + clock and process.status() != psutil.STATUS_ZOMBIE
+        if psutil.Process(number).status() == psutil.STATUS_ZOMBIE:
+            return False
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:
-        return True
+        pass
+    now = birth_of(number)
+    return now == birth or not now or not birth
+
+
+@cache
+def _start_of_machine() -> str:
+    """A random name that the system has had since it was started."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

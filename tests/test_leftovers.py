@@ -56,8 +56,25 @@ def test_a_living_writer_is_left_alone(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_number_that_another_process_has_now_is_no_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = of_process(os.getppid(), tmp_path / "page.html", monkeypatch)
-    monkeypatch.setattr(psutil.Process, "create_time", lambda _: time.time() + 100)
+    assert is_alive(path)
+    monkeypatch.setattr(leftovers, "birth_of", lambda _: "later")
     assert not is_alive(path)
+
+
+@pytest.mark.parametrize("seconds", [-7200, 7200])
+def test_a_writer_lives_on_where_the_clock_is_set(
+    seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = of_process(os.getppid(), tmp_path / "page.html", monkeypatch)
+    began = psutil.Process(os.getppid()).create_time()
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: began + seconds)
+    assert is_alive(path)
+
+
+def test_the_number_alone_counts_in_names_of_release_0_4(tmp_path: Path, ended: int) -> None:
+    machine = leftovers._machine()
+    assert is_alive(tmp_path / f".page.html.{machine}-{os.getppid()}-0123abcd.partial")
+    assert not is_alive(tmp_path / f".page.html.{machine}-{ended}-0123abcd.partial")
 
 
 def test_another_machine_has_time(tmp_path: Path, ended: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,8 @@
 """A folder belongs to one run at a time."""
 
 import json
-import math
 import os
 import platform
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -15,11 +13,9 @@ from pydantic import BaseModel, ValidationError
 from optishear.disk import write_error
 from optishear.errors import InputError
 from optishear.file_lock import try_lock
-from optishear.running import is_running
+from optishear.running import birth_of, is_running
 
 LOCK = ".optishear.lock"
-# Seconds by which a clock that was set moves the time at which a process seems to have begun.
-_CLOCK = 30.0
 
 
 class Holder(BaseModel):
@@ -30,14 +26,14 @@ class Holder(BaseModel):
         host: the machine.
         command: the command line.
         since: when it began, in UTC.
-        at: when it took the folder, in seconds since the epoch; infinity in files of earlier releases.
+        birth: tells the process from others with its number; empty in files of earlier releases.
     """
 
     pid: int
     host: str
     command: str
     since: str
-    at: float = math.inf
+    birth: str = ""
 
     def __str__(self) -> str:
         return f"{self.command!r}, process {self.pid} on {self.host}, since {self.since}"
@@ -59,7 +55,7 @@ def locked(folder: Path, command: str) -> Iterator[None]:
     """
     path = folder / LOCK
     since = datetime.now(UTC).isoformat(sep=" ", timespec="seconds").removesuffix("+00:00") + " UTC"
-    holder = Holder(pid=os.getpid(), host=platform.node(), command=command, since=since, at=time.time())
+    holder = Holder(pid=os.getpid(), host=platform.node(), command=command, since=since, birth=birth_of(os.getpid()))
     file = _acquire(path, folder, holder)
     try:
         yield
@@ -101,7 +97,7 @@ def _is_free(file: int) -> bool:
     if held is not None:
         return held
     holder = _read(file)
-    return holder is None or (holder.host == platform.node() and not is_running(holder.pid, holder.at, _CLOCK))
+    return holder is None or (holder.host == platform.node() and not is_running(holder.pid, holder.birth))
 
 
 def _is_file_of(file: int, path: Path) -> bool:

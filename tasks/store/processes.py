@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-import psutil
 from pydantic import BaseModel, ValidationError
 
 from optishear.disk import write_error
@@ -21,10 +20,8 @@ from optishear.errors import IncompleteError, InputError
 from optishear.file_lock import try_lock
 from optishear.files import ensure_writable
 from optishear.home import home_folder
-from optishear.running import is_running
+from optishear.running import birth_of, is_running
 
-# A clock that is set moves the time at which a process seems to have started.
-_SAME_START = 30.0
 # Seconds in which a record is written.
 _TO_BEGIN = 3600.0
 
@@ -43,7 +40,7 @@ class ProcessRecord(BaseModel):
         token: on each of its runs.
         pid: its number.
         host: the machine.
-        started: when it began, in seconds since the epoch.
+        birth: tells it from others with its number; empty in records of release 0.4.
         command: the name of the command.
         server: of its runs in Prefect.
         experiments: of its runs in MLflow.
@@ -53,7 +50,7 @@ class ProcessRecord(BaseModel):
     token: str
     pid: int
     host: str
-    started: float
+    birth: str = ""
     command: str
     server: str
     experiments: list[TrackedPlace] = []
@@ -69,7 +66,7 @@ class ProcessRecord(BaseModel):
         """Whether it is certain that nothing computes its runs any more: on another machine it is not."""
         if self.host != platform.node():
             return False
-        return self.left or not is_running(self.pid, self.started, _SAME_START)
+        return self.left or not is_running(self.pid, self.birth)
 
 
 class OwnProcess:
@@ -153,7 +150,7 @@ def recorded_process(command: str, server: str) -> Iterator[ProcessRecord]:
             token=uuid.uuid4().hex[:12],
             pid=os.getpid(),
             host=platform.node(),
-            started=psutil.Process().create_time(),
+            birth=birth_of(os.getpid()),
             command=command,
             server=server,
         )
@@ -198,10 +195,22 @@ def other_records() -> list[Path]:
     """The records of other processes than this one, the oldest first."""
     own = _own.get()
     for unfinished in processes_folder().glob(".*.partial"):
-        if time.time() - _modified(unfinished) > _TO_BEGIN:  # killed before it had any runs
+        if time.time() - _modified(unfinished) > _TO_BEGIN and not _is_held(unfinished):  # killed before it had runs
             unfinished.unlink(missing_ok=True)
     paths = [path for path in processes_folder().glob("*.json") if own is None or path.stem != own.record.token]
     return sorted(paths, key=_modified)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process is writing the record, however old it seems where the clock was set."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:  # removed meanwhile
+        return False
+    try:
+        return try_lock(file) is False
+    finally:
+        os.close(file)
 
 
 def _modified(path: Path) -> float:

@@ -4,17 +4,19 @@ import json
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from optishear.errors import InputError
-from optishear.running import is_running
+from optishear.file_lock import try_lock
+from optishear.running import birth_of
 from other_process import other_process
 from tasks.store import processes
 from tasks.store.processes import (
+    ProcessRecord,
     ended_process,
     other_records,
     own_process,
@@ -84,10 +86,40 @@ def test_what_is_no_record_is_left_alone(content: str) -> None:
     assert path.read_text() == content
 
 
-def test_a_number_that_another_process_has_got_since_is_of_none() -> None:
-    started = psutil.Process().create_time()
-    assert is_running(os.getpid(), started, 30)
-    assert not is_running(os.getpid(), started - 3600, 30)
+def test_a_number_that_another_process_has_got_since_is_of_none(other: "subprocess.Popen[str]") -> None:
+    (path,) = other_records()
+    assert not ProcessRecord.model_validate_json(path.read_bytes()).has_ended
+    change(path, birth=birth_of(os.getpid()))
+    assert ProcessRecord.model_validate_json(path.read_bytes()).has_ended
+
+
+def test_a_record_of_release_0_4_has_no_birth(other: "subprocess.Popen[str]") -> None:
+    (path,) = other_records()
+    content = json.loads(path.read_text())
+    del content["birth"]
+    record = ProcessRecord.model_validate({**content, "started": 0.0})
+    assert not record.has_ended
+    other.kill()
+    other.wait()
+    assert record.has_ended
+
+
+def test_a_record_that_is_being_written_stays_however_old_it_seems() -> None:
+    """As after a clock that was set forward."""
+    folder = processes_folder()
+    folder.mkdir(parents=True)
+    held, left = folder / ".0123.partial", folder / ".4567.partial"
+    day_ago = time.time() - 86_400
+    for path in (held, left):
+        path.touch()
+        os.utime(path, (day_ago, day_ago))
+    with held.open("r+b") as file:
+        assert try_lock(file.fileno())
+        other_records()
+        assert held.exists()
+        assert not left.exists()
+    other_records()
+    assert not held.exists()
 
 
 def test_one_process_at_a_time_looks_after_the_runs(other: "subprocess.Popen[str]") -> None:
