@@ -35,6 +35,13 @@ class IncompleteError(RuntimeError):
     """
 
 
+class HubError(ConnectionError):
+    """The Hugging Face hub can be reached, but did not give what was asked for; worth another try later.
+
+    The message is the begin of a sentence, which names the hub.
+    """
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message without a full stop; the error's type where it has no message.
 

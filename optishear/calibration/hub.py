@@ -9,8 +9,11 @@ from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from optishear.errors import InputError, first_line
+from optishear.models.hub import hub_error, may_pass
 
 _SECONDS = 10.0
+# Each is half a minute of tries of the hub's library. By default it is 20, before the stage is tried again.
+_TRIES = 2
 # Of the transport's own classes, whose module changes with the version of the hub's library.
 _NO_CONNECTION = ("ConnectError", "ConnectTimeout", "ProxyError")
 
@@ -25,14 +28,15 @@ def stream_data_set(source: str, name: str, config: str | None) -> Any:
 
     Raises:
         InputError: if there is no such data set, or the hub cannot be reached and the data set is not on this machine.
-        ConnectionError: if the hub answers, but not this; worth another try.
+        HubError: if the hub answers, but not this, also at further tries.
     """
     # Slow to import, and needed by no other source.
     import datasets
 
+    datasets.config.STREAMING_OPEN_MAX_RETRIES = datasets.config.STREAMING_READ_MAX_RETRIES = _TRIES
     reason = why_unreachable()
     try:
-        with _without_tries(reason is not None):
+        with _without_tries(reason is not None), _failing_as_hub():
             return datasets.load_dataset(name, config, streaming=True)
     except datasets.exceptions.FileNotFoundDatasetsError as error:
         raise InputError(f"The hub has no data set for {source!r} ({first_line(error)}).") from None
@@ -45,6 +49,27 @@ def stream_data_set(source: str, name: str, config: str | None) -> Any:
             f"The text {source!r} is on the hub, which cannot be reached ({reason}); connect this machine to it, or "
             "give a .txt, .jsonl or .parquet file."
         ) from None
+
+
+def received(stream: Any) -> Iterator[Any]:
+    """The rows of a stream.
+
+    Raises:
+        HubError: if the hub can be reached but stops answering in the middle; worth another try.
+    """
+    with _failing_as_hub():
+        yield from stream
+
+
+@contextmanager
+def _failing_as_hub() -> Iterator[None]:
+    """Let a failure of the hub in the body be a ``HubError``."""
+    try:
+        yield
+    except Exception as error:
+        if not may_pass(error):
+            raise
+        raise hub_error(error) from error
 
 
 def why_unreachable() -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from optishear.calibration.hub import stream_data_set
+from optishear.calibration.hub import received, stream_data_set
 from optishear.errors import InputError, first_line
 from optishear.home import expand_home
 from optishear.json_file import parse_json
@@ -42,7 +42,7 @@ def read_documents(source: str, *, seed: int | None = None, splits: tuple[str, .
     Raises:
         InputError: at the latest at the first document, if the source is unknown, missing, empty or has no text, or is
             on the hub and that cannot be reached.
-        ConnectionError: if the hub stops answering; worth another try.
+        HubError: if the hub can be reached but stops answering; worth another try.
     """
     if source.startswith(HUB):
         return _hub_documents(source, seed, splits)
@@ -199,8 +199,8 @@ def _hub_documents(source: str, seed: int | None, splits: tuple[str, ...]) -> It
     yield from _non_empty(_texts(stream, source), source)
 
 
-def _texts(rows: Any, source: str) -> Iterator[Any]:
-    for row in rows:
+def _texts(stream: Any, source: str) -> Iterator[Any]:
+    for row in received(stream):
         if "text" not in row:
             raise InputError(f"The data set {source!r} has no column 'text', only {', '.join(row)}; give one that has.")
         yield row["text"]

@@ -18,8 +18,7 @@ from optishear.extras import require
 from optishear.formats.stored import open_checkpoint, stored_format
 from optishear.models.devices import DISK, resolve_devices
 from optishear.models.finite import check_float16, check_outputs, check_weights
-from optishear.models.folder import checkpoint_folder
-from optishear.models.gguf import convert_gguf
+from optishear.models.folder import checkpoint_folder, local_source
 from optishear.models.loading_report import check_loading
 from optishear.models.memory import check_memory
 from optishear.models.precision import Precision, announce, check_dtype, choose_precision, warn_if_emulated
@@ -76,6 +75,7 @@ def load_model(
         InputError: if the model, the dtype or the device cannot be used, or the memory is too small; as much as
             possible before the weights are read. Weights that are not finite are named; a model that overflows in
             float16, or whose configuration makes it give no numbers, is found by a pass over a few tokens.
+        HubError: if the hub answers, but failed to give a file, also at further tries.
     """
     check_dtype(dtype)
     if device == DISK:
@@ -84,8 +84,9 @@ def load_model(
             "other than self; give another device."
         )
     devices = resolve_devices(device)
-    source = resolve_model(model)
-    options = _loading_options(source, trust_remote_code)
+    found = resolve_model(model)
+    source = local_source(found, weights=False)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     with quiet_transformers():
         config = _causal_config(source, options)
         tokenizer = _tokenizer(source, options)
@@ -97,16 +98,17 @@ def load_model(
         announce(precision)
         warn_if_emulated(precision.dtype, devices[0])
         shards = _shards(source, empty, devices)
+        folder = checkpoint_folder(found)
         loaded = _weights(source, config, precision.torch_dtype, {**options, **shards})
-    check_stored_numbers(source.name, loaded, checkpoint_folder(source))
-    remember_origin(loaded, lambda: checkpoint_folder(source), lambda wider: _weights(source, config, wider, options))
+    check_stored_numbers(source.name, loaded, folder)
+    remember_origin(loaded, lambda: checkpoint_folder(found), lambda wider: _weights(source, config, wider, options))
     check_weights(loaded)
     frozen = loaded.requires_grad_(False).train(False)
     if not shards:
         frozen.to(devices[0])
     loaded.config.get_text_config().use_cache = False
     check_outputs(loaded, tokenizer.bos_token_id or 0)
-    return LoadedModel(loaded, tokenizer, source, precision)
+    return LoadedModel(loaded, tokenizer, found, precision)
 
 
 def load_without_weights(
@@ -121,8 +123,8 @@ def load_without_weights(
     Raises:
         InputError: as ``load_model``; or if the structure cannot be built without weights.
     """
-    source = resolve_model(model)
-    options = _loading_options(source, trust_remote_code)
+    source = local_source(resolve_model(model), weights=False)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     with quiet_transformers():
         config = _causal_config(source, options)
         tokenizer = _tokenizer(source, options)
@@ -141,7 +143,8 @@ def model_without_weights(source: ModelSource, trust_remote_code: bool) -> PreTr
     Raises:
         InputError: if a GGUF file cannot be converted, or the configuration is not that of a model that can be built.
     """
-    options = _loading_options(source, trust_remote_code)
+    source = local_source(source, weights=False)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     with quiet_transformers():
         return _without_weights(source, _causal_config(source, options), options)
 
@@ -181,16 +184,6 @@ def _shards(
             "give device cuda."
         )
     return {"device_map": device_map(source.name, empty, devices)}
-
-
-def _loading_options(source: ModelSource, trust_remote_code: bool) -> dict[str, Any]:
-    """The arguments that transformers loads a model with; a GGUF file is converted first."""
-    if source.gguf is not None:
-        convert_gguf(source.gguf, Path(source.location))
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if source.revision is not None:
-        options["revision"] = source.revision
-    return options
 
 
 def _causal_config(source: ModelSource, options: dict[str, Any]) -> PreTrainedConfig:

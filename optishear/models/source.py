@@ -8,9 +8,10 @@ import huggingface_hub
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from tqdm import tqdm
 
-from optishear.errors import InputError, first_line
+from optishear.errors import HubError, InputError, first_line
 from optishear.home import expand_home, home_folder
 from optishear.models.digest import digest_of_file
+from optishear.models.hub import asked, cached_snapshot
 from optishear.models.package import find_in_package
 
 _ACCEPTED = (
@@ -79,6 +80,7 @@ def resolve_model(model: str) -> ModelSource:
 
     Raises:
         InputError: if there is no such model, or it is not in a form that can be loaded.
+        HubError: if the hub can be reached but fails, also at further tries, and the model is not on this machine.
     """
     if not model.strip():
         raise InputError(f"The model name is empty; {_ACCEPTED}.")
@@ -146,9 +148,9 @@ def _check_weights(subject: str, files: list[str]) -> None:
 
 def _hub_model(name: str) -> ModelSource:
     try:
-        info = huggingface_hub.model_info(name, timeout=_HUB_TIMEOUT_SECONDS)
+        info = asked(lambda: huggingface_hub.model_info(name, timeout=_HUB_TIMEOUT_SECONDS))
         if info.gated:
-            huggingface_hub.auth_check(name)
+            asked(lambda: huggingface_hub.auth_check(name))
     except GatedRepoError:
         raise InputError(
             f"The model {name!r} is gated; accept its terms at https://huggingface.co/{name} and log in with: "
@@ -166,14 +168,20 @@ def _hub_model(name: str) -> ModelSource:
 
 
 def _cached_hub_model(name: str, error: Exception) -> ModelSource:
-    """The hub's model as it was last downloaded; its folder is the location, so that loading asks no network."""
-    config = huggingface_hub.try_to_load_from_cache(name, "config.json")
-    if not isinstance(config, str):
+    """The hub's model as it was last downloaded as a whole; loading it asks no network.
+
+    Raises:
+        HubError: if it is not on this machine, and the hub is there but fails.
+        InputError: if it is not on this machine, and the hub cannot be reached.
+    """
+    snapshot = cached_snapshot(name)
+    if snapshot is None:
+        if isinstance(error, HubError):
+            raise error
         reason = first_line(error)
         raise InputError(
             f"The model {name!r} was not found: neither a local file or folder nor in the local hub cache, and the "
             f"hub cannot be reached ({reason}); {_ACCEPTED}."
         ) from None
-    snapshot = Path(config).parent
     _check_weights(f"The cached copy of the model {name!r}", [file.name for file in snapshot.iterdir()])
     return ModelSource(name, str(snapshot), f"hub:{name}@{snapshot.name}")

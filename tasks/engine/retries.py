@@ -2,18 +2,20 @@
 
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from optishear.disk import disk_error, disk_reason
-from optishear.errors import InputError, first_line
+from optishear.errors import HubError, InputError, first_line
 from optishear.home import home_folder
 
 RETRIES = 2
 SECONDS_BEFORE_RETRY = [10.0, 60.0]
+_GOES_ON = "the same command goes on where it was."
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether a failure may pass by itself: a network or hub time-out.
+    """Whether a failure may pass by itself: a server, or the hub, that does not answer or has a fault of its own.
 
     A GPU that is short of memory is not: a smaller batch has been tried before (``BatchSize``), and all else needs as
     much the next time, after hours of work perhaps.
@@ -28,6 +30,8 @@ def is_transient(error: BaseException | None) -> bool:
             "Timeout",
         }:
             return True
+        if _fault_of(cause) is not None:
+            return True
     return False
 
 
@@ -35,11 +39,15 @@ def unanswered(error: BaseException) -> str | None:
     """One sentence for a failure that may pass by itself, with the server that did not answer; else ``None``."""
     if not is_transient(error):
         return None
+    hub = next((cause for cause in _causes(error) if isinstance(cause, HubError)), None)
+    if hub is not None:
+        return f"{hub}. Once it does, {_GOES_ON}"
     *_, first = _causes(error)
     servers = [server for cause in _causes(error) if (server := _server_of(cause))]
+    faults = [fault for cause in _causes(error) if (fault := _fault_of(cause))]
     return (
-        f"The server{' ' if servers else ''}{servers[-1] if servers else ''} did not answer ({first_line(first)}). "
-        "Once it does, the same command goes on where it was."
+        f"The server{' ' if servers else ''}{servers[-1] if servers else ''} did not answer "
+        f"({faults[-1] if faults else first_line(first)}). Once it does, {_GOES_ON}"
     )
 
 
@@ -48,6 +56,17 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _fault_of(error: BaseException) -> str | None:
+    """Status of an answer by which a server says that it has failed itself, such as ``500 Internal Server Error``.
+
+    A server of Prefect's whose database is away answers so.
+    """
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if not isinstance(status, int) or status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return None
+    return f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
 
 
 def _server_of(error: BaseException) -> str:

@@ -62,6 +62,16 @@ def test_the_wording_names_the_server_of_mlflow() -> None:
     assert str(unanswered(error)).startswith("The server mlflow.example:5000 did not answer (timed out). ")
 
 
+@pytest.mark.parametrize(("status", "may_pass"), [(500, True), (503, True), (404, False), (422, False)])
+def test_a_server_that_fails_itself_may_pass(status: int, may_pass: bool) -> None:
+    """As Prefect's, whose database is away."""
+    request = httpx.Request("POST", "http://prefect.example:4200/api/flow_runs/")
+    error = httpx.HTTPStatusError("words", request=request, response=httpx.Response(status, request=request))
+    assert is_transient(error) == may_pass
+    sentence = "The server prefect.example:4200 did not answer (500 Internal Server Error). Once it does, "
+    assert status != 500 or str(unanswered(error)).startswith(sentence)
+
+
 def test_the_wording_without_a_named_server() -> None:
     assert str(unanswered(httpx.ReadTimeout(""))).startswith("The server did not answer (ReadTimeout). ")
 
