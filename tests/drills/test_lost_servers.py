@@ -1,4 +1,7 @@
-"""A server is killed in the middle of a search, and the run ends as one that never lost it."""
+"""A server, or the database under Prefect's, is killed in the middle of a search.
+
+The run ends as one that never lost it.
+"""
 
 import os
 import re
@@ -9,7 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from servers.processes import REPOSITORY, MlflowServer, Process, answers, free_port, python, wait_until
+from servers.processes import (
+    REPOSITORY,
+    MlflowServer,
+    Postgres,
+    Process,
+    answers,
+    free_port,
+    python,
+    running_postgres,
+    wait_until,
+)
 from tiny import make_tokenizer, random_text, tiny_model
 
 pytestmark = pytest.mark.drill
@@ -18,7 +31,7 @@ _SECONDS_TO_START = 300.0
 
 @dataclass
 class Setting:
-    """Both servers over SQLite, and a pipeline of seconds.
+    """Both servers, and a pipeline of seconds. Prefect's is over PostgreSQL where that is to be lost, else SQLite.
 
     Attributes:
         folder: for everything.
@@ -26,6 +39,7 @@ class Setting:
         prefect: the process of Prefect's server.
         start_prefect: starts it, on the same port each time.
         mlflow: the tracking server.
+        postgres: the database of Prefect's server.
     """
 
     folder: Path
@@ -33,6 +47,7 @@ class Setting:
     prefect: Process
     start_prefect: Callable[[], Process]
     mlflow: MlflowServer
+    postgres: Postgres | None = None
 
     def run(self, output: str) -> "subprocess.Popen[bytes]":
         """Begin the command."""
@@ -57,18 +72,37 @@ class Setting:
 
     def lose(self, server: str) -> None:
         """Kill a server."""
-        (self.mlflow.stop if server == "mlflow" else self.prefect.kill)()
+        if server == "mlflow":
+            self.mlflow.stop()
+        elif server == "prefect":
+            self.prefect.kill()
+        else:
+            assert self.postgres is not None
+            self.postgres.stop()
 
     def bring_back(self, server: str) -> None:
         """Start it again."""
         if server == "mlflow":
             self.mlflow.start()
-        else:
+        elif server == "prefect":
             self.prefect = self.start_prefect()
+        else:
+            assert self.postgres is not None
+            self.postgres.start()
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Iterator[Setting]:
+def postgres(server: str) -> Iterator[Postgres | None]:
+    """The database that is to be lost."""
+    if server != "postgres":
+        yield None
+        return
+    with running_postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def setting(tmp_path: Path, postgres: Postgres | None) -> Iterator[Setting]:
     """Both servers, answering."""
     (tmp_path / "text.txt").write_text(random_text(paragraphs=60))
     tiny_model(layers=4).save_pretrained(tmp_path / "tiny")
@@ -84,13 +118,16 @@ def setting(tmp_path: Path) -> Iterator[Setting]:
         "MLFLOW_TRACKING_URI": mlflow.url,
     }
     environment.pop("PREFECT_RESULTS_LOCAL_STORAGE_PATH", None)  # the tests' own process has set one
+    database = {}
+    if postgres is not None:
+        database["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"postgresql+asyncpg://{postgres.create('prefect')}"
 
     def start() -> Process:
         command = python("prefect", "server", "start", "--host", "127.0.0.1", "--port", port)
-        return Process(command, tmp_path / "prefect.log", environment)
+        return Process(command, tmp_path / "prefect.log", {**environment, **database})
 
     mlflow.launch()
-    setting = Setting(tmp_path, environment, start(), start, mlflow)
+    setting = Setting(tmp_path, environment, start(), start, mlflow, postgres)
     try:
         wait_until(lambda: answers(f"{url}/api/health"), "Prefect", _SECONDS_TO_START)
         mlflow.wait(_SECONDS_TO_START)
@@ -100,7 +137,7 @@ def setting(tmp_path: Path) -> Iterator[Setting]:
         mlflow.stop()
 
 
-@pytest.mark.parametrize("server", ["prefect", "mlflow"])
+@pytest.mark.parametrize("server", ["prefect", "mlflow", "postgres"])
 @pytest.mark.parametrize("seconds", [10, 300])
 def test_a_server_that_comes_back_is_not_missed(setting: Setting, server: str, seconds: int) -> None:
     run = setting.run("output")
@@ -118,7 +155,7 @@ def test_a_server_that_comes_back_is_not_missed(setting: Setting, server: str, s
     assert "Nothing had to be computed again" in (setting.folder / "again.log").read_text()
 
 
-@pytest.mark.parametrize("server", ["prefect", "mlflow"])
+@pytest.mark.parametrize("server", ["prefect", "mlflow", "postgres"])
 def test_the_wording_where_a_server_stays_away_and_nothing_is_lost(setting: Setting, server: str) -> None:
     run = setting.run("output")
     wait_until(lambda: setting.measured() > 60 or run.poll() is not None, "the middle of the search", 300)

@@ -4,9 +4,7 @@ They are started by the commands that a person would give, on a home folder of t
 """
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +20,8 @@ from servers.processes import (
     Process,
     answers,
     free_port,
-    postgres_programs,
     python,
+    running_postgres,
     wait_until,
 )
 from tiny import make_tokenizer, random_text, tiny_model
@@ -127,15 +125,8 @@ class Servers:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server."""
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("PostgreSQL's programs are not installed (Debian: apt-get install postgresql)")
-    # Its user could not enter pytest's own folders.
-    folder = Path(tempfile.mkdtemp(prefix="optishear-postgres-"))
-    server = Postgres(folder, programs)
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -151,11 +153,16 @@ class Postgres:
         self._user = None if os.geteuid() else _user_to_lend_to()
         if self._user is not None:
             shutil.chown(folder, self._user)
-        data = folder / "data"
-        self._run("initdb", "--auth=trust", "--username=optishear", "--encoding=UTF8", "--no-sync", "-D", str(data))
+        data = str(folder / "data")
+        self._run("initdb", "--auth=trust", "--username=optishear", "--encoding=UTF8", "--no-sync", "-D", data)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again where it was stopped, on the same port."""
         options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories='' -c fsync=off"
-        log = folder / "postgres.log"
-        self._run("pg_ctl", "start", "--wait", "-D", str(data), "-l", str(log), "-o", options)
+        data, log = str(self._folder / "data"), str(self._folder / "postgres.log")
+        self._run("pg_ctl", "start", "--wait", "-D", data, "-l", log, "-o", options)
+        self._is_running = True
 
     def create(self, database: str) -> str:
         """Make a database; returns its address without a driver's name."""
@@ -164,8 +171,10 @@ class Postgres:
         return f"{address}/{database}"
 
     def stop(self) -> None:
-        """End it at once."""
-        self._run("pg_ctl", "stop", "-D", str(self._folder / "data"), "--mode=immediate")
+        """End it at once, as a lost machine would; nothing where it does not run."""
+        if self._is_running:
+            self._run("pg_ctl", "stop", "-D", str(self._folder / "data"), "--mode=immediate")
+            self._is_running = False
 
     def _run(self, program: str, *arguments: str) -> None:
         # Output to a file: the server keeps the handles, and would keep a pipe open for ever.
@@ -180,6 +189,22 @@ class Postgres:
                 extra_groups=[] if self._user else None,
                 check=True,
             )
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server while the body runs; the test is skipped where its programs are not installed."""
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL's programs are not installed (Debian: apt-get install postgresql)")
+    # Its user could not enter pytest's own folders.
+    folder = Path(tempfile.mkdtemp(prefix="optishear-postgres-"))
+    server = Postgres(folder, programs)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
 
 
 def postgres_programs() -> Path | None:
