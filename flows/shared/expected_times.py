@@ -9,7 +9,7 @@ from flows.parameters.statistics import StatisticsParameters
 from flows.shared.planned_time import time_in_words
 from flows.shared.stage_plan import planned_stages, stored_artifacts
 from optishear.calibration.calibrate import SELF
-from optishear.errors import InputError, first_line
+from optishear.errors import HubError, InputError, first_line
 from optishear.timing.evaluation_work import EvaluationWork
 from optishear.timing.speed import Speed
 from optishear.units import format_seconds
@@ -45,7 +45,7 @@ def _timetable(parameters: StatisticsParameters) -> Timetable | None:
         steps = sorted({step for stage in stages for step in stage.steps})
         measurement = load_speed(speed_stage(part(parameters, SpeedStageParameters), steps))
         expected = expected_times(parameters, measurement.speed, measurement.evaluation)
-    except InputError:
+    except (InputError, HubError):  # which fail all other stages as well
         raise
     except Exception as error:
         logger.warning("The time of the run cannot be estimated: %s", first_line(error))

@@ -61,7 +61,7 @@ def asked(request: Callable[[], Answer]) -> Answer:
         except Exception as error:  # the transport's errors share no base class across versions of the hub's library
             if not may_pass(error):
                 raise
-            logger.warning("The hub %s: %s. The next try is in %d s.", constants.ENDPOINT, first_line(error), wait)
+            logger.warning("%s. The next try is in %d s.", hub_error(error), wait)
         time.sleep(wait)
     try:
         return request()

@@ -1,9 +1,15 @@
 """The expected times of the flows' stages."""
 
+from types import SimpleNamespace
+
+import pytest
+
 from flows.parameters.pipeline import PipelineParameters
 from flows.parameters.search import SearchFlowParameters
 from flows.parameters.transfer import TransferParameters
+from flows.shared import expected_times as module
 from flows.shared.expected_times import announcement, expected_times
+from optishear.errors import HubError, InputError
 from optishear.timing.evaluation_work import EvaluationWork
 from speeds import speed
 from tasks.engine.timetable import Timetable
@@ -52,3 +58,25 @@ def test_wording_of_the_announcement_with_the_processor_and_every_stage() -> Non
         "3 min 40 s",
         "not estimated",
     ]
+
+
+@pytest.mark.parametrize("error", [HubError("The hub is away"), InputError("bad")])
+def test_what_fails_each_stage_is_not_passed_over(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    _failing_with(error, monkeypatch)
+    with pytest.raises(type(error)):
+        module._timetable(PipelineParameters())
+
+
+def test_a_pass_that_cannot_be_measured_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    _failing_with(RuntimeError("bug"), monkeypatch)
+    assert module._timetable(PipelineParameters()) is None
+
+
+def _failing_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    stage = SimpleNamespace(label="search", expensive=True, steps=())
+    monkeypatch.setattr(module, "planned_stages", lambda _: [stage])
+    monkeypatch.setattr(module, "stored_artifacts", lambda _: {})
+    monkeypatch.setattr(module, "speed_stage", fail)
