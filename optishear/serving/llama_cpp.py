@@ -1,7 +1,8 @@
 """llama.cpp through its Python package, on the CPU."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from optishear.errors import InputError
 from optishear.extras import require
+from optishear.native.processor import processor_features
 from optishear.serving.engine import in_parts
 
 
@@ -83,18 +85,45 @@ class LlamaCppEngine:
 
         threads = torch.get_num_threads()
         try:
-            return Llama(
-                str(self._file),
-                n_ctx=self._context,
-                n_batch=self._context,
-                n_gpu_layers=0,
-                n_threads=threads,
-                n_threads_batch=threads,
-                logits_all=logits_all,
-                verbose=False,
-            )
+            with _without_amx():
+                return Llama(
+                    str(self._file),
+                    n_ctx=self._context,
+                    n_batch=self._context,
+                    n_gpu_layers=0,
+                    n_threads=threads,
+                    n_threads_batch=threads,
+                    logits_all=logits_all,
+                    verbose=False,
+                )
         except ValueError as error:  # with no more than that it failed
             raise InputError(
                 f"llama.cpp cannot load {str(self._file)!r} ({error}); write it again with optishear export, or use a "
                 "later llama-cpp-python."
             ) from None
+
+
+@contextmanager
+def _without_amx() -> Iterator[None]:
+    """Load models into plain buffers on a processor with AMX.
+
+    On a Xeon with AMX, llama-cpp-python 0.3.36 ends the process with a protection fault in the first pass of a model in
+    8 to 4 bits, whose weights it has packed for AMX. Its class has no argument for that; the default of llama.cpp has.
+    """
+    if "amx_tile" not in processor_features():
+        yield
+        return
+    from llama_cpp import llama_cpp as library
+
+    former = library.llama_model_default_params
+
+    def defaults() -> Any:
+        parameters = former()
+        parameters.use_extra_bufts = False
+        return parameters
+
+    library.llama_model_default_params = defaults
+    try:
+        yield
+    finally:
+        library.llama_model_default_params = former
