@@ -12,6 +12,8 @@ from optishear.pattern import Pattern
 BLOCK_SIZE = 128
 # Share of the mean of H's diagonal that is added to it, as published.
 DAMPING = 0.01
+# Rows of a product in float64 that are in memory at a time.
+_ROWS_AT_ONCE = 256
 
 
 def inverse_factor(moment: Tensor, damping: float = DAMPING) -> Tensor:
@@ -118,11 +120,13 @@ def _subtract_outer(values: Tensor, column: Tensor, row: Tensor) -> None:
 
 
 def _subtract_product(values: Tensor, left: Tensor, right: Tensor) -> None:
-    """Subtract the product of two matrices in place; of each in a stack."""
-    if values.ndim == 2:
-        values.addmm_(left, right, alpha=-1)
-    else:
-        values.baddbmm_(left, right, alpha=-1)
+    """Subtract the product of two matrices in place; of each in a stack.
+
+    In float64, some rows at a time: on some processors the rounding in float32 depends on the number of threads.
+    """
+    exact = right.double()
+    for rows, of_rows in zip(values.split(_ROWS_AT_ONCE, dim=-2), left.split(_ROWS_AT_ONCE, dim=-2), strict=True):
+        rows.sub_(of_rows.double() @ exact)
 
 
 def _all_but_lowest(scores: Tensor, share: float | Sequence[float]) -> Tensor:
