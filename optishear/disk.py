@@ -4,10 +4,9 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-from optishear.errors import InputError, first_line
+from optishear.errors import InputError, causes, first_line
 from optishear.leftovers import lasting_folder
 from optishear.units import format_bytes
 
@@ -104,7 +103,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 def disk_reason(error: BaseException | None) -> str | None:
     """What an error, or what caused it, says of a disk that is full, cannot be written or is broken; else ``None``."""
-    said = [cause for cause in _causes(error) if is_disk_full(cause) or _is_broken(cause)]
+    said = [cause for cause in causes(error) if is_disk_full(cause) or _is_broken(cause)]
     return _reason(said[-1]) if said else None
 
 
@@ -176,7 +175,7 @@ def disk_error(error: BaseException, *folders: Path) -> InputError | None:
         error: the failure.
         folders: what the failed work writes to.
     """
-    full = next((cause for cause in _causes(error) if is_disk_full(cause)), None)
+    full = next((cause for cause in causes(error) if is_disk_full(cause)), None)
     for folder in folders:
         problem = _problem(folder)
         if problem is not None:
@@ -187,13 +186,6 @@ def disk_error(error: BaseException, *folders: Path) -> InputError | None:
     if isinstance(named, str | os.PathLike):
         return disk_full(Path(named).parent, full)
     return disk_full(folders[0] if folders else Path(tempfile.gettempdir()), full)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what caused it, and so on to the first one."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _is_broken(error: BaseException) -> bool:

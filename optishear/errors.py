@@ -1,5 +1,7 @@
 """Exceptions that end a command with a sentence rather than a traceback."""
 
+from collections.abc import Iterator
+
 # Characters of a reason inside a sentence.
 _LONGEST_REASON = 300
 
@@ -40,6 +42,13 @@ class HubError(ConnectionError):
 
     The message is the begin of a sentence, which names the hub.
     """
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, and so on to the first one."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def first_line(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from huggingface_hub.errors import CacheNotFound, HfHubHTTPError, LocalEntryNotF
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 from tqdm.auto import tqdm
 
-from optishear.errors import HubError, first_line
+from optishear.errors import HubError, causes, first_line
 
 logger = logging.getLogger("optishear.hub")
 Answer = TypeVar("Answer")
@@ -141,10 +141,3 @@ def _passes(error: BaseException) -> bool:
     if isinstance(error, HfHubHTTPError):
         return getattr(error.response, "status_code", None) in _STATUSES
     return type(error).__name__ in _BROKEN or _HALF in str(error)
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what caused it, and so on to the first one."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from accelerate.utils.memory import clear_device_cache
 
-from optishear.errors import InputError
+from optishear.errors import InputError, causes
 from optishear.inference.footprint import memory_bytes
 from optishear.models.load import LoadedModel, load_model
 from optishear.parameters.model import ModelParameters
@@ -80,10 +80,8 @@ def release_model() -> None:
 
 def release_failed(error: BaseException) -> None:
     """Forget the model and the variables of the functions that an error ended, which an error keeps as it is raised."""
-    chain: BaseException | None = error
-    while chain is not None:
-        traceback.clear_frames(chain.__traceback__)
-        chain = chain.__cause__ or chain.__context__
+    for cause in causes(error):
+        traceback.clear_frames(cause.__traceback__)
     release_model()
 
 

@@ -1,12 +1,11 @@
 """Failures that a retry can fix."""
 
 import re
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 from optishear.disk import disk_error, disk_reason
-from optishear.errors import HubError, InputError, first_line
+from optishear.errors import HubError, InputError, causes, first_line
 from optishear.home import home_folder
 
 RETRIES = 2
@@ -20,7 +19,7 @@ def is_transient(error: BaseException | None) -> bool:
     A GPU that is short of memory is not: a smaller batch has been tried before (``BatchSize``), and all else needs as
     much the next time, after hours of work perhaps.
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, InputError):
             return False
         names = {base.__name__ for base in type(cause).__mro__}
@@ -39,23 +38,16 @@ def unanswered(error: BaseException) -> str | None:
     """One sentence for a failure that may pass by itself, with the server that did not answer; else ``None``."""
     if not is_transient(error):
         return None
-    hub = next((cause for cause in _causes(error) if isinstance(cause, HubError)), None)
+    hub = next((cause for cause in causes(error) if isinstance(cause, HubError)), None)
     if hub is not None:
         return f"{hub}. Once it does, {_GOES_ON}"
-    *_, first = _causes(error)
-    servers = [server for cause in _causes(error) if (server := _server_of(cause))]
-    faults = [fault for cause in _causes(error) if (fault := _fault_of(cause))]
+    *_, first = causes(error)
+    servers = [server for cause in causes(error) if (server := _server_of(cause))]
+    faults = [fault for cause in causes(error) if (fault := _fault_of(cause))]
     return (
         f"The server{' ' if servers else ''}{servers[-1] if servers else ''} did not answer "
         f"({faults[-1] if faults else first_line(first)}). Once it does, {_GOES_ON}"
     )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what caused it, and so on to the first one."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _fault_of(error: BaseException) -> str | None:
