@@ -7,7 +7,7 @@ from dataclasses import dataclass
 RULE_VERSION = 3
 # Steps of 128, 256, 512, 1,024 and 2,048 tokens were compared; ``docs/recovery.md`` has the figures.
 _TOKENS_PER_ROOT = 0.4
-# With fewer tokens a step, updating the weights takes longer than their gradient.
+# Shorter steps were not compared. By PyTorch, an update of the weights takes as long as the gradient of so many tokens.
 _SHORTEST = 128
 RATE = 0.001
 # A check takes about as long as training on a quarter of the tokens that are held out, so small budgets have few.

@@ -108,8 +108,8 @@ def run_search(
     check_sequences(parameters, calibrations)
     main = calibrations[""].tokens
     work = search_work(parameters, len(main), main.shape[1], pattern)
-    population = SearchWorkers(parameters.workers, model)
-    memory = memory_of_loaded(model, parameters, work, population.models_on_device)
+    workers = SearchWorkers(parameters.workers, model)
+    memory = memory_of_loaded(model, parameters, work, workers.models_on_device)
     batch_size = min(batch_size, memory.sequences_per_pass)
     fitting_tokens = main[fitting_sequences(parameters, len(main))]
     descent_sequences = gradient_sequences(parameters, len(main))
@@ -130,13 +130,13 @@ def run_search(
     measurements = Journal(journal)
     priors = make_priors(parameters, layers, statistics, pattern, measurements)
     with (
-        population.started(measuring, statistics, pattern, selection, memory) as workers,
+        workers.started(measuring, statistics, pattern, selection, memory) as population,
         frozen(model),
         recomputed_activations(model) if memory.recomputed else nullcontext(),
         MaskedWeights(layers, statistics, pattern, memory.rank_bytes, memory.copy_on_host) as weights,
     ):
         fractions = tuple(pattern_fractions(parameters, pattern)) if parameters.dense_share else ()
-        evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern, fractions, workers)
+        evaluator = CandidateEvaluator(layers, weights, divergences, measurements, pattern, fractions, population)
         run = SearchRun(
             evaluator, layers, parameters, pattern, seed, descent_sequences, on_generation, progress, priors
         )

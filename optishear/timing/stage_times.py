@@ -15,6 +15,7 @@ from optishear.timing.speed import Speed
 
 # A backward pass takes about twice as long as the forward pass before it.
 _FORWARD_AND_BACKWARD = 3.0
+# No estimate of a recovery goes beyond.
 _MOST_TOKENS = 10**12
 # Weights that are written, hashed and read back a second.
 _WEIGHTS_PER_SECOND = 6e7

@@ -43,7 +43,10 @@ def _gradients(parts: FeatureModel, tokens: Tensor) -> None:
 
 @contextmanager
 def _dropped_gradients(parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Require the gradients of the body's backward passes, and drop each as soon as it is there."""
+    """Require the gradients of the body's backward passes, and drop each as soon as it is there.
+
+    Those of ``TrainedWeights`` would need memory for the optimizer's state of all weights.
+    """
     required = [parameter.requires_grad for parameter in parameters]
 
     def drop(parameter: Tensor) -> None:

@@ -66,6 +66,17 @@ class Setting:
         """Empty the cache."""
         shutil.rmtree(self.cache, ignore_errors=True)
 
+    def disturbed(self, fault: Fault, folder: Path) -> tuple[int, str]:
+        """Exit code and output of a run with an empty cache, whose requests meet a fault; then the hub is well."""
+        self.forget()
+        self.hub.fail(fault)
+        run = self.command.start(folder / "output", folder / "home", *_FLAGS)
+        code = run.wait(900)
+        asked = sum(self.hub.asked.values())
+        self.hub.recover()
+        print(f"--- {fault}: {code} after {asked} requests\n{run.said}")
+        return code, run.said
+
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory: pytest.TempPathFactory, forks: Forks, new_mlflow_database: Path) -> Iterator[Setting]:
@@ -91,31 +102,20 @@ def setting(tmp_path_factory: pytest.TempPathFactory, forks: Forks, new_mlflow_d
 
 @pytest.mark.parametrize("name", _PASSING)
 def test_a_fault_that_passes_is_not_noticed(name: str, setting: Setting, tmp_path: Path, counted: Counter[str]) -> None:
-    setting.forget()
-    setting.hub.fail(_PASSING[name])
-    run = setting.command.start(tmp_path / "output", tmp_path / "home", *_FLAGS)
-    code = run.wait(900)
-    asked = sum(setting.hub.asked.values())
-    setting.hub.recover()
-    print(f"--- {name}: {code} after {asked} requests\n{run.said}")
+    code, said = setting.disturbed(_PASSING[name], tmp_path)
     counted[f"hub: {name}: exit code {code}"] += 1
     assert code == 0
-    assert "Traceback" not in run.said
+    assert "Traceback" not in said
     assert results(tmp_path / "output") == setting.well
 
 
 @pytest.mark.parametrize("name", _LASTING)
 def test_a_fault_that_stays_is_one_sentence(name: str, setting: Setting, tmp_path: Path, counted: Counter[str]) -> None:
-    setting.forget()
-    setting.hub.fail(_LASTING[name])
-    run = setting.command.start(tmp_path / "output", tmp_path / "home", *_FLAGS)
-    code = run.wait(900)
-    setting.hub.recover()
-    print(f"--- {name}: {code}\n{run.said}")
+    code, said = setting.disturbed(_LASTING[name], tmp_path)
     counted[f"hub: {name}: exit code {code}"] += 1
     assert code in (1, 2)
-    assert "Traceback" not in run.said
-    (sentence,) = [line for line in run.said.splitlines() if line.startswith("Error: ")]
+    assert "Traceback" not in said
+    (sentence,) = [line for line in said.splitlines() if line.startswith("Error: ")]
     assert setting.hub.url.removeprefix("http://") in sentence or _MODEL in sentence or _TEXT in sentence
     # With what the failed run has left in the caches.
     again = setting.command.start(tmp_path / "output", tmp_path / "home", *_FLAGS)
