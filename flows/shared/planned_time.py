@@ -38,11 +38,11 @@ def time_in_words(parameters: PipelineParameters, speed: Speed, expected: float)
         length = parameters.sequence_length
         sentences[0] += (
             f", {format_seconds(budget.seconds)} of recovery, on about "
-            f"{recovered_tokens(speed, budget.seconds, length):,} tokens"
+            f"{recovered_tokens(speed, budget.seconds, parameters, length):,} tokens"
         )
         if time.seconds < NIGHT.seconds:
             seconds = split(NIGHT, recovers=True, sparsegpt=parameters.with_sparsegpt).recovery
-            tokens = recovered_tokens(speed, seconds, length)
+            tokens = recovered_tokens(speed, seconds, parameters, length)
             sentences.append(f"A night on this machine (--time {NIGHT}) would recover on about {tokens:,} tokens")
     if expected > 1.1 * time.seconds:
         sentences.append(f"All stages together are expected to take longer than this time: {format_seconds(expected)}")

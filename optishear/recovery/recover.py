@@ -158,9 +158,7 @@ class _Recovery:
 
     def _rule(self, sequences_per_step: int | None, step_length: int | None, rate: float | None) -> Rule:
         """The rule for the budget, with what is given in place of its values."""
-        rule = rule_for(self._expected_tokens(), self._length)
-        if sequences_per_step is not None:
-            rule = replace(rule, sequences_per_step=sequences_per_step, step_length=self._length)
+        rule = rule_for(self._expected_tokens(), self._length, sequences_per_step)
         if step_length is not None:
             rule = replace(rule, step_length=step_length)
         return replace(rule, rate=rate or rule.rate)

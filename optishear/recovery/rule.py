@@ -39,7 +39,7 @@ class Rule:
         return self.sequences_per_step * self.step_length
 
 
-def rule_for(tokens: int, length: int) -> Rule:
+def rule_for(tokens: int, length: int, sequences: int | None = None) -> Rule:
     """The rule for a budget: both the number of steps and their tokens grow with the root of the budget.
 
     Steps of fewer tokens than ``length`` are made on shorter sequences, whose length is a power of two.
@@ -47,13 +47,14 @@ def rule_for(tokens: int, length: int) -> Rule:
     Args:
         tokens: to train on.
         length: tokens of the longest sequence.
+        sequences: of a step, each of ``length`` tokens, in place of the rule's.
     """
     in_step = _TOKENS_PER_ROOT * math.sqrt(tokens)
     step_length = min(length, max(_SHORTEST, 2 ** round(math.log2(in_step))))
     checks = round(tokens / length / _BLOCKS_PER_CHECK)
     return Rule(
-        sequences_per_step=max(1, round(in_step / step_length)),
-        step_length=step_length,
+        sequences_per_step=sequences or max(1, round(in_step / step_length)),
+        step_length=length if sequences else step_length,
         rate=RATE,
         checks=min(_MOST_CHECKS, max(_FEWEST_CHECKS, checks)),
     )

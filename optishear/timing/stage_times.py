@@ -1,5 +1,6 @@
 """Seconds of each stage of a run, from the measured times and the stage's parameters."""
 
+import math
 from bisect import bisect_right
 
 from optishear.calibration.self_generated import TEXTS_PER_BATCH
@@ -88,15 +89,15 @@ def recover_seconds(speed: Speed, parameters: RecoveryParameters, sequence_lengt
     if parameters.recovery_budget is not None:
         limits.append(parameters.recovery_budget.seconds)
     if parameters.recovery_tokens is not None:
-        limits.append(_training_seconds(speed, parameters.recovery_tokens, sequence_length))
+        limits.append(_training_seconds(speed, parameters.recovery_tokens, parameters, sequence_length))
     return 2 * speed.load + prune_seconds(speed) + min(limits)
 
 
-def recovered_tokens(speed: Speed, seconds: float, sequence_length: int) -> int:
-    """Expected number of tokens that a recovery of so many seconds trains on."""
+def recovered_tokens(speed: Speed, seconds: float, parameters: RecoveryParameters, sequence_length: int) -> int:
+    """Expected number of tokens that a recovery of so many seconds trains on, whatever the budget in ``parameters``."""
 
     def took(tokens: int) -> float:
-        return _training_seconds(speed, tokens, sequence_length)
+        return _training_seconds(speed, tokens, parameters, sequence_length)
 
     most = 1
     while most < _MOST_TOKENS and took(most) <= seconds:
@@ -104,13 +105,15 @@ def recovered_tokens(speed: Speed, seconds: float, sequence_length: int) -> int:
     return bisect_right(range(most + 1), seconds, lo=1, key=took) - 1
 
 
-def _training_seconds(speed: Speed, tokens: int, sequence_length: int) -> float:
-    """Expected seconds of training on so many tokens, with the checks."""
+def _training_seconds(speed: Speed, tokens: int, parameters: RecoveryParameters, sequence_length: int) -> float:
+    """Expected seconds of training on so many tokens, with the checks, which are of the first GPU alone."""
     forward = speed.per_sequence(speed.forward, sequence_length) / sequence_length
     # In every check, the pruned model's outputs on what is held out; before the first one, the dense model's.
-    rule = rule_for(tokens, sequence_length)
+    rule = rule_for(tokens, sequence_length, parameters.recovery_sequences)
     checked = (rule.checks + 2) * HELD_OUT * sequence_length
-    return tokens / rule.tokens_per_step * speed.training_step(rule.tokens_per_step) + forward * checked
+    # A step lasts as long as that of the GPU with the most sequences. What the GPUs send each other is not measured.
+    in_step = math.ceil(rule.sequences_per_step / parameters.recovery_gpus) * rule.step_length
+    return tokens / rule.tokens_per_step * speed.training_step(in_step) + forward * checked
 
 
 def evaluate_seconds(speed: Speed, work: EvaluationWork) -> float:

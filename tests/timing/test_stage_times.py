@@ -67,6 +67,9 @@ def test_sparsegpt_has_a_solver_of_its_own(sequences: int | None, fitted: int) -
         # 100 steps of gradients and an update; the dense model and 7 checks on 16 sequences.
         ({"recovery_tokens": 10_000}, 100 * (4 + 5) + 8 * 16),
         ({"recovery_tokens": 10_000, "recovery_budget": "10s"}, 10),
+        # 20 steps of five sequences; on two GPUs a step lasts as long as that of the one with three.
+        ({"recovery_tokens": 10_000, "recovery_sequences": 5}, 20 * (5 * 4 + 5) + 8 * 16),
+        ({"recovery_tokens": 10_000, "recovery_sequences": 5, "recovery_gpus": 2}, 20 * (3 * 4 + 5) + 8 * 16),
     ],
 )
 def test_recovery(values: dict[str, object], seconds: float) -> None:

@@ -20,17 +20,16 @@ def test_tokens_and_seconds_of_a_recovery_agree() -> None:
     measured = speed()
     of_tokens = PipelineParameters(recovery_tokens=100_000)
     around = recover_seconds(measured, PipelineParameters(recovery_budget="1s"), 512) - 1
-    assert recovered_tokens(measured, recover_seconds(measured, of_tokens, 512) - around, 512) == pytest.approx(
-        100_000, abs=1
-    )
-    assert recovered_tokens(measured, 0.0, 512) == 0
+    seconds = recover_seconds(measured, of_tokens, 512) - around
+    assert recovered_tokens(measured, seconds, of_tokens, 512) == pytest.approx(100_000, abs=1)
+    assert recovered_tokens(measured, 0.0, of_tokens, 512) == 0
 
 
 def test_the_words_name_the_parts_and_a_night() -> None:
     parameters = with_planned_time(PipelineParameters(device="cpu"))
     measured = speed()
     words = time_in_words(parameters, measured, 1800.0)
-    tokens = [f"{recovered_tokens(measured, seconds, 512):,}" for seconds in (720.0, 19080.0)]
+    tokens = [f"{recovered_tokens(measured, seconds, parameters, 512):,}" for seconds in (720.0, 19080.0)]
     for part in ("30m", "6 min", "12 min", "8h", *tokens):
         assert part in words
 
