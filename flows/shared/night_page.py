@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 
 from flows.shared.night_history import Night
 from flows.shared.prefect_page import show_mlflow_run, unless_away
-from flows.shared.summary import mlflow_page
+from flows.shared.summary import runs_page
 from optishear.errors import IncompleteError
 from optishear.files import write_text
 from optishear.report.night import NightRow, night_markdown, night_page, night_sentence
@@ -37,8 +37,11 @@ def publish_night(night: Night, rows: Sequence[NightRow], tracking: TrackingPara
     title = str(flow_run.name)
     night.save()
     page = night.folder / PAGE
-    write_text(page, night_page(title, rows))
-    text = night_markdown(title, rows)
+    runs = None
+    with unless_unreachable("the page of all runs"):
+        runs = runs_page(connect(tracking))
+    write_text(page, night_page(title, rows, runs))
+    text = night_markdown(title, rows, runs)
     with unless_away():
         create_markdown_artifact(text, key="night", description=night_sentence(rows))
     with unless_unreachable("the page of the night"), _night_run(night, title, rows, tracking) as run:
@@ -47,7 +50,7 @@ def publish_night(night: Night, rows: Sequence[NightRow], tracking: TrackingPara
         run.log_metrics({"runs": len(rows), "failed": failed, "champions": champions})
         run.log_tags({MLFLOW_RUN_NOTE: text, **prefect_tags()})
         run.log_file(page)
-        show_mlflow_run(mlflow_page(run))
+        show_mlflow_run(run)
     return page
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
 
+from flows.shared.summary import mlflow_page, runs_page
 from optishear.errors import first_line
 from tasks.engine.retries import is_transient
+from tasks.tracking.mlflow_run import TrackedRun
 
 logger = logging.getLogger("optishear.stages")
 
@@ -32,11 +34,13 @@ def show_results(name: str, text: str, description: str, figures: Iterable[Path]
             create_image_artifact(f"data:image/png;base64,{image}", key=figure.stem, description=figure.stem)
 
 
-def show_mlflow_run(link: str | None) -> None:
-    """Put a link to an MLflow run on the run's page, where the tracking server has pages."""
-    if link is not None:
+def show_mlflow_run(run: TrackedRun) -> None:
+    """Put links to an MLflow run and to all runs on the run's page, where the tracking server has pages."""
+    page, runs = mlflow_page(run), runs_page(run.tracking)
+    if page is not None and runs is not None:
         with unless_away():
-            create_link_artifact(link, key="mlflow-run", link_text="MLflow run")
+            create_link_artifact(page, key="mlflow-run", link_text="MLflow run")
+            create_link_artifact(runs, key="mlflow-runs", link_text="All runs in MLflow")
 
 
 @contextmanager

@@ -202,4 +202,4 @@ def _headline(metrics: RunMetrics) -> str:
 def _show_in_prefect(table: str, figures: list[Path], run: TrackedRun) -> None:
     """Put the table, the figures and a link on the run's page."""
     show_results("comparison", table, "dense, published methods and the searched recipe", figures)
-    show_mlflow_run(mlflow_page(run))
+    show_mlflow_run(run)

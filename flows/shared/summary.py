@@ -8,9 +8,10 @@ from pathlib import Path
 from flows.shared.environment import uses_embedded_prefect
 from optishear.run_metrics.checkpoint import CheckpointMetrics
 from optishear.run_metrics.schema import RunMetrics
-from tasks.tracking.experiment import public_uri
+from tasks.tracking.experiment import Tracking, public_uri
 from tasks.tracking.mlflow_run import TrackedRun
 from tasks.tracking.prefect_link import prefect_address
+from tasks.tracking.runs_view import WORKFLOW, runs_route
 
 
 def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = None) -> str:
@@ -24,6 +25,7 @@ def where(output: Path, results: Mapping[str, str], run: TrackedRun | None = Non
     lines = {title: shlex.quote(str(output.absolute() / name)) for title, name in results.items()}
     if run is not None:
         lines["MLflow"] = _mlflow(run)
+        lines["all runs"] = runs_page(run.tracking) or f"http://127.0.0.1:5000/{runs_route(run.tracking.experiment_id)}"
     lines["Prefect"] = _prefect()
     width = max(map(len, lines))
     return "\n".join(f"{title:<{width}}  {line}" for title, line in lines.items())
@@ -57,18 +59,24 @@ def mlflow_page(run: TrackedRun, file: str = "") -> str | None:
         run: the run.
         file: one of the run's files, for the page that shows it.
     """
-    uri = run.tracking.uri
+    return _page(run.tracking.uri, _route(run, file))
+
+
+def runs_page(tracking: Tracking) -> str | None:
+    """The address of the list of all runs, with the columns to compare them; ``None`` as for ``mlflow_page``."""
+    return _page(tracking.uri, runs_route(tracking.experiment_id))
+
+
+def _page(uri: str, route: str) -> str | None:
     if not uri.startswith("http"):
         return None
     address = os.environ.get("OPTISHEAR_MLFLOW_UI_URL") or public_uri(uri)
-    return f"{address.rstrip('/')}/{_route(run, file)}"
+    return f"{address.rstrip('/')}/{route}"
 
 
 def _route(run: TrackedRun, file: str = "") -> str:
-    # MLflow chooses between its two views by the address. Without the parameter a browser's first view is the one for
-    # generative AI, whose menu has no runs, whatever the kind of the experiment.
     page = f"{run.run_id}/artifacts/{file}" if file else run.run_id
-    return f"#/experiments/{run.tracking.experiment_id}/runs/{page}?workflowType=machine_learning"
+    return f"#/experiments/{run.tracking.experiment_id}/runs/{page}?{WORKFLOW}"
 
 
 def _mlflow(run: TrackedRun) -> str:

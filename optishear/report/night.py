@@ -12,6 +12,7 @@ from optishear.report.tables import relative_change
 # Dense models whose perplexities differ by more were not evaluated alike.
 _SAME_EVALUATION = 1e-3
 COLUMNS = ("run", "dense", "Wanda", "SparseGPT", "ours", "since last night", "champion", "time", "pages")
+ALL_RUNS = "The runs of all nights, with the columns to compare them"
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,17 @@ def change_since(row: NightRow) -> str:
     return "unchanged" if now.pruned == before.pruned else relative_change(now.pruned, before.pruned)
 
 
-def night_markdown(title: str, rows: Sequence[NightRow]) -> str:
+def night_markdown(title: str, rows: Sequence[NightRow], all_runs: str | None = None) -> str:
     """The page as Markdown.
 
     Args:
         title: of the night.
         rows: in the order of the plan.
+        all_runs: the address of the list of the runs of all nights, where there is one.
     """
     lines = [f"# {plain(title)}", "", night_sentence(rows), ""]
+    if all_runs is not None:
+        lines += [f"[{ALL_RUNS}]({all_runs})", ""]
     failed = [row for row in rows if row.failure]
     if failed:
         lines += ["## Failed", ""]
@@ -100,7 +104,7 @@ def night_markdown(title: str, rows: Sequence[NightRow]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def night_page(title: str, rows: Sequence[NightRow]) -> str:
+def night_page(title: str, rows: Sequence[NightRow], all_runs: str | None = None) -> str:
     """The page as HTML; the arguments are those of ``night_markdown``. Everything is escaped."""
     return render(
         "night.html",
@@ -110,6 +114,8 @@ def night_page(title: str, rows: Sequence[NightRow]) -> str:
         columns=COLUMNS,
         rows=[(row, _cells(row)) for row in rows],
         reasons=[row for row in rows if row.reason],
+        all_runs=all_runs,
+        all_runs_text=ALL_RUNS,
     )
 
 

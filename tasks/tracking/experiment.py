@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tasks.store.home_lock import home_lock
 from tasks.store.keys import chosen, digest, folder_digest
 from tasks.store.model_sources import find_model
 from tasks.tracking.parameters import TrackingParameters
+from tasks.tracking.runs_view import VIEW_TAG, runs_route, view_state
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -30,9 +32,8 @@ if TYPE_CHECKING:
 # writes it. The note's name is MLflow's MLFLOW_RUN_NOTE, not imported, since the process of a stage that is not tracked
 # does without MLflow, which takes seconds to import.
 _NOTE = "mlflow.note.content"
-_EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",
-    _NOTE: """Pruning runs of OptiShear. Each flow is a run, and each of its stages a run nested under it.
+_DESCRIPTION = """Pruning runs of OptiShear, [with the columns to compare them]({runs}). Each flow is a run, and each of
+its stages a run nested under it.
 
 - `pruned/ratio_to_dense`, `wanda/ratio_to_dense`, `sparsegpt/ratio_to_dense`: perplexity over that of the dense
   model; 1 is no loss.
@@ -41,8 +42,7 @@ _EXPERIMENT_TAGS = {
 - tags `model`, `sparsity`, `promoted` and `promotion`: what was pruned, whether it is the champion, and why.
 - tag `prefect_run`: the run in Prefect; tag `optishear.failure`: why a run failed.
 - runs `nightly · DATE`: one page over all runs of a night, `night.html`.
-""",
-}
+"""
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,12 @@ def _experiment(parameters: TrackingParameters, uri: str) -> Tracking:
 
 
 def _describe(client: "MlflowClient", experiment_id: str, present: Mapping[str, str]) -> None:
-    """Set the experiment's kind and description, unless someone has set others."""
-    for tag, value in _EXPERIMENT_TAGS.items():
+    """Set the experiment's kind, description and view of its runs, unless someone has set others."""
+    tags = {
+        "mlflow.experimentKind": "custom_model_development",
+        _NOTE: _DESCRIPTION.format(runs=runs_route(experiment_id)),
+        VIEW_TAG: view_state(int(time.time() * 1000)),
+    }
+    for tag, value in tags.items():
         if tag not in present:
             client.set_experiment_tag(experiment_id, tag, value)

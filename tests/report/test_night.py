@@ -2,7 +2,15 @@
 
 import pytest
 
-from optishear.report.night import NightRow, NightScores, change_since, night_markdown, night_page, night_sentence
+from optishear.report.night import (
+    ALL_RUNS,
+    NightRow,
+    NightScores,
+    change_since,
+    night_markdown,
+    night_page,
+    night_sentence,
+)
 
 from .test_html import HOSTILE
 
@@ -37,6 +45,14 @@ def test_the_row_of_a_run_holds_its_scores_change_and_links() -> None:
     page = night_page("nightly", [BETTER])
     assert '<a href="http://127.0.0.1:4200/runs/flow-run/1">Prefect</a>' in page
     assert "<code>/night/report.html</code>" in page
+
+
+def test_the_list_of_all_runs_is_linked_where_there_is_one() -> None:
+    address = "http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=optishear&workflowType=machine_learning"
+    assert f"[{ALL_RUNS}]({address})" in night_markdown("nightly", [BETTER], address)
+    escaped = address.replace("&", "&amp;")
+    assert f'<a href="{escaped}">{ALL_RUNS}</a>' in night_page("nightly", [BETTER], address)
+    assert ALL_RUNS not in night_markdown("nightly", [BETTER]) + night_page("nightly", [BETTER])
 
 
 @pytest.mark.parametrize(

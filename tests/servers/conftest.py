@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, Page
 
+from servers.browser import browser_process, chromium, open_page
 from servers.processes import (
     REPOSITORY,
     MlflowServer,
@@ -184,6 +186,24 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """An installed Chromium."""
+    program = chromium()
+    if program is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    with browser_process(program) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page in a fresh window."""
+    page = open_page(browser)
+    yield page
+    page.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,32 +1,14 @@
 """What a person sees and does in the browser, in both user interfaces."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from servers.browser import browser_process, chromium, open_page
 from servers.conftest import Lost, Mended, Servers, lengthen, start_with_short_text
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = chromium()
-    if program is None:
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    with browser_process(program) as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    page = open_page(browser)
-    yield page
-    page.close()
 
 
 def shows(page: Page, *words: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.shared.summary import mlflow_page, where, zeros_in_words
+from flows.shared.summary import mlflow_page, runs_page, where, zeros_in_words
 from optishear.models.coverage import Coverage
 from optishear.run_metrics.checkpoint import CheckpointMetrics
 from tasks.tracking.experiment import Tracking
@@ -41,6 +41,15 @@ def test_a_database_is_opened_at_the_page_of_the_run(tmp_path: Path) -> None:
     (line,) = [line for line in where(tmp_path, {}, run).splitlines() if line.startswith("MLflow")]
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db " in line
     assert f"http://127.0.0.1:5000/{ROUTE}" in line
+
+
+def test_the_list_of_runs_opens_with_its_columns(tmp_path: Path) -> None:
+    route = "#/experiments/3/runs?viewStateShareKey=optishear&workflowType=machine_learning"
+    for uri, address in (("http://mlflow:5000", "http://mlflow:5000"), ("sqlite:///m.db", "http://127.0.0.1:5000")):
+        lines = where(tmp_path, {}, TrackedRun(Tracking(uri, "3"), "abc")).splitlines()
+        assert f"all runs  {address}/{route}" in lines
+    assert runs_page(Tracking("http://someone:secret@mlflow:5000", "3")) == f"http://someone:***@mlflow:5000/{route}"
+    assert runs_page(Tracking("sqlite:///m.db", "3")) is None
 
 
 def checkpoint(overall: float, share: float) -> CheckpointMetrics:

@@ -1,5 +1,6 @@
 """A run that is repeated finds itself again in MLflow, and logs nothing twice."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tasks.tracking.experiment import connect, public_uri, run_key, run_tags, tr
 from tasks.tracking.flow_runs import FAILURE_TAG, tracked_run
 from tasks.tracking.mlflow_run import TrackedRun
 from tasks.tracking.parameters import TrackingParameters
+from tasks.tracking.runs_view import VIEW_TAG
 from wording import refused
 
 PRECISION = given_precision("float32")
@@ -200,9 +202,32 @@ def test_the_experiment_has_a_kind_and_a_description_which_users_may_change(
 
     assert tags()["mlflow.experimentKind"] == "custom_model_development"
     assert "ratio_to_dense" in tags()["mlflow.note.content"]
+    assert "{" not in tags()["mlflow.note.content"]
     tracking = connect(tracked_parameters)
     tracking.client.set_experiment_tag(tracking.experiment_id, "mlflow.note.content", "ours")
     assert tags()["mlflow.note.content"] == "ours"
+
+
+def test_an_experiment_of_an_earlier_version_gets_the_view_of_its_runs_once(
+    tracked_parameters: PipelineParameters,
+) -> None:
+    tracking = connect(tracked_parameters)
+
+    def view() -> str:
+        connect(tracked_parameters)
+        return str(tracking.client.get_experiment(tracking.experiment_id).tags[VIEW_TAG])
+
+    tracking.client.delete_experiment_tag(tracking.experiment_id, VIEW_TAG)
+    first = view()
+    assert view() == first
+    # Versions with named views read the state within the name, and earlier ones all around it.
+    named = json.loads(first)
+    state = json.loads(named["state"])
+    assert state.items() <= named.items()
+    assert "metrics.`pruned/ratio_to_dense`" in state["selectedColumns"]
+    assert set(state["columnOrder"]) == set(state["selectedColumns"]) == set(state["columnWidths"])
+    assert len(first) < 5000  # what a database takes
+    assert named["name"]
 
 
 def test_a_run_is_tagged_with_its_model_and_sparsity(model: Path) -> None:
