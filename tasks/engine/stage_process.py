@@ -40,11 +40,9 @@ from prefect.states import Cancelled, Pending
 from prefect.types import DateTime
 from prefect.utilities.engine import propose_state_sync
 
-from optishear.errors import InputError
-from tasks.engine.handover import HANDOVER, SECONDS_TO_WAIT
+from tasks.engine.handover import HANDOVER, seconds_to_wait
 from tasks.engine.model_cache import keep_between_flows
 
-WAIT = "OPTISHEAR_STAGE_WAIT"
 _RUN = "PREFECT__FLOW_RUN_ID"
 _SECONDS_BETWEEN_POLLS = 0.5
 _SECONDS_BETWEEN_LOOKS = 5.0
@@ -52,7 +50,7 @@ _SECONDS_BETWEEN_LOOKS = 5.0
 
 def main() -> None:
     """Compute the stage of ``PREFECT__FLOW_RUN_ID``, and further ones of the same parent run."""
-    wait = _seconds_to_wait()
+    wait = seconds_to_wait()
     keep_between_flows()
     control_listener.configure_from_env()
     run = compute(UUID(os.environ[_RUN]))
@@ -176,14 +174,6 @@ def _cancelled_with_its_state(run: UUID) -> Iterator[None]:
     finally:
         ended.set()
         watcher.join()
-
-
-def _seconds_to_wait() -> float:
-    given = os.environ.get(WAIT, "")
-    try:
-        return float(given) if given else SECONDS_TO_WAIT
-    except ValueError:
-        raise InputError(f"{WAIT} is {given!r}; give seconds, such as 20, or 0 to wait for no other stage.") from None
 
 
 if __name__ == "__main__":

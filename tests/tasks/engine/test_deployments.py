@@ -88,6 +88,18 @@ def test_a_stage_after_another_in_its_pool_is_scheduled_for_later(monkeypatch: p
     assert runs.times[-1] is None
 
 
+@pytest.mark.parametrize(("wait", "later"), [("0", False), ("20", True), ("", True)])
+def test_a_stage_is_scheduled_for_later_only_where_a_process_waits(
+    wait: str, later: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPTISHEAR_STAGE_WAIT", wait)
+    monkeypatch.setattr(handover, "_completed", {})
+    runs = Runs(monkeypatch, Completed(), Completed())
+    for _ in range(2):
+        finish_deployment("search-stage/search", {}, "search", "key", pool="gpu")
+    assert (runs.times[1] is not None) == later
+
+
 def test_a_run_that_completes_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Runs(monkeypatch, Completed())
     finish()

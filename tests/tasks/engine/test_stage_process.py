@@ -15,7 +15,7 @@ from prefect.exceptions import Abort
 from prefect.states import Completed, Running, Scheduled, State
 
 from tasks.engine import stage_process as module
-from tasks.engine.handover import HANDOVER
+from tasks.engine.handover import HANDOVER, WAIT
 from wording import refused
 
 
@@ -156,6 +156,6 @@ def test_without_a_wait_nothing_is_claimed(server: Server) -> None:
 
 
 def test_a_wait_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(module.WAIT, "soon")
-    with refused(module.WAIT, "soon", 20):
+    monkeypatch.setenv(WAIT, "soon")
+    with refused(WAIT, "soon", 20):
         module.main()
