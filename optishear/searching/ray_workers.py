@@ -21,8 +21,10 @@ from optishear.errors import InputError, first_line
 from optishear.extras import require
 from optishear.models.devices import worker_devices
 from optishear.searching.measuring import Measured, Work
+from optishear.searching.patience import Patience
 from optishear.searching.population import Population, WorkerLost
 from optishear.searching.worker_setup import WorkerSetup
+from optishear.units import format_seconds
 from optishear.workers import Workers
 
 logger = logging.getLogger("optishear.searching")
@@ -53,23 +55,35 @@ class RayWorker:
         actor: Ray's handle.
     """
 
-    def __init__(self, name: str, actor: Any) -> None:
+    def __init__(self, name: str, actor: Any, patience: Patience) -> None:
+        """Store the name, the handle, and how long the actor is waited for, which all workers share."""
         self.name = name
         self.actor = actor
+        self._patience = patience
+        self._has_answered = False
 
     def measure(self, work: Work) -> list[Measured]:
         """The results of the parts of one candidate, for which the actor is waited for.
 
         Raises:
-            WorkerLost: if the actor, its process or its machine is gone, or could not be started.
+            WorkerLost: if the actor, its process or its machine is gone, could not be started, or does not answer for
+                so long that it hangs; then it is killed.
         """
         ray = importlib.import_module("ray")
+        limit = self._patience.seconds(work, not self._has_answered)
         try:
-            measured: list[Measured] = ray.get(self.actor.measure.remote(work))
+            measured: list[Measured] = ray.get(self.actor.measure.remote(work), timeout=limit)
         except ray.exceptions.RayTaskError as error:
+            self._has_answered = True
             raise error.cause from None
+        except ray.exceptions.GetTimeoutError as error:
+            # It may hold its device's memory, and what it answers later is not asked for.
+            ray.kill(self.actor)
+            raise WorkerLost(f"no answer in {format_seconds(limit)}, so its process was ended") from error
         except ray.exceptions.RayError as error:
             raise WorkerLost(_reason(error)) from error
+        self._has_answered = True
+        self._patience.learn(work, measured)
         return measured
 
 
@@ -118,8 +132,9 @@ def ray_population(workers: Workers, setup: WorkerSetup, device: torch.device) -
             share |= {"num_gpus": 0}  # a worker is told which GPU is its own
         stored = ray.put(setup)
         actor = ray.remote(Actor).options(max_restarts=0, **share)
+        patience = Patience()
         started = [
-            RayWorker(f"worker {number} of {len(devices)}", actor.remote(stored, place))
+            RayWorker(f"worker {number} of {len(devices)}", actor.remote(stored, place), patience)
             for number, place in enumerate(devices, 1)
         ]
         logger.info("%d workers measure the candidates: %s", len(started), ", ".join(devices))

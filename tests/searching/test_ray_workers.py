@@ -1,9 +1,10 @@
-"""Workers of a search as Ray actors: the same recipe and journal, a killed actor, and where they listen."""
+"""Workers of a search as Ray actors: the same recipe and journal, a lost actor, and where they listen."""
 
 import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ import torch
 from optishear.extras import is_installed
 from optishear.parameters.search import SearchParameters
 from optishear.pattern import parse_pattern
+from optishear.searching import ray_workers
 from optishear.searching.measuring import Measured, Part, Work
+from optishear.searching.patience import Patience
+from optishear.searching.population import Population
 from optishear.searching.ray_workers import RayWorker, _start, check_workers, ray_session
 from optishear.searching.search import SearchResult, run_search
 from optishear.searching.search_workers import SearchWorkers
@@ -80,6 +84,59 @@ def test_two_actors_of_which_one_is_killed_find_what_none_do(
     assert shared.trials.drop_columns("seconds") == alone.trials.drop_columns("seconds")
     assert measurements(tmp_path / "shared.jsonl") == measurements(tmp_path / "alone.jsonl")
     assert ray.is_initialized(), "a session that was there before is left open"
+
+
+def actors(ray: Any, sleeps: int) -> tuple[Any, Any]:
+    """Two actors, of which the second goes to sleep in its so many-th measurement; each says in which process it is."""
+
+    class Sleeper:
+        def __init__(self, before: int) -> None:
+            self.left = before
+
+        def process(self) -> int:
+            return os.getpid()
+
+        def measure(self, work: Work) -> list[Measured]:
+            self.left -= 1
+            if not self.left:
+                time.sleep(3600)
+            return [Measured([{"kl": float(work.pruned_per_row[0])}], 0.01)]
+
+    remote = ray.remote(Sleeper).options(num_cpus=0, max_restarts=0)
+    return remote.remote(0), remote.remote(sleeps)
+
+
+def test_an_actor_that_hangs_is_ended_and_its_candidate_goes_to_another(
+    ray: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    awake, asleep = actors(ray, sleeps=3)
+    process = psutil.Process(ray.get(asleep.process.remote()))
+    ray.get(awake.process.remote())
+    patience = Patience(times=10, least=1.5, start=30)
+    workers = [RayWorker("worker 1 of 2", awake, patience), RayWorker("worker 2 of 2", asleep, patience)]
+    population = Population(workers)
+    works = [Work([], [number], (Part("", 0, 1),)) for number in range(200)]
+    with caplog.at_level(logging.WARNING):
+        measured = [result[0].distances[0]["kl"] for result in population.measure(works)]
+    assert measured == list(range(200))
+    assert "worker 2 of 2 was lost (no answer in 1.5 s, so its process was ended); 1 are left" in caplog.text
+    process.wait(timeout=30)
+
+
+def test_a_search_waits_for_its_workers_as_long_as_their_patience(
+    ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    class Impatient(Patience):
+        def seconds(self, work: Work, is_first: bool) -> float:
+            given.append(super().seconds(work, is_first))
+            return 1e-6
+
+    monkeypatch.setattr(ray_workers, "Patience", Impatient)
+    with refused("All 2 workers", "repeat the command"):
+        search(tmp_path / "journal.jsonl", "2")
+    assert given == [4200, 4200]
 
 
 def test_nothing_listens_beyond_this_machine(ray: Any) -> None:
