@@ -1,7 +1,7 @@
 """The memory that a stage needs, in parts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # Share of a stage's memory that the allocator's rounding takes, and what libraries allocate for themselves.
 _ROUNDING, _LIBRARIES = 0.03, 2**28
@@ -32,6 +32,21 @@ class Need:
     def beside_weights(self) -> int:
         """Bytes on the device beside the model's weights, once these are loaded."""
         return self.total - self.parts.get("weights", 0)
+
+
+def with_workers(need: Need, workers: int, sent: int) -> Need:
+    """The need of a stage and of workers on its device, each of which holds as much.
+
+    Args:
+        need: of the stage alone.
+        workers: number of them.
+        sent: bytes on the device through which the model reaches them.
+    """
+    if not workers:
+        return need
+    words = "one worker" if workers == 1 else f"{workers} workers"
+    parts = {**need.parts, words: workers * need.total, "weights sent to them": sent}
+    return replace(need, parts={name: size for name, size in parts.items() if size})
 
 
 def need_at_peak(

@@ -109,7 +109,7 @@ def run_search(
     main = calibrations[""].tokens
     work = search_work(parameters, len(main), main.shape[1], pattern)
     workers = SearchWorkers(parameters.workers, model)
-    memory = memory_of_loaded(model, parameters, work, workers.models_on_device)
+    memory = memory_of_loaded(model, parameters, work, workers=workers.on_own_device)
     batch_size = min(batch_size, memory.sequences_per_pass)
     fitting_tokens = main[fitting_sequences(parameters, len(main))]
     descent_sequences = gradient_sequences(parameters, len(main))

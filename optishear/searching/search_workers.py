@@ -43,12 +43,9 @@ class SearchWorkers:
         check_workers(workers, self._device)
 
     @property
-    def models_on_device(self) -> int:
-        """Number of models that share the memory of the process's device: its own, and those of workers."""
-        own = [
-            device for device in worker_devices(self._device, self._workers.count) if device == _numbered(self._device)
-        ]
-        return 1 + len(own)
+    def on_own_device(self) -> int:
+        """Number of workers that share the memory of the process's device."""
+        return workers_on(self._device, self._workers)
 
     def started(
         self,
@@ -80,6 +77,19 @@ class SearchWorkers:
             torch.get_num_threads(),
         )
         return ray_population(self._workers, setup, self._device)
+
+
+def workers_on(device: torch.device, workers: Workers) -> int:
+    """Number of workers that share a device with the process of a search; those of a cluster are not counted.
+
+    Args:
+        device: of the process.
+        workers: of the search.
+
+    Raises:
+        InputError: if there are too few GPUs.
+    """
+    return worker_devices(device, workers.count).count(_numbered(device))
 
 
 def _numbered(device: torch.device) -> torch.device:

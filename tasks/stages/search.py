@@ -10,6 +10,8 @@ from optishear.calibration.text import text_digest
 from optishear.errors import InputError
 from optishear.file_names import CALIBRATION, FRONT, RECIPE, STATISTICS, TRIALS
 from optishear.home import journals_folder
+from optishear.memory.model_shape import ModelShape
+from optishear.memory.need import Need
 from optishear.models.devices import SHARD, resolve_device
 from optishear.models.selection import Selection
 from optishear.parameters.model import ModelParameters
@@ -21,7 +23,8 @@ from optishear.searching.finalists import fitting_sequences
 from optishear.searching.ray_workers import check_workers
 from optishear.searching.rounds import DEFAULT_TRIALS
 from optishear.searching.search import SearchResult, run_search
-from optishear.searching.search_memory import SEARCH_FIX, search_memory, search_work
+from optishear.searching.search_memory import search_fix, search_memory, search_work
+from optishear.searching.search_workers import workers_on
 from optishear.searching.trials import Trial
 from tasks.engine.memory import Choice, check_stage_memory, plan_stage
 from tasks.engine.model_cache import shared_model
@@ -93,13 +96,19 @@ def check_memory_of_search(model: PreTrainedModel, parameters: SearchStageParame
         InputError: names the memory.
     """
     memory = _memory(parameters, parameters.sequences, parameters.sequence_length)
-    check_stage_memory(model, parameters, memory, SEARCH_FIX)
+    check_stage_memory(model, parameters, memory, search_fix(parameters.workers.count))
 
 
 def _memory(parameters: SearchStageParameters, sequences: int, length: int) -> Choice:
+    """The need of the search and of its workers on the same device: on a CPU each of them holds the model."""
     work = search_work(parameters, sequences, length, parameters.sparsity)
-    on_gpu = resolve_device(parameters.device).type != "cpu"
-    return lambda shape, itemsize, free: search_memory(shape, itemsize, parameters, work, free, on_gpu=on_gpu).need
+
+    def need(shape: ModelShape, itemsize: int, free: int | None) -> Need:
+        device = resolve_device(parameters.device)
+        workers, on_gpu = workers_on(device, parameters.workers), device.type != "cpu"
+        return search_memory(shape, itemsize, parameters, work, free, on_gpu=on_gpu, workers=workers).need
+
+    return need
 
 
 def search_inputs(parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> dict[str, str]:
@@ -121,7 +130,7 @@ def search_inputs(parameters: SearchStageParameters, calibration: Artifact, stat
 def _write(outputs: Path, parameters: SearchStageParameters, calibration: Artifact, statistics: Artifact) -> float:
     blocks = load_calibration(calibration)
     sequences, length = blocks.tokens.shape
-    plan_stage(parameters, _memory(parameters, sequences, length), SEARCH_FIX)
+    plan_stage(parameters, _memory(parameters, sequences, length), search_fix(parameters.workers.count))
     with (
         shared_model(parameters) as loaded,
         search_metrics() as log_best,
