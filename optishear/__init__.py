@@ -6,6 +6,7 @@
 The names are loaded when they are first used, so that importing the package costs nothing.
 """
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,11 @@ _HOMES = {
     "search": "optishear.interface.api",
     "use_sparse_layers": "optishear.inference.fast_layers",
 }
+
+# transformers imports torchao wherever it is installed. Without a GPU that warns of kernels that cannot be loaded, and
+# PyTorch warns of what it is passed.
+for _name in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 def __getattr__(name: str) -> Any:

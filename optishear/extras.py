@@ -16,6 +16,7 @@ _EXTRAS = {
     "optuna": ("optuna", "tpe"),
     "ray": ("ray", "workers"),
     "sentencepiece": ("sentencepiece", "sentencepiece"),
+    "torchao": ("torchao", "torchao"),
 }
 
 

@@ -18,7 +18,18 @@ from optishear.evaluation.evaluate import check_evaluation
 from optishear.parameters.evaluation import EvaluationParameters
 
 ROOT = Path(__file__).resolve().parents[1]
-OPTIONAL = ["gguf", "google.protobuf", "jinja2", "llama_cpp", "lm_eval", "matplotlib", "optuna", "ray", "sentencepiece"]
+OPTIONAL = [
+    "gguf",
+    "google.protobuf",
+    "jinja2",
+    "llama_cpp",
+    "lm_eval",
+    "matplotlib",
+    "optuna",
+    "ray",
+    "sentencepiece",
+    "torchao",
+]
 # torch imports jinja2 by itself, and has it among its own dependencies.
 BLOCKED = [module for module in OPTIONAL if module != "jinja2"]
 PATHS = f"""
@@ -118,6 +129,8 @@ def test_every_extra_is_declared_and_the_pipeline_brings_it() -> None:
     for package, extra in extras._EXTRAS.values():
         assert package in declared[extra]
         assert package not in core
-        assert extra in ("tpe", "llama-cpp", "workers") or extra in re.findall(r"[\w-]+", declared["pipeline"])
+        assert extra in ("tpe", "llama-cpp", "torchao", "workers") or extra in re.findall(
+            r"[\w-]+", declared["pipeline"]
+        )
     for extra in ("demo", "servers", "dev"):
         assert "pipeline" in declared[extra]
