@@ -12,9 +12,9 @@ from optishear.parameters.read import read_parameters
 _HELP = """Show whether an export is faster where it runs, and say so where it is not.
 
 Loads the export in the engine that it is for: llama.cpp for gguf, the kernels of optishear for bitmask, transformers
-for dense. Compares its outputs with those of the dense form of the same weights, counts the layers that run without
-their zeros, and measures tokens per second and memory of both on the CPU. Writes proof.json beside the weights and the
-table into the model card.
+for dense. For fp8-2of4, whose engine needs a GPU, the values of FP8 are computed in bfloat16. Compares its outputs
+with those of the dense form of the same weights, counts the layers that run without their zeros, and measures tokens
+per second and memory of both on the CPU. Writes proof.json beside the weights and the table into the model card.
 
 \b
 Example:

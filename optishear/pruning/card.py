@@ -33,6 +33,11 @@ _USES: dict[ExportFormat, str] = {
     "`AutoModelForCausalLM` loads.",
     "gguf": "The file `model.gguf` is for llama.cpp and what is built on it.\n\n"
     "```bash\nllama-cli --model path/to/this/folder/model.gguf\n```",
+    "fp8-2of4": "For vLLM with torchao on a Hopper GPU (H100, H200). The weights are stored in bfloat16; vLLM makes "
+    "FP8 of them while it loads them:\n\n"
+    "```bash\nvllm serve path/to/this/folder --dtype bfloat16 --quantization torchao \\\n"
+    '  --hf-overrides \'{"quantization_config_file": "path/to/this/folder/torchao.json"}\'\n```\n\n'
+    "`AutoModelForCausalLM.from_pretrained` loads the folder as the bfloat16 model.",
 }
 _SIZES: dict[ExportFormat, str] = {
     "dense": "The zeros are stored like any other number: the files are as large as the dense model's, and ordinary "
@@ -41,6 +46,8 @@ _SIZES: dict[ExportFormat, str] = {
     "`optishear generate` keeps them out of memory too; loaded otherwise, the model is as large as the dense one.",
     "gguf": "llama.cpp multiplies zeros like any other number: the file is as large, and as fast, as the dense model's "
     "in the same type.",
+    "fp8-2of4": "On a Hopper GPU, torchao's kernel multiplies half of the weights of the layers that `fp8-layers.json` "
+    "lists as sparse, and dense FP8 kernels run the others. Without `torchao.json` the model runs dense.",
 }
 
 

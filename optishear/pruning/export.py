@@ -27,6 +27,9 @@ from optishear.parameters.export_formats import ExportFormat
 from optishear.pruning.card import card_for
 from optishear.pruning.checkpoint import CARD_FILE
 
+# What the format fp8-2of4 has beside its weights: torchao's configuration, and the layers by how they run.
+TORCHAO_FILE, FP8_LAYERS_FILE = "torchao.json", "fp8-layers.json"
+_OF_FORMATS = (TORCHAO_FILE, FP8_LAYERS_FILE)
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot"}
 
 
@@ -47,6 +50,20 @@ def export_checkpoint(source: str | Path, output: Path, format: Format) -> None:
     source = Path(source)
     checkpoint = open_checkpoint(source)
     copy_other_files(source, output, format)
+    write_weights(checkpoint, output, format)
+
+
+def write_weights(checkpoint: StoredCheckpoint, output: Path, format: Format) -> None:
+    """Write the weights of a checkpoint in a format, with an index where there are several files.
+
+    Args:
+        checkpoint: whose tensors are read one at a time.
+        output: a folder that has the ``config.json``, whose permissions the files get.
+        format: of the weights.
+
+    Raises:
+        InputError: if a tensor is damaged.
+    """
     names = _file_names(checkpoint, format)
     with tqdm(total=len(checkpoint.tensors), desc=f"export {format}", unit="tensor", delay=2, leave=False) as bar:
         for name, tensors in zip(names, checkpoint.files.values(), strict=True):
@@ -129,7 +146,7 @@ def _rest(folder: Path) -> list[Path]:
             continue
         if path.is_dir():
             files += [] if path.is_symlink() or (path / "config.json").exists() else _rest(path)
-        elif path.is_file() and path.suffix not in _WEIGHTS and not path.name.endswith(".index.json"):
+        elif path.is_file() and path.suffix not in _WEIGHTS and not path.name.endswith((".index.json", *_OF_FORMATS)):
             files.append(path)
     return files
 

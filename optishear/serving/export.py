@@ -6,6 +6,7 @@ from pathlib import Path
 from optishear.formats.stored import StoredCheckpoint
 from optishear.parameters.export_formats import ExportFormat, GgufType
 from optishear.pruning.export import copy_other_files, export_checkpoint
+from optishear.serving.fp8_export import export_fp8
 from optishear.serving.gguf_export import export_gguf
 
 GGUF_FILE = "model.gguf"
@@ -29,6 +30,8 @@ def export_model(source: Path, output: Path, format: ExportFormat, gguf_type: Gg
     if format == "gguf":
         copy_other_files(source, output, format)
         export_gguf(source, output / GGUF_FILE, gguf_type, name)
+    elif format == "fp8-2of4":
+        export_fp8(source, output)
     else:
         export_checkpoint(source, output, format)
 
@@ -37,6 +40,11 @@ def gguf_bytes(checkpoint: StoredCheckpoint, gguf_type: GgufType) -> int:
     """The most bytes that a checkpoint's weights have as a GGUF file, from its shapes alone."""
     bits = {"f32": 32.0, "bf16": 16.0}.get(gguf_type, _BITS_OF_BLOCKS)
     return int(sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values()) * bits / 8)
+
+
+def fp8_bytes(checkpoint: StoredCheckpoint) -> int:
+    """The most bytes that a checkpoint's weights have in the format ``fp8-2of4``, from its shapes alone."""
+    return 2 * sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
 
 
 def weight_bytes(folder: Path) -> int:

@@ -20,8 +20,11 @@ from optishear.models.load import load_model
 from optishear.models.quiet import quiet_transformers
 from optishear.parameters.export_formats import ExportFormat
 from optishear.parameters.proof import ProveParameters
+from optishear.pruning.export import TORCHAO_FILE
 from optishear.serving.engine import Engine, TransformersEngine
 from optishear.serving.export import GGUF_FILE, weight_bytes
+from optishear.serving.fp8_export import read_fp8_layers
+from optishear.serving.fp8_values import Fp8Engine, use_fp8_values
 from optishear.serving.gguf_weights import dense_model
 from optishear.serving.llama_cpp import LlamaCppEngine
 
@@ -101,6 +104,11 @@ class Proof(BaseModel):
     @property
     def verdict(self) -> str:
         """What may be claimed, in a sentence or two."""
+        if self.format == "fp8-2of4":
+            return (
+                "Nothing is claimed of speed: FP8 with 2:4 runs in vLLM on a Hopper GPU, and here nothing runs sparse. "
+                f"The values of FP8 move the outputs by {self.divergence:.2g} nats per token."
+            )
         if not self.same_outputs:
             return (
                 f"Not proved: the outputs differ from those of the dense form by {self.divergence:.2g} nats per token, "
@@ -164,6 +172,8 @@ def export_folder(folder: Path) -> Path:
 
 
 def _format(folder: Path) -> ExportFormat:
+    if (folder / TORCHAO_FILE).is_file():
+        return "fp8-2of4"
     return "gguf" if (folder / GGUF_FILE).is_file() else stored_format(folder) or "dense"
 
 
@@ -176,6 +186,11 @@ def _engines(folder: Path, format: ExportFormat, context: int) -> tuple[Engine, 
     twin = TransformersEngine(load_model(str(folder), device="cpu").model)
     if format == "dense":
         return twin, twin
+    if format == "fp8-2of4":
+        layers = read_fp8_layers(folder)
+        valued = load_model(str(folder), device="cpu", dtype="bfloat16").model
+        use_fp8_values(valued, layers["sparse"] + layers["dense"])
+        return Fp8Engine(valued), twin
     packed = load_model(str(folder), device="cpu").model
     use_sparse_layers(packed)
     names = tuple(name for name, module in packed.named_modules() if isinstance(module, SparseLinear))

@@ -7,7 +7,7 @@ from optishear.file_names import CHECKPOINT
 from optishear.formats.stored import open_checkpoint
 from optishear.models.folder import checkpoint_folder
 from optishear.pruning.export import size_in
-from optishear.serving.export import export_model, gguf_bytes
+from optishear.serving.export import export_model, fp8_bytes, gguf_bytes
 from tasks.engine.stage import Stage
 from tasks.stages.parameters import ExportStageParameters
 from tasks.store.artifacts import artifacts_folder
@@ -30,6 +30,8 @@ def _disk(parameters: ExportStageParameters) -> int:
     checkpoint = open_checkpoint(checkpoint_folder(find_model(parameters.model)))
     if parameters.format == "gguf":
         return gguf_bytes(checkpoint, parameters.gguf_type)
+    if parameters.format == "fp8-2of4":
+        return fp8_bytes(checkpoint)
     dense = size_in(checkpoint, "dense")
     free = free_disk(artifacts_folder())
     return dense if free is None or dense < free else size_in(checkpoint, parameters.format)

@@ -71,7 +71,7 @@ class ExportStageParameters(Parameters):
     format: ExportFormat = Field(
         "bitmask",
         description="dense: what transformers loads; bitmask: one bit per weight, and the nonzero weights; "
-        "gguf: a file for llama.cpp.",
+        "gguf: a file for llama.cpp; fp8-2of4: a 2:4 pruned model for vLLM with torchao on Hopper GPUs.",
     )
     gguf_type: GgufType = Field(
         "bf16",
