@@ -1,5 +1,18 @@
-"""``python -m flows.command_line``: the console script ``optishear`` where the package is not installed."""
+"""The console script ``optishear``, and ``python -m flows.command_line`` where the package is not installed.
 
-from flows.command_line.main import main
+The command line imports for seconds. What stops it in one line comes before that.
+"""
 
-main()
+from flows.command_line.stopping import stops_at_once
+
+
+def main() -> None:
+    """Run the command."""
+    with stops_at_once():
+        from flows.command_line.main import main as command
+
+        command()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: one line, exit code 130 or 143, and an end within seconds, whatever is being computed."""
 
+import atexit
 import logging
 import os
 import select
@@ -8,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -36,6 +37,8 @@ class Stop:
         self._said = threading.Lock()
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
+        # Registered before what else is to run at the end, so that it comes after that.
+        atexit.register(self._leave)
         threading.Thread(target=self._listen, name="stop", daemon=True).start()
 
     @property
@@ -60,7 +63,16 @@ class Stop:
 
     def close(self) -> None:
         """Listen no longer."""
+        atexit.unregister(self._leave)
         os.write(self._write, b"\0")
+
+    def _leave(self) -> None:
+        # Python ends by SIGINT, whatever the exit code, where Ctrl-C came while it ran code from a string; imports do.
+        if self.signal is not None:
+            with suppress(OSError, ValueError):  # nobody reads any longer
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(self.exit_code)
 
     def _listen(self) -> None:
         number = 0
@@ -87,15 +99,21 @@ class Stop:
                 return
 
 
+def _stops_already() -> bool:
+    return isinstance(getattr(signal.getsignal(signal.SIGTERM), "__self__", None), Stop)
+
+
 @contextmanager
 def stops_at_once() -> Iterator[None]:
     """End the process in one line where it is asked to end while the body runs; only for the main thread.
+
+    Within another one it does nothing.
 
     Raises:
         SystemExit: with 130 after Ctrl-C, 143 after SIGTERM. If what still runs in other threads hinders that, the
             process is ended without it.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or _stops_already():
         yield
         return
     stop = Stop()

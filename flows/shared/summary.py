@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from flows.shared.environment import uses_embedded_prefect
+from flows.shared.defaults import uses_embedded_prefect
 from optishear.run_metrics.checkpoint import CheckpointMetrics
 from optishear.run_metrics.schema import RunMetrics
 from tasks.tracking.experiment import Tracking, public_uri

@@ -44,7 +44,7 @@ def _run(arguments: Sequence[str]) -> int:
     from prefect.settings import temporary_settings
 
     from flows.command_line.main import main
-    from flows.shared.environment import set_defaults
+    from flows.shared.defaults import set_defaults
 
     set_defaults()
     # Prefect has read its settings when it was imported.

@@ -58,6 +58,15 @@ def test_an_error_that_the_signal_causes_is_not_shown() -> None:
     assert stopped(_WAITS, lambda pid: os.kill(pid, signal.SIGTERM), ending)[:2] == (143, f"{SENTENCE}\n")
 
 
+def test_the_exit_code_is_that_of_an_interrupt_within_code_from_a_string() -> None:
+    assert stopped(f"exec({_WAITS!r})", lambda pid: os.kill(pid, signal.SIGINT))[:2] == (130, f"{SENTENCE}\n")
+
+
+def test_one_within_another_is_the_outer_one() -> None:
+    body = f"stops_at_once().__enter__(); {_WAITS}"
+    assert stopped(body, lambda pid: os.kill(pid, signal.SIGTERM))[:2] == (143, f"{SENTENCE}\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_does_not_end_is_ended(number: signal.Signals) -> None:
     code, error, seconds = stopped(_WAITS, lambda pid: os.kill(pid, number), ending="time.sleep(60)")

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from flows.shared.environment import _Console, _WithoutDisks, make_home, set_defaults, uses_embedded_prefect
+from flows.shared.defaults import set_defaults, uses_embedded_prefect
+from flows.shared.environment import _Console, _WithoutDisks, make_home
 from wording import refused
 
 
