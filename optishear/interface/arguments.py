@@ -140,7 +140,7 @@ class RecoverArguments(TypedDict, total=False):
     may be shorter.
     """
     recovery_rate: float | None
-    """Largest step, relative to the size of a layer's weights; default: by a rule from the budget."""
+    """Largest step, relative to the size of a layer's weights; default: by a rule from the divergence before."""
     recovery_gpus: int
     """GPUs that share the sequences of a training step, with the result of one; each holds both models. Default: 1."""
 

@@ -35,7 +35,8 @@ class RecoveryParameters(Parameters):
     )
     recovery_rate: Rate | None = Field(
         None,
-        description="Largest step, relative to the size of a layer's weights; default: by a rule from the budget.",
+        description="Largest step, relative to the size of a layer's weights; default: by a rule from the divergence "
+        "before.",
     )
     recovery_gpus: Positive = Field(
         1,

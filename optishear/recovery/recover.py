@@ -158,7 +158,8 @@ class _Recovery:
 
     def _rule(self, sequences_per_step: int | None, step_length: int | None, rate: float | None) -> Rule:
         """The rule for the budget, with what is given in place of its values."""
-        rule = rule_for(self._expected_tokens(), self._length, sequences_per_step)
+        before = self._state.curve[0].kl
+        rule = rule_for(self._expected_tokens(), self._length, sequences_per_step, before)
         if step_length is not None:
             rule = replace(rule, step_length=step_length)
         return replace(rule, rate=rate or rule.rate)

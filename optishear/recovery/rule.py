@@ -4,12 +4,15 @@ import math
 from dataclasses import dataclass
 
 # Raised whenever the rule gives other steps.
-RULE_VERSION = 3
+RULE_VERSION = 4
 # Steps of 128, 256, 512, 1,024 and 2,048 tokens were compared; ``docs/recovery.md`` has the figures.
 _TOKENS_PER_ROOT = 0.4
 # Shorter steps were not compared. By PyTorch, an update of the weights takes as long as the gradient of so many tokens.
 _SHORTEST = 128
+# The largest width, and the divergence at the start, in nats per token, from which it is used. ``docs/recovery.md`` has
+# the comparison: where less is to be gained, wide steps first lose some of it.
 RATE = 0.001
+_FULL_RATE_FROM = 1.0
 # A check takes about as long as training on a quarter of the tokens that are held out, so small budgets have few.
 _BLOCKS_PER_CHECK = 16
 _FEWEST_CHECKS, _MOST_CHECKS = 4, 20
@@ -39,7 +42,7 @@ class Rule:
         return self.sequences_per_step * self.step_length
 
 
-def rule_for(tokens: int, length: int, sequences: int | None = None) -> Rule:
+def rule_for(tokens: int, length: int, sequences: int | None = None, divergence: float = math.inf) -> Rule:
     """The rule for a budget: both the number of steps and their tokens grow with the root of the budget.
 
     Steps of fewer tokens than ``length`` are made on shorter sequences, whose length is a power of two.
@@ -48,6 +51,7 @@ def rule_for(tokens: int, length: int, sequences: int | None = None) -> Rule:
         tokens: to train on.
         length: tokens of the longest sequence.
         sequences: of a step, each of ``length`` tokens, in place of the rule's.
+        divergence: of the pruned model at the start, on what is held out, in nats per token; for the rate alone.
     """
     in_step = _TOKENS_PER_ROOT * math.sqrt(tokens)
     step_length = min(length, max(_SHORTEST, 2 ** round(math.log2(in_step))))
@@ -55,6 +59,6 @@ def rule_for(tokens: int, length: int, sequences: int | None = None) -> Rule:
     return Rule(
         sequences_per_step=sequences or max(1, round(in_step / step_length)),
         step_length=length if sequences else step_length,
-        rate=RATE,
+        rate=RATE * min(1.0, divergence / _FULL_RATE_FROM),
         checks=min(_MOST_CHECKS, max(_FEWEST_CHECKS, checks)),
     )

@@ -120,7 +120,7 @@ def test_a_budget_of_time_ends_at_the_clock(tmp_path: Path) -> None:
 def test_batch_and_rate_follow_from_the_budget(tmp_path: Path, budget: Budget) -> None:
     pruned, dense = models()
     summary = recovered(tmp_path, pruned, dense, budget, sequences_per_step=None, rate=None)
-    assert summary.rate == RATE
+    assert 0 < summary.rate == rule_for(TOKENS, 32, divergence=summary.before).rate
     assert summary.step_length == 32
     if budget.tokens is not None:
         assert summary.sequences_per_step == rule_for(TOKENS, 32).sequences_per_step == 1
@@ -141,6 +141,11 @@ def test_a_larger_budget_has_more_and_larger_steps() -> None:
     assert [rule.step_length for _, rule in rules] == [128, 128, 512, 512, 512]
     assert [rule.sequences_per_step for _, rule in rules] == [1, 1, 1, 2, 8]
     assert [rule.checks for _, rule in rules] == [4, 12, 20, 20, 20]
+
+
+def test_where_less_is_to_be_gained_the_steps_are_narrower() -> None:
+    rates = [rule_for(10**6, 512, divergence=divergence).rate for divergence in (0.25, 0.5, 1.0, 2.0)]
+    assert rates == [RATE / 4, RATE / 2, RATE, RATE]
 
 
 def test_where_nothing_is_gained_the_rest_is_hastened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
