@@ -20,8 +20,10 @@ FAST := -m "not slow and not servers and not drill" --numprocesses auto --maxpro
 test-fast: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(FAST)
 
-# Real Prefect and MLflow servers, workers and PostgreSQL.
+# Real Prefect and MLflow servers, workers, PostgreSQL and Ray, one after the other: beside other tests they start too
+# slowly on two cores. Those of tests/servers share one set of servers, which the others are not to see.
 test-servers: $(VENV)/dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m servers tests/searching tests/flows/command_line --durations 20
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m servers tests/servers --durations 20
 
 # Runs that are killed, whose disks and servers go away, and whose files are damaged; hours on two cores.

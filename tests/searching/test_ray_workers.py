@@ -57,6 +57,7 @@ def ray() -> Iterator[Any]:
         yield module
 
 
+@pytest.mark.servers
 def test_two_actors_of_which_one_is_killed_find_what_none_do(
     ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -106,6 +107,7 @@ def actors(ray: Any, sleeps: int) -> tuple[Any, Any]:
     return remote.remote(0), remote.remote(sleeps)
 
 
+@pytest.mark.servers
 def test_an_actor_that_hangs_is_ended_and_its_candidate_goes_to_another(
     ray: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,6 +125,7 @@ def test_an_actor_that_hangs_is_ended_and_its_candidate_goes_to_another(
     process.wait(timeout=30)
 
 
+@pytest.mark.servers
 def test_a_search_waits_for_its_workers_as_long_as_their_patience(
     ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +142,7 @@ def test_a_search_waits_for_its_workers_as_long_as_their_patience(
     assert given == [4200, 4200]
 
 
+@pytest.mark.servers
 def test_nothing_listens_beyond_this_machine(ray: Any) -> None:
     started = psutil.Process().children(recursive=True)
     listening = [ip for process in [psutil.Process(), *started] for ip in listening_addresses(process)]

@@ -11,6 +11,7 @@ from optishear.extras import is_installed
 from optishear.recipes.recipe import Recipe
 
 pytestmark = [
+    pytest.mark.servers,
     pytest.mark.usefixtures("prefect_server"),
     pytest.mark.skipif(not is_installed("ray"), reason="Ray is not installed (the extra workers)"),
 ]
