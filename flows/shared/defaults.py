@@ -27,6 +27,8 @@ _DEFAULTS = {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
     # Waits double from 2 s: a run waits eight minutes in all for a server that is started again, not one minute.
     "PREFECT_CLIENT_MAX_RETRIES": "8",
+    # A server whose database is away, or locked, answers with 500 at once, which Prefect does not try again by itself.
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
     # On a busy machine the first start, which makes the database, takes longer than Prefect's own 20 s.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
 }
