@@ -1,11 +1,12 @@
 """A model pruned by the command line from disk, compared with the same model in memory.
 
-python benchmarks/disk_and_memory.py MODEL TEXT FOLDER [--sparsities 0.5 2:4] [--output RESULT.json]
+python benchmarks/disk_and_memory.py MODEL TEXT FOLDER [--sparsities 0.5 2:4] [--cgroup CGROUP] [--output RESULT.json]
 
 Runs ``optishear prune`` in bfloat16 for each sparsity, first from disk, then in memory. Each way has a home folder of
 its own in FOLDER, so that nothing is taken from the artifacts of the other; a second sparsity takes the statistics of
 the first. Compares the files that both ways wrote, byte for byte, and prints peaks and minutes. What is in FOLDER from
-an earlier run is not computed again.
+an earlier run is not computed again. CGROUP is the folder of a memory cgroup with a limit, in which the runs from disk
+are, with all their processes.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,12 @@ class Way:
         return self.folder / f"{self.name}-{self.sparsity.replace(':', 'of')}-{digest}"
 
 
-def prune(model: Path, text: Path, way: Way) -> Any:
-    """Prune once; the seconds, and the peak resident bytes of the largest of the command's processes."""
+def prune(model: Path, text: Path, way: Way, cgroup: Path | None) -> Any:
+    """Prune once, in a cgroup if there is one.
+
+    Returns:
+        The seconds, the peak resident bytes of the largest of the command's processes, and the limit.
+    """
     record = way.output.with_name(f"{way.output.name}.json")
     if record.exists():
         return json.loads(record.read_text())
@@ -63,15 +69,23 @@ def prune(model: Path, text: Path, way: Way) -> Any:
         "ARROW_DEFAULT_MEMORY_POOL": "system",
     }
     started = time.perf_counter()
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen(command, env=environment, preexec_fn=None if cgroup is None else partial(enter, cgroup))
     # Of the process and of those that it waited for.
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{way.output.name} ended with {process.returncode}")
     found = {"peak_bytes": usage.ru_maxrss * 1024, "seconds": time.perf_counter() - started}
+    if cgroup is not None:
+        limits = [cgroup / name for name in ("memory.max", "memory.limit_in_bytes")]  # of version 2, of version 1
+        found["limit_bytes"] = next(int(limit.read_text()) for limit in limits if limit.exists())
     record.write_text(json.dumps(found))
     return found
+
+
+def enter(cgroup: Path) -> None:
+    """Bring this process into a cgroup."""
+    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def digests(output: Path) -> dict[str, str]:
@@ -103,6 +117,7 @@ def main() -> None:
     options.add_argument("--length", type=int, default=256, help="tokens of each")
     options.add_argument("--reconstruction", default="none", help="as the command's")
     options.add_argument("--exclude", help="as the command's")
+    options.add_argument("--cgroup", type=Path, help="folder of a memory cgroup for the runs from disk")
     arguments = options.parse_args()
     flags = (
         "--dtype", "bfloat16", "--sequences", str(arguments.sequences), "--sequence-length", str(arguments.length),
@@ -116,9 +131,11 @@ def main() -> None:
         runs = results["runs"][sparsity] = {}
         ways = [Way(arguments.folder, name, sparsity, flags) for name in ("disk", "memory")]
         for way in ways:
-            runs[way.name] = found = prune(arguments.model, arguments.text, way)
+            cgroup = arguments.cgroup if way.name == "disk" else None
+            runs[way.name] = found = prune(arguments.model, arguments.text, way, cgroup)
             peak, minutes = found["peak_bytes"] / GIB, found["seconds"] / 60
-            print(f"{sparsity} {way.name}: peak {peak:.2f} GiB resident, {minutes:.1f} minutes", flush=True)
+            limit = f", limit {found['limit_bytes'] / GIB:.2f} GiB" if "limit_bytes" in found else ""
+            print(f"{sparsity} {way.name}: peak {peak:.2f} GiB resident{limit}, {minutes:.1f} minutes", flush=True)
         runs["same"], runs["different"] = compared(ways[0].output, ways[1].output)
         print(f"{sparsity} the same bytes: {', '.join(runs['same'])}")
         if runs["different"]:
